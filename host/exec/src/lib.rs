@@ -1,0 +1,122 @@
+//! Runs processes in containers. One file a kind of executor.
+#![forbid(unsafe_code)]
+
+use std::{path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+
+/// Runs processes.
+#[async_trait]
+pub trait Executor: Send + Sync + 'static {
+    /// Its name, for messages and worker labels.
+    fn name(&self) -> &str;
+    /// Runs `process` to its end. Dropping the future kills everything inside, and cleans up.
+    /// A process that ran and ended answers `Ok`, whatever its exit code.
+    async fn run(&self, process: Process, io: Io) -> anyhow::Result<Exit>;
+}
+
+/// A process and the container around it. Paths in `mounts` are resolved inside the root as chroot would, never out of it.
+#[derive(Clone, Debug, Default)]
+pub struct Process {
+    /// A directory of the host that is `/` inside.
+    pub rootfs: PathBuf,
+    /// `/` is not writable.
+    pub readonly_root: bool,
+    /// argv; `args[0]` is looked up in PATH of `env`.
+    pub args: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// Made when it is not there.
+    pub cwd: String,
+    /// `user[:group]`; names are looked up in the root's /etc/passwd and /etc/group (at most 1 MiB of a regular file each). Empty is root.
+    pub user: String,
+    /// In order, over the root.
+    pub mounts: Vec<Mount>,
+    /// Host name inside.
+    pub hostname: String,
+    /// Lines for /etc/hosts: name and address.
+    pub extra_hosts: Vec<(String, String)>,
+    /// Name without RLIMIT_ in lower case, soft, hard.
+    pub ulimits: Vec<(String, i64, i64)>,
+    /// Network.
+    pub network: Network,
+    /// No seccomp, all capabilities, nothing masked.
+    pub insecure: bool,
+    /// Parent cgroup, empty for the executor's own.
+    pub cgroup_parent: String,
+    /// Limits of memory and CPU.
+    pub resources: Resources,
+    /// Give it a terminal.
+    pub tty: bool,
+    /// Remove mount points that had to be made, recursively.
+    pub remove_mount_stubs_recursive: bool,
+}
+
+/// What appears at `target`.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Mount {
+    pub target: String,
+    pub kind: MountKind,
+    pub readonly: bool,
+}
+
+/// See [`Mount`].
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum MountKind {
+    /// A file or directory of the host; `selector` is resolved inside `source`, never out of it.
+    Bind { source: PathBuf, selector: String },
+    /// In memory; bytes, 0 is no limit.
+    Tmpfs { size: u64 },
+    /// A file in memory that never touches a disk.
+    Secret { data: Arc<[u8]>, uid: u32, gid: u32, mode: u32 },
+    /// A socket of the host (an SSH agent's).
+    Socket { source: PathBuf, uid: u32, gid: u32, mode: u32 },
+}
+
+/// Network of a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Network {
+    /// The executor's default: the host's network where no other is configured.
+    #[default]
+    Default,
+    /// Loopback only.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// 0 or empty means no limit.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Resources {
+    pub memory: i64,
+    pub memory_swap: i64,
+    pub cpu_shares: u64,
+    pub cpu_period: u64,
+    pub cpu_quota: i64,
+    pub cpuset_cpus: String,
+    pub cpuset_mems: String,
+}
+
+/// Where output goes and input comes from. Output is handed on as it comes.
+#[derive(Default)]
+#[allow(missing_docs)]
+pub struct Io {
+    pub stdin: Option<Box<dyn tokio::io::AsyncRead + Send + Unpin>>,
+    pub stdout: Option<Box<dyn Fn(&[u8]) + Send + Sync>>,
+    pub stderr: Option<Box<dyn Fn(&[u8]) + Send + Sync>>,
+    /// Signals by number for the process, while it runs.
+    pub signals: Option<tokio::sync::mpsc::Receiver<i32>>,
+    /// Rows and columns, for a terminal.
+    pub resize: Option<tokio::sync::mpsc::Receiver<(u16, u16)>>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Exit {
+    Code(i32),
+    Signal(i32),
+}

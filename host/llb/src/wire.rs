@@ -1,0 +1,1 @@
+//! `Definition` bytes to [`crate::Graph`] and back, with validation and limits.

@@ -1,0 +1,83 @@
+//! What a build says of itself while it goes on.
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+/// Where events go. Cheap to clone; never blocks.
+#[derive(Clone)]
+pub struct Sink(Arc<dyn Fn(Event) + Send + Sync>);
+
+impl Sink {
+    /// Hands each event to `f`.
+    pub fn new(f: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Sink(Arc::new(f))
+    }
+
+    /// Drops all events.
+    pub fn none() -> Self {
+        Sink::new(drop)
+    }
+
+    /// Sends an event.
+    pub fn send(&self, event: Event) {
+        (self.0)(event)
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sink")
+    }
+}
+
+/// Something that happened to a vertex.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The vertex's id.
+    pub vertex: Arc<str>,
+    /// When.
+    pub time: SystemTime,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// See [`Event`].
+#[derive(Clone, Debug)]
+pub enum EventKind {
+    /// The build will look at the vertex: its name and its inputs' ids. Sent once, before any other event of it.
+    Defined { name: String, inputs: Vec<Arc<str>>, group: Option<Arc<str>> },
+    /// It began to run (or, for a source, to be resolved).
+    Started,
+    /// The cache answered; nothing ran.
+    Cached,
+    /// It is done; an error text when it failed.
+    Completed { error: Option<String> },
+    /// Output of a process. `stream` is 1 for stdout, 2 for stderr.
+    Log { stream: u32, data: Vec<u8> },
+    /// A part of it moves on, for instance the pull of one layer.
+    Status {
+        id: String,
+        name: String,
+        current: i64,
+        total: i64,
+        started: Option<SystemTime>,
+        completed: Option<SystemTime>,
+    },
+    /// Why it ran, or which record it came from: one line for a person.
+    Explained { hit: bool, why: String },
+    /// A warning for the user.
+    Warning(Warning),
+}
+
+/// A warning, as BuildKit's `VertexWarning`.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs)]
+pub struct Warning {
+    pub level: i64,
+    pub short: Vec<u8>,
+    pub detail: Vec<Vec<u8>>,
+    pub url: String,
+    /// The source text: name, language, data.
+    pub source: Option<(String, String, Vec<u8>)>,
+    /// Start line, start character, end line, end character.
+    pub ranges: Vec<[i32; 4]>,
+}

@@ -1,0 +1,87 @@
+//! Where files come from: one file a kind of source.
+#![forbid(unsafe_code)]
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use session::Session;
+
+/// A kind of source: knows some URL schemes.
+#[async_trait]
+pub trait Source: Send + Sync + 'static {
+    /// The schemes it answers for, for instance `docker-image`.
+    fn schemes(&self) -> &'static [&'static str];
+    /// Pins down what the identifier means now: a tag becomes a digest, a branch a commit, a URL a checksum; a local directory is
+    /// transferred into its mirror. Cheap where nothing changed; downloads no layer.
+    async fn resolve(&self, request: &Request) -> anyhow::Result<Box<dyn Resolved>>;
+}
+
+/// What a source answers after looking.
+#[async_trait]
+pub trait Resolved: Send + Sync {
+    /// The cache key: equal keys mean equal files. For instance the manifest's digest and the platform.
+    fn key(&self) -> String;
+    /// The identifier pinned, for messages and provenance (`docker-image://...@sha256:...`).
+    fn pinned(&self) -> String;
+    /// The files. Lazy where it can be: an image's layers are fetched when they are read.
+    async fn snapshot(&self) -> anyhow::Result<store::Snapshot>;
+    /// The image config's bytes, its manifest's digest and the manifest, for an image.
+    fn image(&self) -> Option<ImageInfo> {
+        None
+    }
+}
+
+/// An image that was resolved for one platform.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct ImageInfo {
+    /// Digest of what the reference names (an index, when it names one).
+    pub digest: String,
+    pub config: Vec<u8>,
+    pub reference: String,
+}
+
+/// What is asked.
+#[derive(Clone)]
+#[allow(missing_docs)]
+pub struct Request {
+    /// `docker-image://docker.io/library/alpine:latest`
+    pub identifier: String,
+    pub attrs: BTreeMap<String, String>,
+    /// os, arch, variant.
+    pub platform: (String, String, String),
+    /// The clients of this build; the first is asked first. Empty when the build has none.
+    pub sessions: Vec<Arc<dyn Session>>,
+    /// Bytes done and total, by an id (`sha256:...`, `transferring context`) and a name.
+    pub progress: Arc<dyn Fn(&str, &str, u64, u64) + Send + Sync>,
+}
+
+/// All kinds, by scheme.
+#[derive(Clone, Default)]
+pub struct Sources {
+    by_scheme: BTreeMap<&'static str, Arc<dyn Source>>,
+}
+
+impl Sources {
+    /// Adds a kind.
+    pub fn add(&mut self, source: Arc<dyn Source>) {
+        for scheme in source.schemes() {
+            self.by_scheme.insert(scheme, source.clone());
+        }
+    }
+
+    /// Asks the kind that knows the identifier's scheme.
+    pub async fn resolve(&self, request: &Request) -> anyhow::Result<Box<dyn Resolved>> {
+        let (scheme, _) = request.identifier.split_once("://").ok_or_else(|| {
+            anyhow::anyhow!(
+                "source identifier {:?} has no scheme: want for instance docker-image://NAME",
+                request.identifier
+            )
+        })?;
+        let source = self.by_scheme.get(scheme).ok_or_else(|| {
+            let known: Vec<_> = self.by_scheme.keys().copied().collect();
+            anyhow::anyhow!("source {:?}: unknown scheme; this engine knows {}", request.identifier, known.join(", "))
+        })?;
+        source.resolve(request).await
+    }
+}
