@@ -1,7 +1,10 @@
-//! The operating system: what the rest of the engine needs of it beyond the standard library, and the only unsafe code.
+//! The operating system: mounts, namespaces, extended attributes, reflinks, holes, process handles. The only unsafe code.
 //!
-//! `linux/` and `other/` have the same functions; `other` answers [`std::io::ErrorKind::Unsupported`], so that the rest builds
-//! anywhere.
+//! `linux/` and `other/` have the same functions; `other` answers [`std::io::ErrorKind::Unsupported`], so that the rest of the
+//! workspace builds anywhere.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod artifact;
 
 #[cfg(target_os = "linux")]
 #[path = "linux/mod.rs"]

@@ -1,1 +1,7 @@
+//! Linux.
+
+pub mod file;
+pub mod mount;
 pub mod namespaces;
+pub mod process;
+pub mod user;

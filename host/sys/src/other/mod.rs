@@ -1,1 +1,136 @@
+//! Systems other than Linux: the same functions, all of which answer `Unsupported`, but for what std can do.
+
+use std::io;
+
 pub mod namespaces;
+
+fn unsupported<T>() -> io::Result<T> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Mounts.
+pub mod mount {
+    use std::{
+        io,
+        path::{Path, PathBuf},
+    };
+
+    use super::unsupported;
+
+    /// See Linux.
+    pub const OVERLAY_LAYERS_MAX: usize = 500;
+
+    /// See Linux.
+    #[derive(Clone, Debug, Default)]
+    #[allow(missing_docs)]
+    pub struct Overlay {
+        pub lower: Vec<PathBuf>,
+        pub upper: Option<(PathBuf, PathBuf)>,
+        pub user_xattr: bool,
+    }
+
+    /// Unsupported.
+    pub fn overlay(_overlay: &Overlay, _target: &Path) -> io::Result<()> {
+        unsupported()
+    }
+    /// Unsupported.
+    pub fn bind(_source: &Path, _target: &Path, _read_only: bool) -> io::Result<()> {
+        unsupported()
+    }
+    /// Unsupported.
+    pub fn tmpfs(_target: &Path, _size: u64) -> io::Result<()> {
+        unsupported()
+    }
+    /// Unsupported.
+    pub fn make_private(_target: &Path) -> io::Result<()> {
+        unsupported()
+    }
+    /// Unsupported.
+    pub fn unmount(_target: &Path) -> io::Result<()> {
+        unsupported()
+    }
+    /// None: nothing can have been mounted.
+    pub fn under(_root: &Path) -> io::Result<Vec<PathBuf>> {
+        Ok(Vec::new())
+    }
+    /// No.
+    pub fn overlay_known() -> bool {
+        false
+    }
+}
+
+/// Processes and namespaces.
+pub mod process {
+    use std::io;
+
+    use super::unsupported;
+
+    /// Stands for the handle that Linux has.
+    pub struct Handle(());
+
+    /// Unsupported.
+    pub fn pidfd_open(_pid: u32) -> io::Result<Handle> {
+        unsupported()
+    }
+    /// Unsupported.
+    pub fn pidfd_kill(_process: &Handle) -> io::Result<()> {
+        unsupported()
+    }
+    /// Not known, so yes.
+    pub fn exists(_pid: u32) -> bool {
+        true
+    }
+}
+
+/// Files.
+pub mod file {
+    use std::{fs::File, io, ops::Range, path::Path};
+
+    use super::unsupported;
+
+    /// Unsupported.
+    pub fn reflink(_from: &File, _to: &File) -> io::Result<()> {
+        unsupported()
+    }
+    /// Copies through memory.
+    pub fn copy(from: &mut File, to: &mut File) -> io::Result<u64> {
+        io::copy(from, to)
+    }
+    /// All of it.
+    pub fn data_ranges(file: &File) -> io::Result<Vec<Range<u64>>> {
+        let all = 0..file.metadata()?.len();
+        Ok(Vec::from([all]))
+    }
+    /// Unsupported.
+    pub fn sync_file_system<T>(_file: T) -> io::Result<()> {
+        unsupported()
+    }
+    /// Unsupported.
+    pub fn space(_path: &Path) -> io::Result<(u64, u64)> {
+        unsupported()
+    }
+    /// None.
+    pub fn xattr<T>(_file: T, _name: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+}
+
+/// Who we are.
+pub mod user {
+    use std::io;
+
+    use super::unsupported;
+
+    /// No.
+    pub fn in_user_namespace() -> bool {
+        false
+    }
+    /// No.
+    pub fn is_root() -> bool {
+        false
+    }
+    /// Unsupported.
+    pub fn boot_id() -> io::Result<String> {
+        unsupported()
+    }
+}

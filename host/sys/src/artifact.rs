@@ -1,0 +1,272 @@
+//! Files that this machine made and may trust later, such as machine code compiled from a WebAssembly component.
+//!
+//! An artifact is stored behind an HMAC-SHA256 (RFC 2104) under a random key that lies beside it, in a file that only the owner
+//! can read. What was not written by [`Vault::put`] with this key, under this name, is not loaded.
+//!
+//! File format: 32 bytes of HMAC-SHA256 over `LENGTH NAME BYTES` (length of the name as 8 bytes, little endian), then the bytes.
+#![allow(unsafe_code, reason = "one call, in `Verified::call_unsafe`")]
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use sha2::{Digest, Sha256};
+
+const MAC_LEN: usize = 32;
+const KEY_LEN: usize = 32;
+const KEY_FILE: &str = "key";
+/// The longest name of an artifact, in bytes.
+pub const MAX_NAME_LEN: usize = 200;
+
+/// A directory of artifacts and the key that they are trusted by.
+pub struct Vault {
+    dir: PathBuf,
+    key: [u8; KEY_LEN],
+}
+
+/// Bytes whose MAC was right: they are what [`Vault::put`] was given.
+pub struct Verified {
+    bytes: Vec<u8>,
+}
+
+impl Vault {
+    /// Opens the vault in `dir`; makes the directory (mode 0700) and the key where they are not there. Refuses a key file that
+    /// others than the owner can read or write.
+    pub fn open(dir: &Path) -> io::Result<Vault> {
+        make_private_dir(dir)?;
+        let path = dir.join(KEY_FILE);
+        let key = match read_key(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_key(dir, &path)?;
+                read_key(&path)?
+            }
+            other => other?,
+        };
+        Ok(Vault { dir: dir.to_owned(), key })
+    }
+
+    /// Stores `bytes` under `name`, in place of what was there. `name` is letters, digits and `._-`, and does not begin with a dot.
+    pub fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path(name)?;
+        let temporary = self.dir.join(temporary_name());
+        let written = (|| {
+            let mut file = private_file(&temporary)?;
+            file.write_all(&self.mac(name, bytes))?;
+            file.write_all(bytes)?;
+            fs::rename(&temporary, &path)
+        })();
+        if written.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+
+    /// What was stored under `name`; `None` where nothing was, or what is there is not what was stored.
+    pub fn load(&self, name: &str) -> io::Result<Option<Verified>> {
+        let mut file = match File::open(self.path(name)?) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let mut mac = [0; MAC_LEN];
+        if file.read_exact(&mut mac).is_err() {
+            return Ok(None);
+        }
+        let mut bytes = Vec::with_capacity(file.metadata()?.len() as usize);
+        file.read_to_end(&mut bytes)?;
+        Ok(equal(&mac, &self.mac(name, &bytes)).then_some(Verified { bytes }))
+    }
+
+    fn mac(&self, name: &str, bytes: &[u8]) -> [u8; MAC_LEN] {
+        hmac_sha256(&self.key, &[&(name.len() as u64).to_le_bytes(), name.as_bytes(), bytes])
+    }
+
+    fn path(&self, name: &str) -> io::Result<PathBuf> {
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        if !plain || name.is_empty() || name.starts_with('.') || name.len() > MAX_NAME_LEN || name == KEY_FILE {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("artifact name {name:?}: want at most {MAX_NAME_LEN} letters, digits and \"._-\""),
+            ));
+        }
+        Ok(self.dir.join(name))
+    }
+}
+
+impl Verified {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Calls `f(a, bytes)`. `f` must be unsafe for one reason alone: that it trusts its bytes to be an unchanged output of its
+    /// counterpart. Whoever calls this vouches that only such outputs are [`put`](Vault::put) under the name that was loaded.
+    pub fn call_unsafe<A, R>(self, a: A, f: unsafe fn(A, &[u8]) -> R) -> R {
+        // SAFETY: the MAC was right, so the bytes are what `put` was given; by the contract above, that is all that `f` asks for.
+        unsafe { f(a, &self.bytes) }
+    }
+}
+
+fn make_private_dir(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(dir)
+}
+
+fn private_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// The key appears whole or not at all, and the first of several makers wins: `link` fails where the name is taken.
+fn make_key(dir: &Path, path: &Path) -> io::Result<()> {
+    let mut key = [0; KEY_LEN];
+    File::open("/dev/urandom")?.read_exact(&mut key)?;
+    let temporary = dir.join(temporary_name());
+    let mut file = private_file(&temporary)?;
+    file.write_all(&key)?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary)?;
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn read_key(path: &Path) -> io::Result<[u8; KEY_LEN]> {
+    let mut file = File::open(path)?;
+    #[cfg(unix)]
+    {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata()?.permissions());
+        if mode & 0o077 != 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!(
+                    "key {}: others may use it (mode {:03o}); remove it and what lies beside it",
+                    path.display(),
+                    mode & 0o777
+                ),
+            ));
+        }
+    }
+    let mut key = [0; KEY_LEN];
+    file.read_exact(&mut key)?;
+    Ok(key)
+}
+
+fn temporary_name() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!(".new-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// RFC 2104 over SHA-256, the message given in parts.
+fn hmac_sha256(key: &[u8], message: &[&[u8]]) -> [u8; MAC_LEN] {
+    const BLOCK: usize = 64;
+    let mut block = [0; BLOCK];
+    if key.len() > BLOCK {
+        block[..MAC_LEN].copy_from_slice(&Sha256::digest(key));
+    } else {
+        block[..key.len()].copy_from_slice(key);
+    }
+    let mut inner = Sha256::new_with_prefix(block.map(|byte| byte ^ 0x36));
+    for part in message {
+        inner.update(part);
+    }
+    let mut outer = Sha256::new_with_prefix(block.map(|byte| byte ^ 0x5c));
+    outer.update(inner.finalize());
+    outer.finalize().into()
+}
+
+/// Compares in a time that does not depend on where the first difference is.
+fn equal(a: &[u8; MAC_LEN], b: &[u8; MAC_LEN]) -> bool {
+    a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 4231, test cases 2, 3 and 6 (a key longer than a block).
+    #[test]
+    fn hmac_is_that_of_the_rfc() {
+        let cases: [(&[u8], &[u8], &str); 3] = [
+            (
+                b"Jefe",
+                b"what do ya want for nothing?",
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
+            (&[0xaa; 20], &[0xdd; 50], "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"),
+            (
+                &[0xaa; 131],
+                b"Test Using Larger Than Block-Size Key - Hash Key First",
+                "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+            ),
+        ];
+        for (key, message, expect) in cases {
+            assert_eq!(hex::encode(hmac_sha256(key, &[message])), expect);
+        }
+    }
+
+    #[test]
+    fn only_what_was_put_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("vault");
+        let vault = Vault::open(&root).unwrap();
+        assert!(vault.load("a").unwrap().is_none());
+        vault.put("a", b"code").unwrap();
+        vault.put("b", b"code of b").unwrap();
+        let again = Vault::open(&root).unwrap();
+        assert_eq!(again.load("a").unwrap().unwrap().bytes(), b"code");
+
+        fs::copy(root.join("b"), root.join("a")).unwrap();
+        assert!(again.load("a").unwrap().is_none(), "moved to another name");
+        let mut bytes = fs::read(root.join("b")).unwrap();
+        for at in 0..bytes.len() {
+            bytes[at] ^= 1;
+            fs::write(root.join("b"), &bytes).unwrap();
+            assert!(again.load("b").unwrap().is_none(), "byte {at} changed");
+            bytes[at] ^= 1;
+        }
+        fs::write(root.join("b"), &bytes[..10]).unwrap();
+        assert!(again.load("b").unwrap().is_none(), "cut");
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        Vault::open(dir.path()).unwrap();
+        let key = dir.path().join(KEY_FILE);
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = Vault::open(dir.path()).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn names_stay_in_the_vault() {
+        let dir = tempfile::tempdir().unwrap();
+        let vault = Vault::open(dir.path()).unwrap();
+        for name in ["", "..", "../a", "a/b", ".a", KEY_FILE, &"a".repeat(MAX_NAME_LEN + 1)] {
+            assert!(vault.put(name, b"x").is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_function_gets_its_argument_and_the_bytes() {
+        unsafe fn count(add: usize, bytes: &[u8]) -> usize {
+            add + bytes.len()
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let vault = Vault::open(dir.path()).unwrap();
+        vault.put("n", b"four").unwrap();
+        assert_eq!(vault.load("n").unwrap().unwrap().call_unsafe(3, count), 7);
+    }
+}
