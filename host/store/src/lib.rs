@@ -10,6 +10,8 @@ use std::{
     sync::Arc,
 };
 
+pub mod patterns;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -75,6 +77,35 @@ pub struct View(());
 
 /// A named writable tree that is no snapshot: a cache mount, the mirror of a local context.
 pub struct Volume(());
+
+/// How [`Store::tree_from_dir`] takes a directory.
+#[derive(Clone, Copy, Default)]
+pub struct TreeOptions<'a> {
+    /// Which files; all without one. Files that it leaves out are never opened.
+    pub filter: Option<&'a patterns::Filter>,
+    /// Owner and group of everything in the snapshot, in place of the files' own.
+    pub owner: Option<(u32, u32)>,
+    /// An earlier answer for the same directory.
+    pub previous: Option<&'a Snapshot>,
+    /// Files may be hard-linked into the store, because whoever writes the directory replaces files and never writes into one.
+    pub link: bool,
+    /// Gets the number of files and bytes copied so far.
+    pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
+}
+
+/// What of a tree a checksum is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct ChecksumOptions {
+    /// Where the path itself is a symlink, take what it points to.
+    pub follow: bool,
+    /// The path may have `*`, `?` and `[...]` in it; the digest is of all that match.
+    pub wildcard: bool,
+    /// Of a directory, only what these match (see [`patterns`]), seen from that directory.
+    pub include: Vec<String>,
+    /// Of a directory, nothing that these match.
+    pub exclude: Vec<String>,
+}
 
 /// What a layer looks like as a blob.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
@@ -147,6 +178,17 @@ impl Store {
         let _ = name;
         todo!()
     }
+    /// A snapshot of the files under an open directory, for a local context. With `options.previous` (an earlier answer for the same
+    /// directory) unchanged files are neither read nor written again, and where nothing changed the answer is that snapshot.
+    /// Symlinks are taken as they are, never followed; sockets are left out. A file that changes while it is read is an error.
+    pub fn tree_from_dir(
+        &self,
+        dir: std::os::fd::BorrowedFd<'_>,
+        options: &TreeOptions<'_>,
+    ) -> Result<Snapshot, Error> {
+        let _ = (dir, options);
+        todo!()
+    }
     /// The volume `name` (made when it is not there). `kind` is BuildKit's record type: exec.cachemount, source.local ...
     pub fn volume(&self, name: &str, kind: &str) -> Result<Volume, Error> {
         let _ = (name, kind);
@@ -176,6 +218,13 @@ impl Snapshot {
     }
     /// The files, to read. Fetches and unpacks what is lazy, several layers at once.
     pub async fn view(&self) -> Result<View, Error> {
+        todo!()
+    }
+    /// A digest of the files at `path`: names, kinds, modes, owners, link targets, devices, capabilities and contents, not times.
+    /// Equal digests mean that a copy of `path` gives equal trees. Fails with [`Error::NotFound`] where nothing is at `path`.
+    /// What was read once is not read again.
+    pub async fn checksum(&self, path: &str, options: &ChecksumOptions) -> Result<String, Error> {
+        let _ = (path, options);
         todo!()
     }
     /// The layers as blobs of this compression, bottom first, made where they are not there yet (several at once); with each its diff id.
@@ -235,6 +284,8 @@ pub enum Error {
     Newer { root: PathBuf, found: u64, known: u64 },
     #[error("no space: {0}")]
     Full(String),
+    #[error("{0:?}: not found")]
+    NotFound(String),
     #[error("{what}: {source}")]
     Io { what: String, source: std::io::Error },
     #[error("{0:#}")]
