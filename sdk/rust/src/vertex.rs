@@ -1,0 +1,154 @@
+use crate::{Attr, Edge, Host, Location, Result, attrs::attr};
+
+/// What may be said of any vertex. Not given means the default of `attributes.md`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct VertexOptions {
+    pub(crate) attrs: Vec<Attr>,
+    pub(crate) places: Vec<Location>,
+}
+
+/// Limits of what runs in a vertex; not part of its cache key. Zero or empty: none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct LinuxResources {
+    /// Bytes.
+    pub memory: i64,
+    /// Bytes of memory and swap; -1: no limit.
+    pub memory_swap: i64,
+    pub cpu_shares: u64,
+    /// Microseconds.
+    pub cpu_period: u64,
+    /// Microseconds for each period.
+    pub cpu_quota: i64,
+    pub cpuset_cpus: String,
+    pub cpuset_mems: String,
+}
+
+/// The options that every vertex takes; implemented by all builders and by [`VertexOptions`] itself.
+pub trait VertexBuilder: Sized {
+    /// Where they are gathered.
+    fn vertex_options(&mut self) -> &mut VertexOptions;
+
+    /// Adds an attribute by its word. For words that the SDK has no method for.
+    #[must_use]
+    fn attr(mut self, word: &str, value: impl Into<String>) -> Self {
+        self.vertex_options().attrs.push(attr(word, value));
+        self
+    }
+
+    /// Shown in the progress instead of a generated text.
+    #[must_use]
+    fn name(self, text: impl Into<String>) -> Self {
+        self.attr("name", text)
+    }
+
+    /// Free text about the vertex.
+    #[must_use]
+    fn description(self, key: &str, text: impl Into<String>) -> Self {
+        self.attr(&format!("description.{key}"), text)
+    }
+
+    /// os/arch[/variant] that the vertex is for.
+    #[must_use]
+    fn platform(self, platform: impl Into<String>) -> Self {
+        self.attr("platform", platform)
+    }
+
+    /// A filter that the worker must match.
+    #[must_use]
+    fn constraint(self, filter: impl Into<String>) -> Self {
+        self.attr("constraint", filter)
+    }
+
+    /// Run it even where the cache has a result.
+    #[must_use]
+    fn ignore_cache(self, value: bool) -> Self {
+        if value { self.attr("ignore-cache", "true") } else { self }
+    }
+
+    /// Whether the result is exported to caches; not given, the exporter decides.
+    #[must_use]
+    fn export_cache(self, value: bool) -> Self {
+        self.attr("export-cache", value.to_string())
+    }
+
+    /// A capability that the vertex needs, by BuildKit's name.
+    #[must_use]
+    fn cap(self, name: &str) -> Self {
+        self.attr(&format!("cap.{name}"), "true")
+    }
+
+    /// The progress group that it is shown in: vertices with one id are shown as one line.
+    #[must_use]
+    fn group(self, id: impl Into<String>, name: impl Into<String>) -> Self {
+        self.attr("group", id).attr("group-name", name)
+    }
+
+    /// Memory and CPU limits.
+    #[must_use]
+    fn resources(mut self, limits: &LinuxResources) -> Self {
+        let numbers = [
+            ("memory", limits.memory.to_string()),
+            ("memory-swap", limits.memory_swap.to_string()),
+            ("cpu-shares", limits.cpu_shares.to_string()),
+            ("cpu-period", limits.cpu_period.to_string()),
+            ("cpu-quota", limits.cpu_quota.to_string()),
+            ("cpuset-cpus", limits.cpuset_cpus.clone()),
+            ("cpuset-mems", limits.cpuset_mems.clone()),
+        ];
+        for (word, value) in numbers {
+            if value != "0" && !value.is_empty() {
+                self = self.attr(word, value);
+            }
+        }
+        self
+    }
+
+    /// Where in a source text it comes from. May be called again: places add up.
+    #[must_use]
+    fn at(mut self, place: Location) -> Self {
+        self.vertex_options().places.push(place);
+        self
+    }
+
+    /// Adds options that were gathered elsewhere.
+    #[must_use]
+    fn with(mut self, options: &VertexOptions) -> Self {
+        let own = self.vertex_options();
+        own.attrs.extend_from_slice(&options.attrs);
+        own.places.extend_from_slice(&options.places);
+        self
+    }
+}
+
+impl VertexOptions {
+    /// Nothing said.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The options together with an op's own attributes, in a fixed order.
+    pub(crate) fn attrs_with(&self, own: Vec<Attr>) -> Vec<Attr> {
+        own.into_iter().chain(self.attrs.iter().cloned()).collect()
+    }
+
+    /// Adds the places to a vertex that is there, and to the error when it could not be added.
+    pub(crate) fn located(&self, host: &Host, added: Result<Edge>) -> Result<Edge> {
+        let edge = added.map_err(|mut error| {
+            if error.places.is_empty() {
+                error.places.extend_from_slice(&self.places);
+            }
+            error
+        })?;
+        if !self.places.is_empty() {
+            host.calls().locate(edge.vertex, &self.places)?;
+        }
+        Ok(edge)
+    }
+}
+
+impl VertexBuilder for VertexOptions {
+    fn vertex_options(&mut self) -> &mut VertexOptions {
+        self
+    }
+}
