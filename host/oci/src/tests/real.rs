@@ -1,0 +1,88 @@
+//! Against Debian's docker-registry, where it is installed.
+
+use std::{path::Path, process::Stdio, sync::Arc};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+};
+
+use super::*;
+use crate::{Document, Manifest, Pushed, digest_of, media_type::OCI_MANIFEST};
+
+/// A registry on a port of its own. It dies with this.
+struct Registry {
+    _process: Child,
+    host: String,
+}
+
+/// Starts the registry; `None`, and the reason printed, when there is none.
+async fn start(root: &Path) -> Option<Registry> {
+    let config = root.join("config.yml");
+    let text = format!(
+        "version: 0.1\nlog: {{level: info, accesslog: {{disabled: true}}}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:0'}}\n",
+        root.join("data").display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new("docker-registry");
+    command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut process = match command.spawn() {
+        Ok(process) => process,
+        Err(error) => {
+            println!("skipped: docker-registry cannot be run: {error}");
+            return None;
+        }
+    };
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if let Some((_, rest)) = line.split_once("listening on ") {
+            let host = rest.split(['"', ' ', ',']).next().unwrap().to_string();
+            // What it says from here on has to go somewhere, or it would stop at a full pipe.
+            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            return Some(Registry { _process: process, host });
+        }
+    }
+    panic!("docker-registry ended without listening");
+}
+
+#[tokio::test]
+async fn push_mount_and_pull() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(registry) = start(dir.path()).await else { return };
+    let client = Client::new(hosts(), Arc::new(Anonymous));
+    let repository = |name: &str| client.repository(&format!("{}/{name}", registry.host).parse().unwrap());
+    let layer = Bytes::from((0..3_000_000u32).map(|i| (i ^ (i >> 7)) as u8).collect::<Vec<_>>());
+    let (layer_digest, layer_size) = (digest_of(&layer), layer.len() as u64);
+    let file = dir.path().join("layer");
+    std::fs::write(&file, &layer).unwrap();
+    let nothing = || Arc::new(|_| {});
+
+    let a = repository("a:1");
+    assert_eq!(a.push_blob(&layer_digest, layer_size, &file, &[], nothing()).await.unwrap(), Pushed::Uploaded);
+    assert_eq!(a.push_blob(&layer_digest, layer_size, &file, &[], nothing()).await.unwrap(), Pushed::Existed);
+    let b = repository("b/c:1");
+    assert_eq!(b.push_blob(&layer_digest, layer_size, &file, &["a"], nothing()).await.unwrap(), Pushed::Mounted);
+    let d = repository("d:1");
+    assert_eq!(d.push_blob(&layer_digest, layer_size, &file, &["nope"], nothing()).await.unwrap(), Pushed::Uploaded);
+
+    let config = Bytes::from_static(b"{}");
+    a.push_blob(&digest_of(&config), 2, &config, &[], nothing()).await.unwrap();
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": {"mediaType": crate::media_type::OCI_CONFIG, "digest": digest_of(&config), "size": 2},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer_digest, "size": layer_size}],
+    });
+    let manifest = Manifest::new(manifest.to_string().into(), OCI_MANIFEST);
+    a.put_manifest("1", &manifest).await.unwrap();
+    assert_eq!(a.head_manifest("1").await.unwrap().unwrap().digest, manifest.digest);
+    let pulled = a.manifest("1").await.unwrap();
+    assert_eq!(pulled, manifest);
+    let Document::Image(image) = pulled.parse().unwrap() else { panic!("an image") };
+    assert_eq!(image.layers()[0].digest().to_string(), layer_digest);
+    assert!(read(&b, &layer_digest, layer_size, 0).await.unwrap() == layer);
+    assert!(read(&a, &layer_digest, layer_size, 2_999_000).await.unwrap() == layer[2_999_000..]);
+    assert_eq!(a.small_blob(&digest_of(&config), 10).await.unwrap(), config);
+    assert!(a.manifest("nope").await.unwrap_err().is_not_found());
+}
