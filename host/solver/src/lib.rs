@@ -8,7 +8,19 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 
+mod explain;
+mod flight;
+mod graph;
+pub mod keys;
+pub mod memory;
 pub mod progress;
+pub mod sim;
+mod solve;
+mod task;
+pub mod testing;
+
+pub use flight::{REPLAY_EVENTS_MAX, REPLAY_LOG_BYTES_MAX};
+pub use solve::{Build, KEYS_AT_ONCE_MAX, Solver};
 
 /// What the solver works on. Implemented once by `ops`, once by the simulated world of the tests.
 #[async_trait]
@@ -52,6 +64,12 @@ pub trait Op<W: World>: Send + Sync + 'static {
     /// Does it. `inputs` stand in the order of the vertex's inputs; the answer has one output for each that the op declares.
     /// Dropping the future cancels it: what it started must stop and be cleaned up.
     async fn run(&self, inputs: Vec<W::Output>, cx: &Context) -> anyhow::Result<Vec<W::Output>>;
+
+    /// Whether a run counts against [`Limits::max_running`]. An op that waits for another build while it runs answers no: the
+    /// vertices of that build must be able to run meanwhile.
+    fn is_limited(&self) -> bool {
+        true
+    }
 }
 
 /// A vertex of the graph to solve.
@@ -70,6 +88,18 @@ pub struct Vertex<W: World> {
     pub group: Option<Arc<str>>,
 }
 
+impl<W: World> Drop for Vertex<W> {
+    /// Takes the graph below apart in a loop: one call within the other would not end well in a graph 100,000 vertices deep.
+    fn drop(&mut self) {
+        let mut inputs = std::mem::take(&mut self.inputs);
+        while let Some(input) = inputs.pop() {
+            if let Some(mut vertex) = Arc::into_inner(input.vertex) {
+                inputs.append(&mut vertex.inputs);
+            }
+        }
+    }
+}
+
 /// One input of a vertex.
 pub struct Input<W: World> {
     /// The vertex that makes it.
@@ -81,7 +111,8 @@ pub struct Input<W: World> {
 }
 
 /// How an op looks at an input: what of the input decides the op's result.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Look {
     /// All of it, known by its key alone; contents are never read to compare.
     Whole,
@@ -94,8 +125,15 @@ pub enum Look {
 /// What an op may use while it works: a sink for progress. Shared by all builds that wait for the same run.
 #[derive(Clone)]
 pub struct Context {
-    /// Where events of this vertex go.
+    /// Where events of this vertex go. Each build that listens gets them under its own id of the vertex.
     pub progress: progress::Sink,
+}
+
+impl Context {
+    /// Tells that something happened, now, to the vertex that is worked on.
+    pub fn say(&self, kind: progress::EventKind) {
+        self.progress.send(progress::Event { vertex: "".into(), time: std::time::SystemTime::now(), kind });
+    }
 }
 
 /// A vertex failed. Cheap to clone: all who wait for it get the same.
@@ -122,34 +160,6 @@ impl fmt::Debug for SolveError {
 }
 
 impl std::error::Error for SolveError {}
-
-/// The solver: one for each engine. Cheap to clone.
-pub struct Solver<W: World>(std::marker::PhantomData<W>);
-
-/// One build: what it has learned of its vertices is dropped with it; runs and keys are shared with all others.
-pub struct Build<W: World>(std::marker::PhantomData<W>);
-
-impl<W: World> Solver<W> {
-    /// Over `world`, remembering in `kv`.
-    pub fn new(world: Arc<W>, kv: Arc<dyn Kv>, limits: Limits) -> Self {
-        let _ = (world, kv, limits);
-        todo!()
-    }
-
-    /// Begins a build whose events go to `progress`.
-    pub fn build(&self, progress: progress::Sink) -> Build<W> {
-        let _ = progress;
-        todo!()
-    }
-}
-
-impl<W: World> Build<W> {
-    /// Output `output` of `vertex`: from the cache where it answers, else by running it.
-    pub async fn result(&self, vertex: &Arc<Vertex<W>>, output: u32) -> Result<W::Output, SolveError> {
-        let _ = (vertex, output);
-        todo!()
-    }
-}
 
 /// Limits of a solver.
 #[derive(Clone, Debug)]

@@ -42,12 +42,14 @@ pub struct Event {
 
 /// See [`Event`].
 #[derive(Clone, Debug)]
+#[allow(missing_docs)]
 pub enum EventKind {
     /// The build will look at the vertex: its name and its inputs' ids. Sent once, before any other event of it.
     Defined { name: String, inputs: Vec<Arc<str>>, group: Option<Arc<str>> },
     /// It began to run (or, for a source, to be resolved).
     Started,
-    /// The cache answered; nothing ran.
+    /// The cache answered, for it or above it; nothing ran. A vertex that another request of the same build turns out to need may
+    /// still start after this.
     Cached,
     /// It is done; an error text when it failed.
     Completed { error: Option<String> },

@@ -1,0 +1,449 @@
+//! How a vertex is solved: [`Build::define`], [`Build::content`], [`Build::refine`], [`Build::result`], to be read in this order.
+//!
+//! Waiting is `await`, sharing is a memo or a flight, cancelling is drop. What one vertex needs of another it awaits through
+//! a [`Memo`](crate::task::Memo), a task of its own, so neither the stack nor a poll is ever as deep as the graph.
+
+use std::{
+    future::Future,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard},
+    task::Poll,
+};
+
+use anyhow::anyhow;
+use futures::{
+    FutureExt, StreamExt, TryStreamExt,
+    future::{BoxFuture, try_join_all},
+    stream,
+};
+use tokio::sync::Semaphore;
+
+use crate::{
+    Context, Kv, Limits, Look, RecordId, SolveError, Vertex, World, explain,
+    flight::{Ask, Flight, Flights},
+    graph::{Graph, Hit, Known, Made, Node},
+    keys::{Class, InputKey},
+    memory::{Entry, EntryInput, Learned, Memory},
+    progress::{EventKind, Sink},
+};
+
+/// How many keys of ops a build asks for at once.
+pub const KEYS_AT_ONCE_MAX: usize = 64;
+
+/// The solver: one for each engine. Cheap to clone.
+pub struct Solver<W: World>(Arc<Engine<W>>);
+
+/// One build: what it has learned of its vertices is dropped with it; runs and keys are shared with all others. Cheap to clone.
+pub struct Build<W: World>(Arc<Learnings<W>>);
+
+struct Engine<W: World> {
+    world: Arc<W>,
+    memory: Memory,
+    flights: Flights<Arc<Made<W>>>,
+    running: Arc<Semaphore>,
+}
+
+struct Learnings<W: World> {
+    engine: Arc<Engine<W>>,
+    graph: Mutex<Graph<W>>,
+    progress: Sink,
+}
+
+/// What one vertex asks of another. Boxed, for these calls go in a circle.
+type Answer<'a, T> = BoxFuture<'a, Result<T, SolveError>>;
+
+/// What is known of a vertex at a moment.
+struct Sight {
+    class: Class,
+    inputs: Vec<InputKey>,
+    /// The inputs of which more can be learned, so that the class may yet be another.
+    open: Vec<usize>,
+}
+
+impl<W: World> Clone for Solver<W> {
+    fn clone(&self) -> Self {
+        Solver(self.0.clone())
+    }
+}
+
+impl<W: World> Clone for Build<W> {
+    fn clone(&self) -> Self {
+        Build(self.0.clone())
+    }
+}
+
+impl<W: World> Solver<W> {
+    /// Over `world`, remembering in `kv`.
+    pub fn new(world: Arc<W>, kv: Arc<dyn Kv>, limits: Limits) -> Self {
+        let running = Arc::new(Semaphore::new(limits.max_running.clamp(1, Semaphore::MAX_PERMITS)));
+        Solver(Arc::new(Engine { world, memory: Memory::new(kv), flights: Flights::new(), running }))
+    }
+
+    /// Begins a build whose events go to `progress`.
+    pub fn build(&self, progress: Sink) -> Build<W> {
+        Build(Arc::new(Learnings { engine: self.0.clone(), graph: Mutex::default(), progress }))
+    }
+
+    /// Forgets a record, and all that was remembered for its sake alone. For who deletes saved results.
+    pub fn forget(&self, record: &RecordId) -> anyhow::Result<()> {
+        self.0.memory.forget(record)
+    }
+
+    /// Hands each remembered record to `visit`, in no order. For who wants to [`forget`](Solver::forget) those that are gone.
+    pub fn each_record(&self, mut visit: impl FnMut(RecordId)) -> anyhow::Result<()> {
+        self.0.memory.each_record(&mut visit)
+    }
+
+    /// What is remembered of `class`: its records, and what it was made of, down which a cache exporter walks.
+    pub fn entry(&self, class: Class) -> anyhow::Result<Option<Entry>> {
+        self.0.memory.entry(class)
+    }
+}
+
+impl<W: World> Build<W> {
+    /// Output `output` of `vertex`: from the cache where it answers, else by running it. Must be awaited in a tokio runtime.
+    ///
+    /// Dropping the future cancels all that no other asker waits for.
+    pub async fn result(&self, vertex: &Arc<Vertex<W>>, output: u32) -> Result<W::Output, SolveError> {
+        let node = self.define(vertex).await?;
+        let made = self.made(&node).await?;
+        self.tell_unneeded(&node);
+        node.output(&made, output)
+    }
+
+    /// The class of `vertex` as far as this build knows it; `None` before it was asked to solve it.
+    pub fn class(&self, vertex: &Vertex<W>) -> Option<Class> {
+        let node = self.graph().find(&vertex.id)?;
+        Some(node.known()?.class)
+    }
+
+    /// Works out the classes of `vertex` and all below it by their definitions: nothing runs but the look-ups of sources' keys.
+    async fn define(&self, vertex: &Arc<Vertex<W>>) -> Result<Arc<Node<W>>, SolveError> {
+        let (node, undefined) = {
+            let mut graph = self.graph();
+            let id = graph.add(vertex, &self.0.progress);
+            (graph.node(id), graph.below(id, |node| node.known().is_none()))
+        };
+        let keys = stream::iter(undefined.clone()).map(|node| self.key(node));
+        keys.buffer_unordered(KEYS_AT_ONCE_MAX).try_collect::<()>().await?;
+        for node in &undefined {
+            let sight = self.look(node)?;
+            node.set_known(Known { class: sight.class, settled: sight.open.is_empty() });
+        }
+        Ok(node)
+    }
+
+    /// Asks an op for its key, once for each build.
+    async fn key(&self, node: Arc<Node<W>>) -> Result<(), SolveError> {
+        let ask = || async {
+            let to = node.clone();
+            let cx = Context { progress: Sink::new(move |event| to.pass(event)) };
+            let mut key = pin!(guarded(node.vertex.op.key(&cx)));
+            match futures::poll!(&mut key) {
+                Poll::Ready(key) => key,
+                Poll::Pending => {
+                    node.say(EventKind::Started); // It takes time, so the user shall see it.
+                    key.await
+                }
+            }
+        };
+        node.key.get_or_try_init(ask).await.map_err(|cause| self.fail(&node, cause))?;
+        Ok(())
+    }
+
+    /// Learns what output `output` of `node` holds, seen through `view`. Needs its result.
+    fn content<'a>(&'a self, node: &'a Arc<Node<W>>, output: u32, view: &str) -> Answer<'a, ()> {
+        let (build, of, through) = (self.clone(), node.clone(), view.to_owned());
+        let work = move || async move {
+            let made = build.made(&of).await?;
+            let edge = build.look(&of)?.class.output(output);
+            let known = build.engine().memory.contents(edge, &through).map_err(|cause| of.error(cause))?;
+            if let Some(known) = known.filter(|known| known.record == made.record) {
+                return Ok(known.digest);
+            }
+            let output = of.output(&made, output)?;
+            guarded(build.engine().world.content(&output, &through)).await.map_err(|cause| of.error(cause))
+        };
+        let contents = node.contents(output, view);
+        async move { ended(node, contents.get_or(work).await).map(drop) }.boxed()
+    }
+
+    /// Learns of `node` and what is below until the cache answers, or cannot. Never runs `node` itself.
+    async fn refine(&self, node: &Arc<Node<W>>) -> Result<Option<Hit>, SolveError> {
+        if node.anew {
+            return Ok(None);
+        }
+        let sight = self.look(node)?;
+        let found = self.recorded(node, &sight)?;
+        if found.is_some() || sight.open.is_empty() {
+            return Ok(found);
+        }
+
+        // Keys before contents: an input that turns out to be known by its key need not give its result.
+        let inputs = self.inputs(node);
+        try_join_all(sight.open.iter().map(|i| self.refined(&inputs[*i]))).await?;
+        let sight = self.look(node)?;
+        let found = self.recorded(node, &sight)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+
+        let views = node.vertex.inputs.iter().zip(&inputs).enumerate().filter(|(i, _)| sight.open.contains(i));
+        let contents = views.filter_map(|(_, (input, from))| match &input.look {
+            Look::Contents(view) => Some(self.content(from, input.output, view)),
+            Look::Whole | Look::Path(_) => None,
+        });
+        try_join_all(contents).await?;
+        self.recorded(node, &self.look(node)?)
+    }
+
+    /// [`Build::refine`], done once.
+    fn refined<'a>(&'a self, node: &'a Arc<Node<W>>) -> Answer<'a, Option<Hit>> {
+        let (build, of) = (self.clone(), node.clone());
+        let work = move || async move {
+            let hit = build.refine(&of).await?;
+            of.set_known(Known { class: build.look(&of)?.class, settled: true });
+            Ok(hit)
+        };
+        async move { ended(node, node.refined.get_or(work).await) }.boxed()
+    }
+
+    /// The result of `node`: from the cache where it answers, else from a run.
+    async fn make(&self, node: &Arc<Node<W>>) -> Result<Arc<Made<W>>, SolveError> {
+        let hit = self.refined(node).await?;
+        let gone = hit.as_ref().map(|hit| hit.records[0].clone());
+        if let Some(hit) = hit
+            && let Some(made) = self.load(node, hit).await?
+        {
+            return Ok(made);
+        }
+        if !node.anew
+            && let Some(flight) = self.engine().flights.current((self.look(node)?.class, false))
+        {
+            return self.follow(node, &flight, explain::JOINED.into()).await;
+        }
+        let inputs = self.inputs(node);
+        let outputs = node.vertex.inputs.iter().zip(&inputs).map(async |(input, from)| {
+            let made = self.made(from).await?;
+            if let Look::Contents(view) = &input.look {
+                self.content(from, input.output, view).await?; // The run is remembered by it.
+            }
+            from.output(&made, input.output)
+        });
+        let outputs = try_join_all(outputs).await?;
+        self.run(node, outputs, gone).await
+    }
+
+    /// [`Build::make`], done once.
+    fn made<'a>(&'a self, node: &'a Arc<Node<W>>) -> Answer<'a, Arc<Made<W>>> {
+        let (build, of) = (self.clone(), node.clone());
+        let work = move || async move { build.make(&of).await };
+        async move { ended(node, node.result.get_or(work).await) }.boxed()
+    }
+
+    /// Runs `node`, or joins who runs its class, or takes what one of these has left meanwhile.
+    async fn run(
+        &self,
+        node: &Arc<Node<W>>,
+        inputs: Vec<W::Output>,
+        mut gone: Option<RecordId>,
+    ) -> Result<Arc<Made<W>>, SolveError> {
+        loop {
+            let sight = self.look(node)?;
+            node.set_known(Known { class: sight.class, settled: true });
+            let why = self.miss(node, &sight, gone.as_ref())?;
+            let recorded = || if node.anew { Ok(None) } else { self.recorded(node, &sight) };
+            let start = |progress| self.flight(node, &sight, inputs.clone(), progress);
+            match self.engine().flights.join_or((sight.class, node.anew), recorded, start)? {
+                Ask::Run { flight, joined } => {
+                    let why = if joined { explain::JOINED.into() } else { why };
+                    return self.follow(node, &flight, why).await;
+                }
+                Ask::Recorded(hit) => {
+                    gone = hit.records.first().cloned();
+                    if let Some(made) = self.load(node, hit).await? {
+                        return Ok(made);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A run of `node`, remembered when it succeeds. It belongs to no build: what it needs, it holds.
+    fn flight(
+        &self,
+        node: &Arc<Node<W>>,
+        sight: &Sight,
+        inputs: Vec<W::Output>,
+        progress: Sink,
+    ) -> impl Future<Output = Result<Arc<Made<W>>, Arc<anyhow::Error>>> + Send + use<W> {
+        let (engine, op, cx) = (self.engine().clone(), node.vertex.op.clone(), Context { progress });
+        let (key, name) = (node.key.get().cloned().unwrap_or_default(), node.vertex.name.clone());
+        let learned = self.learned(node, sight);
+        let names = node.vertex.inputs.iter().map(|input| input.vertex.name.clone());
+        let made_of = names.zip(&sight.inputs).map(|(name, key)| EntryInput { name, key: key.clone() }).collect();
+        let run = async move {
+            let permit = if op.is_limited() { Some(engine.running.acquire().await?) } else { None };
+            cx.say(EventKind::Started);
+            let outputs = guarded(op.run(inputs, &cx)).await?;
+            drop(permit);
+            let record = guarded(engine.world.save(&outputs)).await?;
+            engine.memory.record((&key, &name), made_of, record.clone(), learned)?;
+            Ok(Arc::new(Made { outputs, record }))
+        };
+        run.map(|made: anyhow::Result<_>| made.map_err(Arc::new))
+    }
+
+    /// Waits for a run, which now runs for `node` too.
+    async fn follow(
+        &self,
+        node: &Arc<Node<W>>,
+        flight: &Flight<Arc<Made<W>>>,
+        why: String,
+    ) -> Result<Arc<Made<W>>, SolveError> {
+        node.say(EventKind::Explained { hit: false, why });
+        let (to, _canceled) = (node.clone(), Canceled(node));
+        let made = flight.wait(Sink::new(move |event| to.pass(event))).await;
+        let made = made.map_err(|cause| self.fail(node, cause))?;
+        node.say(EventKind::Completed { error: None });
+        Ok(made)
+    }
+
+    /// Takes the result from the newest record that is still there. Those that are gone are forgotten.
+    async fn load(&self, node: &Arc<Node<W>>, hit: Hit) -> Result<Option<Arc<Made<W>>>, SolveError> {
+        for record in hit.records {
+            let loaded = guarded(self.engine().world.load(&record)).await;
+            let Some(outputs) = loaded.map_err(|cause| self.fail(node, cause))? else {
+                self.engine().memory.forget(&record).map_err(|cause| self.fail(node, cause))?;
+                continue;
+            };
+            let sight = self.look(node)?;
+            let learned = self.learned(node, &sight);
+            self.engine().memory.learn(sight.class, learned).map_err(|cause| self.fail(node, cause))?;
+            node.say(EventKind::Explained { hit: true, why: format!("from record {}: {}", record.0, hit.why) });
+            node.say(EventKind::Cached);
+            return Ok(Some(Arc::new(Made { outputs, record })));
+        }
+        Ok(None)
+    }
+
+    /// What is known of `node` now. Its inputs must be defined.
+    fn look(&self, node: &Arc<Node<W>>) -> Result<Sight, SolveError> {
+        let (mut inputs, mut open) = (vec![], vec![]);
+        for (i, (input, from)) in node.vertex.inputs.iter().zip(self.inputs(node)).enumerate() {
+            let known = from.known().ok_or_else(|| from.error(anyhow!("it was not defined before it was used")))?;
+            let edge = known.class.output(input.output);
+            let (contents, settled) = match &input.look {
+                Look::Whole | Look::Path(_) => (None, known.settled),
+                Look::Contents(view) => {
+                    let contents = self.holds(&from, input.output, edge, view)?;
+                    let settled = contents.is_some();
+                    (contents, settled)
+                }
+            };
+            inputs.push(InputKey { edge, look: input.look.clone(), contents });
+            if !settled {
+                open.push(i);
+            }
+        }
+        let op = node.key.get().ok_or_else(|| node.error(anyhow!("its key was not asked for")))?;
+        Ok(Sight { class: Class::of_op(op, &inputs), inputs, open })
+    }
+
+    /// What an output of `node` holds: what this build saw, else what was seen before.
+    fn holds(&self, node: &Arc<Node<W>>, output: u32, edge: Class, view: &str) -> Result<Option<String>, SolveError> {
+        let seen = node.seen(output, view);
+        if seen.is_some() || node.anew {
+            return Ok(seen);
+        }
+        let known = self.engine().memory.contents(edge, view).map_err(|cause| node.error(cause))?;
+        Ok(known.map(|known| known.digest))
+    }
+
+    /// What the cache has for `node`, by what is known of it.
+    fn recorded(&self, node: &Arc<Node<W>>, sight: &Sight) -> Result<Option<Hit>, SolveError> {
+        let entry = self.engine().memory.entry(sight.class).map_err(|cause| node.error(cause))?;
+        let Some(entry) = entry.filter(|entry| !entry.records.is_empty()) else { return Ok(None) };
+        let inputs = node.vertex.inputs.iter().enumerate();
+        let looked_at = inputs.filter_map(|(i, input)| match &input.look {
+            Look::Contents(view) => self.inputs(node)[i].seen(input.output, view).map(|_| (i, &*input.vertex.name)),
+            Look::Whole | Look::Path(_) => None,
+        });
+        Ok(Some(Hit { records: entry.records, why: explain::hit(looked_at).into() }))
+    }
+
+    /// The ways to contents that this build went for `node`, to be kept with its class.
+    fn learned(&self, node: &Arc<Node<W>>, sight: &Sight) -> Vec<Learned> {
+        let inputs = node.vertex.inputs.iter().zip(self.inputs(node)).zip(&sight.inputs);
+        let learned = inputs.filter_map(|((input, from), key)| {
+            let Look::Contents(view) = &input.look else { return None };
+            let digest = from.seen(input.output, view)?;
+            let record = from.result.get()?.record.clone();
+            Some(Learned { edge: key.edge, view: view.clone(), digest, record })
+        });
+        learned.collect()
+    }
+
+    /// Why the cache does not answer for `node`.
+    fn miss(&self, node: &Arc<Node<W>>, sight: &Sight, gone: Option<&RecordId>) -> Result<String, SolveError> {
+        let op = node.key.get().map_or("", String::as_str);
+        let made_anew = self.inputs(node).iter().position(|from| from.anew).filter(|_| node.anew);
+        explain::miss(&self.engine().memory, &node.vertex, op, &sight.inputs, made_anew, gone)
+            .map_err(|cause| node.error(cause))
+    }
+
+    /// Tells of all below `top` that neither ran nor was loaded that the cache spared it.
+    fn tell_unneeded(&self, top: &Arc<Node<W>>) {
+        for node in self.graph().below(top.id, |node| !node.swept()) {
+            if !node.is_ended() && !node.result.is_running() {
+                node.say(EventKind::Explained { hit: true, why: explain::UNNEEDED.into() });
+                node.say(EventKind::Cached);
+            }
+        }
+    }
+
+    fn fail(&self, node: &Node<W>, cause: impl Into<Arc<anyhow::Error>>) -> SolveError {
+        let error = node.error(cause);
+        node.say(EventKind::Completed { error: Some(format!("{:#}", error.cause)) });
+        error
+    }
+
+    fn inputs(&self, node: &Node<W>) -> Vec<Arc<Node<W>>> {
+        let graph = self.graph();
+        node.inputs.iter().map(|id| graph.node(*id)).collect()
+    }
+
+    fn engine(&self) -> &Arc<Engine<W>> {
+        &self.0.engine
+    }
+
+    fn graph(&self) -> MutexGuard<'_, Graph<W>> {
+        self.0.graph.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Tells that a vertex was canceled, if it is dropped while the vertex runs.
+struct Canceled<'a, W: World>(&'a Node<W>);
+
+impl<W: World> Drop for Canceled<'_, W> {
+    fn drop(&mut self) {
+        if self.0.is_started() {
+            self.0.say(EventKind::Completed { error: Some("canceled".into()) });
+        }
+    }
+}
+
+/// What became of a task that worked for `node`.
+fn ended<W: World, T>(node: &Node<W>, result: Option<Result<T, SolveError>>) -> Result<T, SolveError> {
+    result.unwrap_or_else(|| Err(node.error(anyhow!("the solver ended before it was done"))))
+}
+
+/// Makes a panic in what others wrote an error.
+async fn guarded<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(anyhow!("panicked: {}", text.as_deref().unwrap_or("with no message")))
+    })
+}
