@@ -9,8 +9,10 @@ mod digest;
 mod graph;
 pub mod op;
 pub mod text;
+mod validate;
 pub mod wire;
 
 pub use digest::{Digest, ParseDigestError};
-pub use graph::{Edge, Graph, GraphError, Vertex, VertexId, VertexMeta};
+pub use graph::{Edge, EdgeMap, Graph, GraphError, Vertex, VertexId, VertexMeta};
 pub use op::{Op, Platform};
+pub use wire::Limits;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 /// What a vertex does. Input numbers index [`crate::Vertex::inputs`].
 #[derive(Clone, PartialEq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a graph keeps each op once, behind an Arc; exec is the common one")]
 pub enum Op {
     /// Files from outside: image, local directory, git, http.
     Source(SourceOp),
@@ -19,6 +20,40 @@ pub enum Op {
     Build(BuildOp),
     /// Inputs handed on unchanged.
     Passthrough(PassthroughOp),
+}
+
+impl Op {
+    /// The name of its kind: source, exec, file, merge, diff, build, passthrough.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Op::Source(_) => "source",
+            Op::Exec(_) => "exec",
+            Op::File(_) => "file",
+            Op::Merge(_) => "merge",
+            Op::Diff(_) => "diff",
+            Op::Build(_) => "build",
+            Op::Passthrough(_) => "passthrough",
+        }
+    }
+
+    /// How many outputs it has.
+    pub fn outputs(&self) -> usize {
+        match self {
+            Op::Source(_) | Op::Merge(_) | Op::Diff(_) | Op::Build(_) => 1,
+            Op::Exec(op) => op.mounts.iter().filter(|mount| mount.output.is_some()).count(),
+            Op::File(op) => op.actions.iter().filter(|action| action.output.is_some()).count(),
+            Op::Passthrough(op) => op.outputs.len(),
+        }
+    }
+
+    /// Whether the platform is part of what it is.
+    pub fn has_platform(&self) -> bool {
+        match self {
+            Op::Source(op) => op.has_platform(),
+            Op::Exec(_) | Op::Build(_) => true,
+            Op::File(_) | Op::Merge(_) | Op::Diff(_) | Op::Passthrough(_) => false,
+        }
+    }
 }
 
 /// os/arch[/variant].
@@ -46,6 +81,13 @@ pub struct SourceOp {
     pub identifier: String,
     /// Options, by BuildKit's attribute names (`local.includepattern` ...).
     pub attrs: BTreeMap<String, String>,
+}
+
+impl SourceOp {
+    /// Whether the source differs between platforms: images do, files do not.
+    pub fn has_platform(&self) -> bool {
+        self.identifier.starts_with("docker-image://") || self.identifier.starts_with("oci-layout://")
+    }
 }
 
 /// A process.
@@ -137,9 +179,9 @@ pub struct Mount {
     pub input: Option<u32>,
     /// A path inside the input.
     pub selector: String,
-    /// Where it appears.
+    /// Where it appears: an absolute path.
     pub dest: String,
-    /// Output number; `None` when what the process wrote is not wanted (BuildKit's -1).
+    /// Output number; `None` when what the process wrote is not wanted (BuildKit's -1). Secret, SSH and tmpfs mounts have none.
     pub output: Option<u32>,
     /// Not writable.
     pub readonly: bool,
@@ -232,7 +274,7 @@ pub struct FileOp {
 
 /// One step of a [`FileOp`].
 ///
-/// `input` and `secondary_input` number the vertex's inputs first (0 to n-1), then the actions' results (n, n+1 ...).
+/// `input` and `secondary_input` number the vertex's inputs first (0 to n-1), then the results of earlier actions (n, n+1 ...).
 #[derive(Clone, PartialEq, Debug)]
 pub struct FileAction {
     /// What is changed; `None` is an empty directory (BuildKit's -1).

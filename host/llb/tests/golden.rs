@@ -1,0 +1,74 @@
+//! Definitions made by BuildKit's own Go library (`tests/peers/llbsample`) against ours.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use llb::{Graph, Limits};
+use prost::Message;
+
+/// The samples, by name.
+fn samples() -> Vec<(String, Bytes)> {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/cases/llb");
+    let mut samples = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ext| ext == "pb") {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            samples.push((name, std::fs::read(path).unwrap().into()));
+        }
+    }
+    samples.sort();
+    assert!(samples.len() >= 12, "only {} samples", samples.len());
+    samples
+}
+
+#[test]
+fn an_op_made_again_from_its_typed_form_has_the_same_bytes() {
+    for (name, bytes) in samples() {
+        let (graph, _) = Graph::decode_bytes(bytes, &Limits::default()).unwrap();
+        let mut again = Graph::new();
+        for file in graph.sources() {
+            again.add_source((**file).clone());
+        }
+        for (id, vertex) in graph.iter() {
+            let vertex = (**vertex).clone();
+            let made =
+                again.add(vertex.op.clone(), vertex.inputs, vertex.platform, vertex.constraints, vertex.meta).unwrap();
+            assert_eq!(made, id, "{name}");
+            assert_eq!(again.vertex(made).bytes, vertex.bytes, "{name}: {:#?}", vertex.op);
+        }
+    }
+}
+
+#[test]
+fn a_definition_survives_decode_and_encode() {
+    for (name, bytes) in samples() {
+        let theirs = llb::wire::pb::Definition::decode(bytes.clone()).unwrap();
+        let (graph, edge) = Graph::decode(theirs.clone(), &Limits::default()).unwrap();
+        assert_eq!(edge.is_none(), name == "scratch");
+        let ours = graph.encode(edge).unwrap();
+        assert_eq!(ours.def, theirs.def, "{name}");
+        assert_eq!(ours.metadata, theirs.metadata, "{name}");
+        let filled = |definition: &llb::wire::pb::Definition| definition.source.clone().unwrap_or_default().infos;
+        assert_eq!(filled(&ours), filled(&theirs), "{name}");
+    }
+}
+
+#[test]
+fn source_maps_survive() {
+    let (_, bytes) = samples().into_iter().find(|(name, _)| name == "source-map").unwrap();
+    let theirs = llb::wire::pb::Definition::decode(bytes).unwrap();
+    let (graph, edge) = Graph::decode(theirs.clone(), &Limits::default()).unwrap();
+    let run = graph.vertex(edge.unwrap().vertex);
+    let lines: Vec<i32> = run.meta.locations.iter().map(|place| place.ranges[0].start_line).collect();
+    assert_eq!(lines, [2, 1]);
+    assert_eq!(graph.sources()[0].filename, "Dockerfile");
+    let mut ours = graph.encode(edge).unwrap().source.unwrap();
+    let mut theirs = theirs.source.unwrap();
+    // Go's client lists vertices without a location too.
+    theirs.locations.retain(|_, places| !places.locations.is_empty());
+    for places in ours.locations.values_mut().chain(theirs.locations.values_mut()) {
+        places.locations.sort_by_key(|place| place.ranges[0].start.unwrap().line);
+    }
+    assert_eq!(ours, theirs);
+}
