@@ -3,6 +3,27 @@
 //! One service of BuildKit's session a file. [`Session`] is what the rest of the engine uses; wire types stay in here.
 #![forbid(unsafe_code)]
 
+mod auth;
+mod embedded;
+mod error;
+mod filesend;
+mod filesync;
+mod follow;
+pub mod fsutil;
+mod health;
+pub mod hijack;
+mod manager;
+pub mod metadata;
+mod remote;
+pub mod secrets;
+pub mod ssh;
+pub mod upload;
+
+pub use embedded::{Dirs, Embedded};
+pub use error::Error;
+pub use manager::{Manager, OPEN_TIMEOUT, SharedDirs};
+pub use remote::GrpcSession;
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;

@@ -1,0 +1,195 @@
+//! The receiving end of a transfer.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::Write,
+    os::fd::OwnedFd,
+    sync::Arc,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use anyhow::Context;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use prost::Message;
+use proto::fsutil::{Packet, packet::PacketType};
+use tokio::sync::mpsc;
+
+use super::{
+    ERROR_GRACE,
+    apply::{Apply, Options, Wanted},
+};
+
+/// Packets that may wait for the thread that writes files.
+const PACKETS_WAITING: usize = 64;
+/// Files that a sender may send at the same time. Others of its kind use four.
+const OPEN_FILES_MAX: usize = 64;
+
+/// Makes `dest` equal to the tree that the other end sends, as `options` say. `progress` gets the bytes received so far, and how
+/// many there will be once that is known (0 before).
+///
+/// `outgoing` is not bounded: it takes one small packet a file, and a bound could block both ends on each other.
+pub async fn receive<S, E>(
+    incoming: S,
+    outgoing: mpsc::UnboundedSender<Packet>,
+    dest: OwnedFd,
+    options: Options,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> anyhow::Result<()>
+where
+    S: Stream<Item = Result<Packet, E>> + Send,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let (packets, mut waiting) = mpsc::channel(PACKETS_WAITING);
+    let total = Arc::new(AtomicU64::new(0));
+    let shared = total.clone();
+    let replies = outgoing.clone();
+    let mut writer = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
+        let mut receiver = Receiver::new(dest, options, replies, shared)?;
+        while let Some(packet) = waiting.blocking_recv() {
+            if receiver.packet(packet)? {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("the sender ended the stream before all files were there")
+    });
+    let mut incoming = std::pin::pin!(incoming);
+    let pump = async {
+        let mut bytes = 0;
+        while let Some(packet) = incoming.next().await {
+            let packet = packet.context("receive files")?;
+            bytes += packet.encoded_len() as u64;
+            progress(bytes, total.load(Ordering::Relaxed));
+            if packet.r#type() == PacketType::PacketErr {
+                anyhow::bail!("the sender failed: {}", String::from_utf8_lossy(&packet.data));
+            }
+            if packets.send(packet).await.is_err() {
+                break;
+            }
+        }
+        drop(packets);
+        anyhow::Ok(())
+    };
+    let result = async {
+        pump.await?;
+        (&mut writer).await.context("the thread that writes files died")?
+    }
+    .await;
+    if let Err(e) = &result {
+        let text = format!("{e:#}");
+        let _ = outgoing.send(Packet { r#type: PacketType::PacketErr.into(), data: text.into(), ..Packet::default() });
+        drop(outgoing);
+        // The text must be on its way before the stream is reset, and that shows only in the other end's answer.
+        let _ = tokio::time::timeout(ERROR_GRACE, async { while let Some(Ok(_)) = incoming.next().await {} }).await;
+    }
+    result
+}
+
+struct Receiver {
+    apply: Option<Apply>,
+    outgoing: mpsc::UnboundedSender<Packet>,
+    next_id: u32,
+    wanted: HashMap<u32, Wanted>,
+    open: HashMap<u32, OpenFile>,
+    listed: bool,
+    announced: u64,
+    total: Arc<AtomicU64>,
+}
+
+struct OpenFile {
+    wanted: Wanted,
+    file: File,
+    written: u64,
+}
+
+impl Receiver {
+    fn new(
+        dest: OwnedFd,
+        options: Options,
+        outgoing: mpsc::UnboundedSender<Packet>,
+        total: Arc<AtomicU64>,
+    ) -> anyhow::Result<Self> {
+        let apply = Some(Apply::new(dest, options)?);
+        let (wanted, open) = (HashMap::new(), HashMap::new());
+        Ok(Receiver { apply, outgoing, next_id: 0, wanted, open, listed: false, announced: 0, total })
+    }
+
+    /// Takes a packet; true says that it was the last.
+    fn packet(&mut self, packet: Packet) -> anyhow::Result<bool> {
+        match packet.r#type() {
+            PacketType::PacketStat => self.stat(packet)?,
+            PacketType::PacketData => self.data(packet.id, packet.data)?,
+            PacketType::PacketFin => {
+                anyhow::ensure!(self.apply.is_none(), "the sender ended before it was told to");
+                return Ok(true);
+            }
+            other => anyhow::bail!("the sender sent {other:?}, which is not its part"),
+        }
+        if self.listed
+            && self.wanted.is_empty()
+            && self.open.is_empty()
+            && let Some(apply) = self.apply.take()
+        {
+            apply.finish()?;
+            self.reply(PacketType::PacketFin, 0);
+        }
+        Ok(false)
+    }
+
+    fn stat(&mut self, packet: Packet) -> anyhow::Result<()> {
+        let size = packet.encoded_len() as u64;
+        anyhow::ensure!(!self.listed, "the sender listed a file after the end of the list");
+        let Some(stat) = packet.stat else {
+            self.listed = true;
+            self.total.store(self.announced, Ordering::Relaxed);
+            return Ok(());
+        };
+        let id = self.next_id;
+        self.next_id = id.checked_add(1).context("the sender lists more files than can be numbered")?;
+        self.announced += size;
+        let apply = self.apply.as_mut().context("the transfer has ended")?;
+        if let Some(wanted) = apply.entry(stat)? {
+            self.announced = self.announced.saturating_add(wanted.size());
+            self.wanted.insert(id, wanted);
+            self.reply(PacketType::PacketReq, id);
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, id: u32, data: Bytes) -> anyhow::Result<()> {
+        let apply = self.apply.as_mut().context("the transfer has ended")?;
+        if let Some(wanted) = self.wanted.remove(&id) {
+            anyhow::ensure!(
+                self.open.len() < OPEN_FILES_MAX,
+                "the sender sends more than {OPEN_FILES_MAX} files at once"
+            );
+            let file = apply.create(&wanted).with_context(|| format!("create {:?}", wanted.path()))?;
+            self.open.insert(id, OpenFile { wanted, file, written: 0 });
+        }
+        let open =
+            self.open.get_mut(&id).with_context(|| format!("the sender sent content {id} that was not asked for"))?;
+        let path = open.wanted.path();
+        open.written += data.len() as u64;
+        let (written, announced) = (open.written, open.wanted.size());
+        anyhow::ensure!(
+            written <= announced,
+            "{path:?} changed while it was read: it had {announced} bytes and now has more"
+        );
+        if !data.is_empty() {
+            return open.file.write_all(&data).with_context(|| format!("write {path:?}"));
+        }
+        anyhow::ensure!(
+            written == announced,
+            "{path:?} changed or vanished while it was read: of its {announced} bytes there were {written}"
+        );
+        apply.finish_file(&open.wanted, &open.file).with_context(|| format!("finish {path:?}"))?;
+        self.open.remove(&id);
+        Ok(())
+    }
+
+    fn reply(&self, kind: PacketType, id: u32) {
+        // When nobody listens any more the incoming stream ends too, and that is where the error comes from.
+        let _ = self.outgoing.send(Packet { r#type: kind.into(), id, ..Packet::default() });
+    }
+}

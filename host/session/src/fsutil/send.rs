@@ -1,0 +1,191 @@
+//! The sending end of a transfer.
+
+use std::{
+    fs::File,
+    io::Read,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Context;
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt};
+use prost::Message;
+use proto::fsutil::{Packet, packet::PacketType};
+use rustix::fs::{FileType, OFlags};
+use tokio::sync::mpsc;
+
+use super::{CHUNK_BYTES, ERROR_GRACE, Walk, open_beneath};
+
+/// Files that are listed: path and size by id, `None` for what has no content or was already asked for.
+type Table = Arc<Mutex<Vec<Option<(String, u64)>>>>;
+
+/// Sends the tree that `walk` finds. `progress` gets the bytes sent so far and 0.
+pub async fn send<S, E>(
+    walk: Walk,
+    incoming: S,
+    outgoing: mpsc::Sender<Packet>,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> anyhow::Result<()>
+where
+    S: Stream<Item = Result<Packet, E>> + Send,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let (sent, mut counts) = mpsc::unbounded_channel();
+    // Not bounded, since whoever waits here stops reading; an honest receiver asks once a file.
+    let (requests, wanted) = mpsc::unbounded_channel();
+    let out = Out { packets: outgoing, sent };
+    let threads = start(walk, wanted, &out);
+    let count = async {
+        let mut bytes = 0;
+        while let Some(n) = counts.recv().await {
+            bytes += n;
+            progress(bytes, 0);
+        }
+    };
+    let mut work = std::pin::pin!(async { tokio::join!(threads, count).0 });
+    let mut serve = std::pin::pin!(serve(incoming, requests, out));
+    let served = tokio::select! {
+        served = &mut serve => served,
+        // The threads end first only when something failed; the receiver knows and ends the stream.
+        worked = &mut work => return worked.and(serve.await),
+    };
+    match served {
+        Ok(()) => work.await,
+        // What went wrong with the files explains why the stream broke, not the other way round. The threads may be stuck in a
+        // stream that nobody reads, so they are not waited for.
+        Err(e) => tokio::time::timeout(ERROR_GRACE, work).await.unwrap_or(Ok(())).and(Err(e)),
+    }
+}
+
+/// Starts the thread that lists files and the one that reads them; the future waits for both.
+fn start(
+    walk: Walk,
+    wanted: mpsc::UnboundedReceiver<u32>,
+    out: &Out,
+) -> impl Future<Output = anyhow::Result<()>> + use<> {
+    let (table, root) = (Table::default(), walk.root());
+    let lister = tokio::task::spawn_blocking({
+        let (table, out) = (table.clone(), out.clone());
+        move || out.or_tell(list(walk, &table, &out))
+    });
+    let out = out.clone();
+    let reader = tokio::task::spawn_blocking(move || out.or_tell(answer(&root, &table, wanted, &out)));
+    async {
+        let (listed, read) = tokio::join!(lister, reader);
+        listed.context("the thread that lists files died")??;
+        read.context("the thread that reads files died")?
+    }
+}
+
+/// Takes the receiver's requests until it has everything.
+async fn serve<S, E>(incoming: S, requests: mpsc::UnboundedSender<u32>, out: Out) -> anyhow::Result<()>
+where
+    S: Stream<Item = Result<Packet, E>> + Send,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let mut incoming = std::pin::pin!(incoming);
+    while let Some(packet) = incoming.next().await {
+        let packet = packet.context("receive requests for files")?;
+        match packet.r#type() {
+            PacketType::PacketReq => {
+                if requests.send(packet.id).is_err() {
+                    break;
+                }
+            }
+            PacketType::PacketErr => anyhow::bail!("the receiver failed: {}", String::from_utf8_lossy(&packet.data)),
+            PacketType::PacketFin => {
+                let fin = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
+                return out.packets.send(fin).await.context("the receiver is gone");
+            }
+            other => anyhow::bail!("the receiver sent {other:?}, which is not its part"),
+        }
+    }
+    anyhow::bail!("the receiver ended the stream before it had all files")
+}
+
+#[derive(Clone)]
+struct Out {
+    packets: mpsc::Sender<Packet>,
+    sent: mpsc::UnboundedSender<u64>,
+}
+
+impl Out {
+    /// False when the receiver is gone.
+    fn send(&self, packet: Packet) -> bool {
+        let _ = self.sent.send(packet.encoded_len() as u64);
+        self.packets.blocking_send(packet).is_ok()
+    }
+
+    /// Lets the receiver know of an error.
+    fn or_tell(&self, result: anyhow::Result<()>) -> anyhow::Result<()> {
+        if let Err(e) = &result {
+            let text = format!("{e:#}");
+            self.send(Packet { r#type: PacketType::PacketErr.into(), data: text.into(), ..Packet::default() });
+        }
+        result
+    }
+}
+
+fn list(walk: Walk, table: &Table, out: &Out) -> anyhow::Result<()> {
+    for entry in walk {
+        let entry = entry?;
+        let content = entry.has_content.then(|| (entry.stat.path.clone(), entry.stat.size.unsigned_abs()));
+        table.lock().unwrap_or_else(PoisonError::into_inner).push(content);
+        if !out.send(Packet { stat: Some(entry.stat), ..Packet::default() }) {
+            return Ok(());
+        }
+    }
+    out.send(Packet::default());
+    Ok(())
+}
+
+fn answer(root: &OwnedFd, table: &Table, mut wanted: mpsc::UnboundedReceiver<u32>, out: &Out) -> anyhow::Result<()> {
+    let mut buffer = BytesMut::new();
+    while let Some(id) = wanted.blocking_recv() {
+        let entry = table.lock().unwrap_or_else(PoisonError::into_inner).get_mut(id as usize).map(Option::take);
+        match entry.with_context(|| format!("the receiver asked for file {id}, which was not listed"))? {
+            Some((path, size)) => {
+                if !content(root, id, &path, size, &mut buffer, out).with_context(|| format!("read {path:?}"))? {
+                    return Ok(());
+                }
+            }
+            // A hard link, a socket, or a second request.
+            None => drop(out.send(data(id, Bytes::new()))),
+        }
+    }
+    Ok(())
+}
+
+/// Sends a file's content. False when the receiver is gone.
+fn content(root: &OwnedFd, id: u32, path: &str, size: u64, buffer: &mut BytesMut, out: &Out) -> anyhow::Result<bool> {
+    let mut file = open_regular(root, path)?;
+    let mut left = size;
+    loop {
+        // One byte more than announced, to see that there is none.
+        let want = usize::try_from(left.saturating_add(1)).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        buffer.resize(want, 0);
+        let n = file.read(&mut buffer[..want])?;
+        anyhow::ensure!(n as u64 <= left, "it grew while it was read: it had {size} bytes");
+        if n == 0 {
+            anyhow::ensure!(left == 0, "it shrank while it was read: of its {size} bytes {left} are missing");
+            return Ok(out.send(data(id, Bytes::new())));
+        }
+        left -= n as u64;
+        if !out.send(data(id, buffer.split_to(n).freeze())) {
+            return Ok(false);
+        }
+    }
+}
+
+/// Opens a file for reading if it is still a regular one; a pipe that took its place would block for ever.
+pub(super) fn open_regular(root: &OwnedFd, path: &str) -> anyhow::Result<File> {
+    let fd = open_beneath(root, path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+    let is_file = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode).is_file();
+    anyhow::ensure!(is_file, "it is no regular file any more");
+    Ok(fd.into())
+}
+
+fn data(id: u32, data: Bytes) -> Packet {
+    Packet { r#type: PacketType::PacketData.into(), id, data, ..Packet::default() }
+}
