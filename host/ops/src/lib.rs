@@ -1,1 +1,19 @@
-//! TODO
+//! LLB ops made runnable: each implements [`solver::Op`] over the [`Files`] world, where an output is a snapshot.
+//!
+//! [`Vertices`] turns an [`llb::Graph`] into solver vertices; [`key`] says what of an op is its identity and how it looks at its
+//! inputs; the other modules do the work, one op a file.
+#![forbid(unsafe_code)]
+
+mod exec;
+pub mod file;
+pub mod key;
+mod mounts;
+pub mod name;
+mod source;
+mod trees;
+mod vertices;
+mod world;
+
+pub use exec::ExecError;
+pub use vertices::{Environment, Vertices};
+pub use world::Files;

@@ -1,0 +1,214 @@
+//! The file op: a list of actions, each on a tree that an input or an earlier action left.
+
+mod copier;
+pub mod glob;
+mod mode;
+mod owner;
+pub mod paths;
+mod simple;
+mod unpack;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use llb::op::{Chown, FileAction, FileActionKind, FileOp, UserOpt};
+use solver::{Context, Op};
+use store::{Draft, Snapshot, Store, View};
+
+use crate::{Files, trees::missing};
+
+/// A file op with what it needs to run.
+pub(crate) struct FileVertex {
+    pub key: String,
+    pub op: FileOp,
+    /// How many inputs the vertex has: action results are numbered after them.
+    pub inputs: usize,
+    pub store: Store,
+}
+
+#[async_trait]
+impl Op<Files> for FileVertex {
+    async fn key(&self, _: &Context) -> anyhow::Result<String> {
+        Ok(self.key.clone())
+    }
+
+    async fn run(&self, inputs: Vec<Snapshot>, _: &Context) -> anyhow::Result<Vec<Snapshot>> {
+        let mut trees = Trees::new(self, inputs);
+        for (number, action) in self.op.actions.iter().enumerate() {
+            trees.act(number, action).await.with_context(|| describe(&action.kind))?;
+        }
+        trees.outputs().await
+    }
+}
+
+fn describe(kind: &FileActionKind) -> String {
+    match kind {
+        FileActionKind::Copy(copy) => format!("copy {} to {}", copy.src, copy.dest),
+        FileActionKind::Mkfile { path, .. } => format!("write {path}"),
+        FileActionKind::Mkdir { path, .. } => format!("make directory {path}"),
+        FileActionKind::Rm { path, .. } => format!("remove {path}"),
+        FileActionKind::Symlink { newpath, .. } => format!("make symlink {newpath}"),
+    }
+}
+
+/// The trees that actions read and write, by the op's numbering: inputs first, then results.
+struct Trees<'a> {
+    vertex: &'a FileVertex,
+    slots: Vec<Slot>,
+    /// How many later actions read each slot.
+    readers: Vec<usize>,
+}
+
+enum Slot {
+    Frozen(Snapshot),
+    /// Still writable: the next action may go on in it.
+    Open(Draft),
+    /// An action that comes later, or a draft that went on into a later slot.
+    Empty,
+}
+
+impl<'a> Trees<'a> {
+    fn new(vertex: &'a FileVertex, inputs: Vec<Snapshot>) -> Self {
+        let actions = &vertex.op.actions;
+        let mut readers = vec![0; vertex.inputs + actions.len()];
+        for action in actions {
+            let reads = [action.input, action.secondary_input].into_iter().flatten().chain(owner_inputs(&action.kind));
+            for number in reads {
+                if let Some(count) = readers.get_mut(number as usize) {
+                    *count += 1;
+                }
+            }
+        }
+        for (number, action) in actions.iter().enumerate() {
+            // An output is one more reader: its draft must not go on into another action.
+            readers[vertex.inputs + number] += usize::from(action.output.is_some());
+        }
+        let mut slots: Vec<Slot> = inputs.into_iter().map(Slot::Frozen).collect();
+        slots.resize_with(readers.len(), || Slot::Empty);
+        Trees { vertex, slots, readers }
+    }
+
+    async fn act(&mut self, number: usize, action: &FileAction) -> anyhow::Result<()> {
+        let source = match action.secondary_input {
+            Some(from) => Some(self.frozen(from).await?.view().await?),
+            None => None,
+        };
+        let names = self.names(&action.kind).await?;
+        let draft = self.writable(action.input).await?;
+        let work = Work { draft, source, names, kind: action.kind.clone() };
+        let draft = tokio::task::spawn_blocking(move || work.run()).await.context("the file action broke off")??;
+        self.slots[self.vertex.inputs + number] = Slot::Open(draft);
+        Ok(())
+    }
+
+    /// A draft to work in: the one that the tree is in, when nothing else reads it, else a new one.
+    async fn writable(&mut self, number: Option<u32>) -> anyhow::Result<Draft> {
+        let Some(number) = number else {
+            return Ok(self.vertex.store.draft(&self.vertex.store.scratch()).await?);
+        };
+        let index = number as usize;
+        if matches!(self.slots.get(index), Some(Slot::Open(_))) && self.readers[index] == 1 {
+            if let Slot::Open(draft) = std::mem::replace(&mut self.slots[index], Slot::Empty) {
+                return Ok(draft);
+            }
+        }
+        let base = self.frozen(number).await?;
+        Ok(self.vertex.store.draft(&base).await?)
+    }
+
+    /// The tree, committed if it was still open.
+    async fn frozen(&mut self, number: u32) -> anyhow::Result<Snapshot> {
+        let slot = self.slots.get_mut(number as usize).ok_or_else(|| missing(number))?;
+        let snapshot = match std::mem::replace(slot, Slot::Empty) {
+            Slot::Frozen(snapshot) => snapshot,
+            Slot::Open(draft) => draft.commit().await?,
+            Slot::Empty => return Err(missing(number)),
+        };
+        *slot = Slot::Frozen(snapshot.clone());
+        Ok(snapshot)
+    }
+
+    /// Where user and group names of the action are looked up.
+    async fn names(&mut self, kind: &FileActionKind) -> anyhow::Result<Names> {
+        let mut views = Vec::new();
+        for number in owner_inputs(kind) {
+            views.push((number, Arc::new(self.frozen(number).await?.view().await?)));
+        }
+        Ok(Names(views))
+    }
+
+    async fn outputs(mut self) -> anyhow::Result<Vec<Snapshot>> {
+        let mut outputs: Vec<(u32, u32)> = Vec::new();
+        for (number, action) in self.vertex.op.actions.iter().enumerate() {
+            outputs.extend(action.output.map(|output| (output, (self.vertex.inputs + number) as u32)));
+        }
+        outputs.sort_unstable();
+        let mut snapshots = Vec::with_capacity(outputs.len());
+        for (_, number) in outputs {
+            snapshots.push(self.frozen(number).await?);
+        }
+        Ok(snapshots)
+    }
+}
+
+fn owner_of(kind: &FileActionKind) -> Option<&Chown> {
+    match kind {
+        FileActionKind::Copy(copy) => copy.owner.as_ref(),
+        FileActionKind::Mkfile { owner, .. }
+        | FileActionKind::Mkdir { owner, .. }
+        | FileActionKind::Symlink { owner, .. } => owner.as_ref(),
+        FileActionKind::Rm { .. } => None,
+    }
+}
+
+/// The inputs in which an action looks up names of users and groups.
+pub(crate) fn owner_inputs(kind: &FileActionKind) -> Vec<u32> {
+    let halves = owner_of(kind).into_iter().flat_map(|owner| [&owner.user, &owner.group]).flatten();
+    halves.filter_map(|half| if let UserOpt::Name { input, .. } = half { *input } else { None }).collect()
+}
+
+/// Trees in which names are looked up, by input number.
+struct Names(Vec<(u32, Arc<View>)>);
+
+impl Names {
+    fn owner(&self, kind: &FileActionKind) -> anyhow::Result<Option<owner::Owner>> {
+        let find = |number: u32| self.0.iter().find(|(known, _)| *known == number).map(|(_, view)| view.path());
+        owner_of(kind).map(|chown| owner::resolve(chown, find)).transpose()
+    }
+}
+
+/// One action with all that it reads and writes, for a thread that may block. It owns the draft, so that a build that is
+/// dropped meanwhile does not unmount what is being written.
+struct Work {
+    draft: Draft,
+    source: Option<View>,
+    names: Names,
+    kind: FileActionKind,
+}
+
+impl Work {
+    fn run(self) -> anyhow::Result<Draft> {
+        let owner = self.names.owner(&self.kind)?;
+        let root = self.draft.path();
+        match &self.kind {
+            FileActionKind::Copy(copy) => {
+                let source = self.source.as_ref().context("a copy needs something to copy from")?;
+                copier::copy(source.path(), root, copy, owner)?;
+            }
+            FileActionKind::Mkfile { path, mode, data, timestamp, .. } => {
+                simple::mkfile(root, path, *mode as u32, data, owner, *timestamp)?;
+            }
+            FileActionKind::Mkdir { path, mode, make_parents, timestamp, .. } => {
+                simple::mkdir(root, path, *mode as u32, *make_parents, owner, *timestamp)?;
+            }
+            FileActionKind::Rm { path, allow_not_found, allow_wildcard } => {
+                simple::rm(root, path, *allow_not_found, *allow_wildcard)?;
+            }
+            FileActionKind::Symlink { oldpath, newpath, timestamp, .. } => {
+                simple::symlink(root, oldpath, newpath, owner, *timestamp)?;
+            }
+        }
+        Ok(self.draft)
+    }
+}

@@ -1,0 +1,1 @@
+//! Mounts of an exec op.

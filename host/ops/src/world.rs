@@ -1,0 +1,46 @@
+use async_trait::async_trait;
+use sha2::{Digest as _, Sha256};
+use solver::{RecordId, World};
+use store::{Snapshot, Store};
+
+use crate::key::Selector;
+
+/// The solver's world of file trees.
+pub struct Files {
+    store: Store,
+}
+
+impl Files {
+    /// Over `store`.
+    pub fn new(store: Store) -> Self {
+        Files { store }
+    }
+}
+
+#[async_trait]
+impl World for Files {
+    type Output = Snapshot;
+
+    async fn content(&self, output: &Snapshot, view: &str) -> anyhow::Result<String> {
+        let selectors = Selector::decode(view)?;
+        let mut hash = Sha256::new();
+        for selector in &selectors {
+            let digest = output.checksum(&selector.path, &selector.options()).await?;
+            hash.update(digest.as_bytes());
+            hash.update([0]);
+        }
+        Ok(format!("sha256:{}", hex::encode(hash.finalize())))
+    }
+
+    async fn save(&self, outputs: &[Snapshot]) -> anyhow::Result<RecordId> {
+        let names = outputs.iter().map(|snapshot| self.store.save(snapshot)).collect::<Result<Vec<_>, _>>()?;
+        Ok(RecordId(names.join(",")))
+    }
+
+    async fn load(&self, record: &RecordId) -> anyhow::Result<Option<Vec<Snapshot>>> {
+        if record.0.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        Ok(record.0.split(',').map(|name| self.store.load(name)).collect::<Result<Option<Vec<_>>, _>>()?)
+    }
+}
