@@ -1,0 +1,44 @@
+# pintle: `make demo` shows it at work, `make test` proves it. Both install what is missing first.
+
+CARGO ?= cargo
+TARGET := $(CURDIR)/target
+FRONTENDS := $(TARGET)/frontends
+WASM := wasm32-unknown-unknown
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+.PHONY: demo test lint bench frontends build release setup clean
+
+## Build a real multi-stage project with the embedded engine, and run what it made.
+demo: build
+	./examples/demo.sh $(TARGET)/debug/pintle
+
+## All tests: unit, cases, and end to end with a real registry and real containers.
+test: setup frontends
+	$(CARGO) test --workspace
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+lint: frontends
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check; else echo "cargo-deny is not installed: dependencies were not checked"; fi
+
+## Speed, as ratios measured in one run.
+bench: release
+	./tests/bench/run.sh $(TARGET)/release/pintle
+
+build: setup frontends
+	$(CARGO) build -p pintle
+
+release: setup frontends
+	$(CARGO) build --release -p pintle
+
+## The shipped frontends: components, and the same precompiled for this machine's engine.
+frontends: setup
+	./frontends/build.sh $(FRONTENDS)
+
+setup:
+	@./.ci/setup
+
+clean:
+	$(CARGO) clean
