@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
@@ -87,10 +88,10 @@ impl Repository {
     }
 
     /// Calls each endpoint in turn until one answers well. What the last one says, the registry itself, is what the user gets to see.
-    pub(crate) async fn first<T>(
+    pub(crate) async fn first<'a, T>(
         &self,
         endpoints: Vec<Endpoint>,
-        mut call: impl AsyncFnMut(Endpoint) -> Result<T>,
+        call: impl Fn(Endpoint) -> BoxFuture<'a, Result<T>>,
     ) -> Result<T> {
         let last = endpoints.len().saturating_sub(1);
         for (index, endpoint) in endpoints.into_iter().enumerate() {

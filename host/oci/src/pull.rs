@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures::{Stream, StreamExt as _, stream::BoxStream};
+use futures::{FutureExt as _, Stream, StreamExt as _, stream::BoxStream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::{
     io::{AsyncRead, ReadBuf},
@@ -33,41 +33,47 @@ const CONTENT_DIGEST: &str = "docker-content-digest";
 impl Repository {
     /// The manifest or index that `target` (a tag or a digest) names, verified when it is a digest.
     pub async fn manifest(&self, target: &str) -> Result<Manifest> {
-        self.first(self.to_read()?, async |at| {
-            let call = self.manifest_call(&at, Method::GET, target);
-            let (headers, bytes) = self.fetch(&at, &call, MANIFEST_BYTES_MAX).await?;
-            let manifest = Manifest::new(bytes, text(&headers, header::CONTENT_TYPE.as_str()));
-            let said = text(&headers, CONTENT_DIGEST);
-            let want = if is_digest(target) { target } else { said };
-            if let Some(mut verifier) = Verifier::new(want) {
-                verifier.update(&manifest.bytes);
-                let wrong = |got| call.error(&at, Kind::WrongDigest { want: want.to_string(), got });
-                verifier.finish().map_err(wrong)?;
+        self.first(self.to_read()?, |at| {
+            async move {
+                let call = self.manifest_call(&at, Method::GET, target);
+                let (headers, bytes) = self.fetch(&at, &call, MANIFEST_BYTES_MAX).await?;
+                let manifest = Manifest::new(bytes, text(&headers, header::CONTENT_TYPE.as_str()));
+                let said = text(&headers, CONTENT_DIGEST);
+                let want = if is_digest(target) { target } else { said };
+                if let Some(mut verifier) = Verifier::new(want) {
+                    verifier.update(&manifest.bytes);
+                    let wrong = |got| call.error(&at, Kind::WrongDigest { want: want.to_string(), got });
+                    verifier.finish().map_err(wrong)?;
+                }
+                Ok(manifest)
             }
-            Ok(manifest)
+            .boxed()
         })
         .await
     }
 
     /// What `target` names, without its bytes (registries count that less). `None` when it has none or does not say.
     pub async fn head_manifest(&self, target: &str) -> Result<Option<ManifestHead>> {
-        self.first(self.to_read()?, async |at| {
-            let call = self.manifest_call(&at, Method::HEAD, target);
-            let response = match self.client.send(&at, &call).await {
-                Ok(response) => response,
-                Err(error) if error.is_not_found() && at.mirror_of.is_none() => return Ok(None),
-                Err(error) => return Err(error),
-            };
-            let headers = response.headers();
-            let digest = text(headers, CONTENT_DIGEST);
-            let media_type = text(headers, header::CONTENT_TYPE.as_str()).split(';').next().unwrap_or("").trim();
-            let size = text(headers, header::CONTENT_LENGTH.as_str()).parse();
-            match (is_digest(digest), size) {
-                (true, Ok(size)) => {
-                    Ok(Some(ManifestHead { digest: digest.to_string(), media_type: media_type.to_string(), size }))
+        self.first(self.to_read()?, |at| {
+            async move {
+                let call = self.manifest_call(&at, Method::HEAD, target);
+                let response = match self.client.send(&at, &call).await {
+                    Ok(response) => response,
+                    Err(error) if error.is_not_found() && at.mirror_of.is_none() => return Ok(None),
+                    Err(error) => return Err(error),
+                };
+                let headers = response.headers();
+                let digest = text(headers, CONTENT_DIGEST);
+                let media_type = text(headers, header::CONTENT_TYPE.as_str()).split(';').next().unwrap_or("").trim();
+                let size = text(headers, header::CONTENT_LENGTH.as_str()).parse();
+                match (is_digest(digest), size) {
+                    (true, Ok(size)) => {
+                        Ok(Some(ManifestHead { digest: digest.to_string(), media_type: media_type.to_string(), size }))
+                    }
+                    _ => Ok(None),
                 }
-                _ => Ok(None),
             }
+            .boxed()
         })
         .await
     }
@@ -97,30 +103,36 @@ impl Repository {
 
     /// A blob that is small, whole and verified: a config. `limit` bytes are the most that it may have.
     pub async fn small_blob(&self, digest: &str, limit: u64) -> Result<Bytes> {
-        self.first(self.to_read()?, async |at| {
-            let call = self.blob_call(&at, Method::GET, digest, 0);
-            let (_, bytes) = self.fetch(&at, &call, limit).await?;
-            let wrong = |got| call.error(&at, Kind::WrongDigest { want: digest.to_string(), got });
-            let mut verifier = Verifier::new(digest).ok_or_else(|| wrong("an unknown algorithm".into()))?;
-            verifier.update(&bytes);
-            verifier.finish().map_err(wrong)?;
-            Ok(bytes)
+        self.first(self.to_read()?, |at| {
+            async move {
+                let call = self.blob_call(&at, Method::GET, digest, 0);
+                let (_, bytes) = self.fetch(&at, &call, limit).await?;
+                let wrong = |got| call.error(&at, Kind::WrongDigest { want: digest.to_string(), got });
+                let mut verifier = Verifier::new(digest).ok_or_else(|| wrong("an unknown algorithm".into()))?;
+                verifier.update(&bytes);
+                verifier.finish().map_err(wrong)?;
+                Ok(bytes)
+            }
+            .boxed()
         })
         .await
     }
 
     /// The size of a blob, or `None` when the registry has none of this digest.
     pub async fn blob_size(&self, digest: &str) -> Result<Option<u64>> {
-        self.first(self.to_write()?, async |at| {
-            let call = self.blob_call(&at, Method::HEAD, digest, 0);
-            match self.client.send(&at, &call).await {
-                Ok(response) => {
-                    let size = text(response.headers(), header::CONTENT_LENGTH.as_str()).parse();
-                    Ok(Some(size.unwrap_or_default()))
+        self.first(self.to_write()?, |at| {
+            async move {
+                let call = self.blob_call(&at, Method::HEAD, digest, 0);
+                match self.client.send(&at, &call).await {
+                    Ok(response) => {
+                        let size = text(response.headers(), header::CONTENT_LENGTH.as_str()).parse();
+                        Ok(Some(size.unwrap_or_default()))
+                    }
+                    Err(error) if error.is_not_found() => Ok(None),
+                    Err(error) => Err(error),
                 }
-                Err(error) if error.is_not_found() => Ok(None),
-                Err(error) => Err(error),
             }
+            .boxed()
         })
         .await
     }
@@ -133,10 +145,13 @@ impl Repository {
             _ => None,
         };
         let (at, permit, body) = self
-            .first(self.to_read()?, async |at| {
-                let permit = at.live.reads.clone().acquire_owned().await.ok();
-                let body = self.open(&at, digest, offset).await?;
-                Ok((at, permit, body))
+            .first(self.to_read()?, |at| {
+                async move {
+                    let permit = at.live.reads.clone().acquire_owned().await.ok();
+                    let body = self.open(&at, digest, offset).await?;
+                    Ok((at, permit, body))
+                }
+                .boxed()
             })
             .await?;
         let what = self.blob_name(digest);

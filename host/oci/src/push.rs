@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
@@ -138,22 +138,26 @@ impl Repository {
         mount_from: &[&str],
         progress: Arc<dyn Fn(u64) + Send + Sync>,
     ) -> Result<Pushed> {
-        self.first(self.to_write()?, async |at| {
-            let _permit = at.live.writes.clone().acquire_owned().await.ok();
-            if self.has_blob(&at, digest).await? {
-                return Ok(Pushed::Existed);
-            }
-            for from in mount_from.iter().filter(|from| **from != self.reference.repository()) {
-                match self.mount(&at, digest, from).await {
-                    Some(Start::Mounted) => return Ok(Pushed::Mounted),
-                    Some(Start::Upload(location)) => {
-                        // A mount that the registry will not do is the start of an upload: nothing more need be asked.
-                        return self.upload(&at, digest, size, source, progress.clone(), Some(location)).await;
-                    }
-                    None => {}
+        self.first(self.to_write()?, |at| {
+            let progress = progress.clone();
+            async move {
+                let _permit = at.live.writes.clone().acquire_owned().await.ok();
+                if self.has_blob(&at, digest).await? {
+                    return Ok(Pushed::Existed);
                 }
+                for from in mount_from.iter().filter(|from| **from != self.reference.repository()) {
+                    match self.mount(&at, digest, from).await {
+                        Some(Start::Mounted) => return Ok(Pushed::Mounted),
+                        Some(Start::Upload(location)) => {
+                            // A mount that the registry will not do is the start of an upload: nothing more need be asked.
+                            return self.upload(&at, digest, size, source, progress.clone(), Some(location)).await;
+                        }
+                        None => {}
+                    }
+                }
+                self.upload(&at, digest, size, source, progress.clone(), None).await
             }
-            self.upload(&at, digest, size, source, progress.clone(), None).await
+            .boxed()
         })
         .await
     }
@@ -246,20 +250,23 @@ impl Repository {
 
     /// Puts a manifest or index under `target` (a tag, or its digest).
     pub async fn put_manifest(&self, target: &str, manifest: &Manifest) -> Result<()> {
-        self.first(self.to_write()?, async |at| {
-            let mut headers = HeaderMap::new();
-            if let Ok(kind) = HeaderValue::from_str(&manifest.media_type) {
-                headers.insert(header::CONTENT_TYPE, kind);
+        self.first(self.to_write()?, |at| {
+            async move {
+                let mut headers = HeaderMap::new();
+                if let Ok(kind) = HeaderValue::from_str(&manifest.media_type) {
+                    headers.insert(header::CONTENT_TYPE, kind);
+                }
+                let call = Call {
+                    method: Method::PUT,
+                    url: self.url(&at, &format!("manifests/{target}")),
+                    headers,
+                    body: Body::Bytes(manifest.bytes.clone()),
+                    what: self.name_of(target),
+                    scopes: self.push_scopes(&at),
+                };
+                self.client.send(&at, &call).await.map(|_| ())
             }
-            let call = Call {
-                method: Method::PUT,
-                url: self.url(&at, &format!("manifests/{target}")),
-                headers,
-                body: Body::Bytes(manifest.bytes.clone()),
-                what: self.name_of(target),
-                scopes: self.push_scopes(&at),
-            };
-            self.client.send(&at, &call).await.map(|_| ())
+            .boxed()
         })
         .await
     }

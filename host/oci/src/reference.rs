@@ -77,6 +77,12 @@ impl Reference {
         Reference { digest: Some(digest.to_string()), ..self.clone() }
     }
 
+    /// The key under which an engine notes, in its key-value storage, which digest (`sha256:...`, as text) this name and tag had last: what a
+    /// pull found, or an export without a push made.
+    pub fn record_key(&self) -> String {
+        format!("image/{}:{}", self.name(), self.tag.as_deref().unwrap_or(DEFAULT_TAG))
+    }
+
     /// The short form that Docker shows: `alpine:latest`.
     pub fn familiar(&self) -> String {
         let full = self.to_string();

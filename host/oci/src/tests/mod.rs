@@ -58,3 +58,18 @@ async fn read(repository: &Repository, digest: &str, size: u64, offset: u64) -> 
     reader.read_to_end(&mut bytes).await.map_err(|error| error.to_string())?;
     Ok(bytes)
 }
+
+/// What uses this crate spawns its calls, and names them in traits.
+#[test]
+fn calls_can_move_between_threads() {
+    fn is_send<T: Send>(_: impl FnOnce(&'static Repository) -> T) {}
+    let source: &'static bytes::Bytes = Box::leak(Box::default());
+    let manifest: &'static crate::Manifest = Box::leak(Box::new(crate::Manifest::new(bytes::Bytes::new(), "")));
+    is_send(|repository| repository.manifest(""));
+    is_send(|repository| repository.head_manifest(""));
+    is_send(|repository| repository.small_blob("", 0));
+    is_send(|repository| repository.blob("", 0, 0));
+    is_send(|repository| repository.blob_size(""));
+    is_send(|repository| repository.push_blob("", 0, source, &[], Arc::new(|_| {})));
+    is_send(|repository| repository.put_manifest("", manifest));
+}
