@@ -6,7 +6,7 @@ use std::{
 use crate::{Digest, Op, Platform, op::SourceFile, validate, wire};
 
 /// The number of a vertex in its [`Graph`]; dense, from 0.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, serde::Serialize)]
 pub struct VertexId(pub u32);
 
 impl VertexId {
@@ -17,7 +17,7 @@ impl VertexId {
 }
 
 /// One output of a vertex.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, serde::Serialize)]
 pub struct Edge {
     /// The vertex.
     pub vertex: VertexId,
@@ -26,7 +26,7 @@ pub struct Edge {
 }
 
 /// What is said of a vertex without being part of its identity (BuildKit's `OpMetadata` and source locations).
-#[derive(Clone, Default, PartialEq, Debug)]
+#[derive(Clone, Default, PartialEq, Debug, serde::Serialize)]
 pub struct VertexMeta {
     /// Run even where the cache has a result.
     pub ignore_cache: bool,

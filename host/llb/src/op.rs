@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 /// What a vertex does. Input numbers index [`crate::Vertex::inputs`].
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 #[expect(clippy::large_enum_variant, reason = "a graph keeps each op once, behind an Arc; exec is the common one")]
 pub enum Op {
     /// Files from outside: image, local directory, git, http.
@@ -75,7 +76,7 @@ pub struct Platform {
 }
 
 /// A source by URL: `docker-image://`, `oci-layout://`, `local://`, `git://`, `http://`, `https://`.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 pub struct SourceOp {
     /// The URL.
     pub identifier: String,
@@ -91,7 +92,7 @@ impl SourceOp {
 }
 
 /// A process.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 pub struct ExecOp {
     /// argv.
     pub args: Vec<String>,
@@ -128,7 +129,7 @@ pub struct ExecOp {
 }
 
 /// See [`ExecOp::proxy_env`].
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct ProxyEnv {
     pub http_proxy: String,
@@ -139,7 +140,7 @@ pub struct ProxyEnv {
 }
 
 /// A line of /etc/hosts.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct HostIp {
     pub host: String,
@@ -147,7 +148,7 @@ pub struct HostIp {
 }
 
 /// A resource limit by its name without `RLIMIT_`, in lower case.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct Ulimit {
     pub name: String,
@@ -156,7 +157,7 @@ pub struct Ulimit {
 }
 
 /// A secret as an environment variable.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct SecretEnv {
     pub id: String,
@@ -165,7 +166,7 @@ pub struct SecretEnv {
 }
 
 /// A device by its CDI name.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct CdiDevice {
     pub name: String,
@@ -173,7 +174,7 @@ pub struct CdiDevice {
 }
 
 /// A mount of an [`ExecOp`].
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 pub struct Mount {
     /// Input number; `None` is an empty directory (BuildKit's -1).
     pub input: Option<u32>,
@@ -192,8 +193,9 @@ pub struct Mount {
 }
 
 /// What is mounted.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
+#[serde(rename_all = "snake_case")]
 pub enum MountKind {
     #[default]
     Bind,
@@ -222,7 +224,8 @@ pub enum MountKind {
 }
 
 /// Who may use a cache mount at once.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CacheSharing {
     /// All at once.
     #[default]
@@ -234,8 +237,9 @@ pub enum CacheSharing {
 }
 
 /// See [`Mount::content_cache`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
+#[serde(rename_all = "snake_case")]
 pub enum ContentCache {
     #[default]
     Default,
@@ -244,7 +248,8 @@ pub enum ContentCache {
 }
 
 /// Network of a process.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NetMode {
     /// The worker's default, sandboxed.
     #[default]
@@ -256,7 +261,8 @@ pub enum NetMode {
 }
 
 /// Restrictions of a process.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SecurityMode {
     /// Default capabilities, seccomp, masked paths.
     #[default]
@@ -266,7 +272,7 @@ pub enum SecurityMode {
 }
 
 /// File actions, in order.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 pub struct FileOp {
     /// Each on what an input or an earlier action left.
     pub actions: Vec<FileAction>,
@@ -275,7 +281,7 @@ pub struct FileOp {
 /// One step of a [`FileOp`].
 ///
 /// `input` and `secondary_input` number the vertex's inputs first (0 to n-1), then the results of earlier actions (n, n+1 ...).
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
 pub struct FileAction {
     /// What is changed; `None` is an empty directory (BuildKit's -1).
     pub input: Option<u32>,
@@ -288,18 +294,41 @@ pub struct FileAction {
 }
 
 /// A change. `timestamp` is in nanoseconds since 1970, `None` keeps or takes the current time.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
 #[allow(missing_docs)]
+#[serde(rename_all = "snake_case")]
 pub enum FileActionKind {
     Copy(Box<CopyAction>),
-    Mkfile { path: String, mode: i32, data: bytes::Bytes, owner: Option<Chown>, timestamp: Option<i64> },
-    Mkdir { path: String, mode: i32, make_parents: bool, owner: Option<Chown>, timestamp: Option<i64> },
-    Rm { path: String, allow_not_found: bool, allow_wildcard: bool },
-    Symlink { oldpath: String, newpath: String, owner: Option<Chown>, timestamp: Option<i64> },
+    Mkfile {
+        path: String,
+        mode: i32,
+        #[serde(serialize_with = "readable")]
+        data: bytes::Bytes,
+        owner: Option<Chown>,
+        timestamp: Option<i64>,
+    },
+    Mkdir {
+        path: String,
+        mode: i32,
+        make_parents: bool,
+        owner: Option<Chown>,
+        timestamp: Option<i64>,
+    },
+    Rm {
+        path: String,
+        allow_not_found: bool,
+        allow_wildcard: bool,
+    },
+    Symlink {
+        oldpath: String,
+        newpath: String,
+        owner: Option<Chown>,
+        timestamp: Option<i64>,
+    },
 }
 
 /// A copy from the secondary input.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct CopyAction {
     pub src: String,
@@ -323,7 +352,7 @@ pub struct CopyAction {
 }
 
 /// Who owns what a file action makes. A half that is `None` is root, or what the copy's source has.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct Chown {
     pub user: Option<UserOpt>,
@@ -331,22 +360,23 @@ pub struct Chown {
 }
 
 /// A user or group, by number or by a name looked up in /etc/passwd or /etc/group of an input.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, serde::Serialize)]
 #[allow(missing_docs)]
+#[serde(rename_all = "snake_case")]
 pub enum UserOpt {
     Id(u32),
     Name { name: String, input: Option<u32> },
 }
 
 /// Input numbers, the last on top; `None` is empty.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct MergeOp {
     pub inputs: Vec<Option<u32>>,
 }
 
 /// Input numbers; `None` is empty.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct DiffOp {
     pub lower: Option<u32>,
@@ -354,20 +384,21 @@ pub struct DiffOp {
 }
 
 /// A nested build.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 pub struct BuildOp {
     /// -1 means LLB.
     pub builder: i64,
     /// Input numbers by name (`buildkit.llb.definition`).
     pub inputs: BTreeMap<String, u32>,
     /// The definition, when it is not read from an input; BuildKit's protobuf.
+    #[serde(serialize_with = "readable_option")]
     pub definition: Option<bytes::Bytes>,
     /// Options (`llbbuild.filename`).
     pub attrs: BTreeMap<String, String>,
 }
 
 /// Requires its inputs without reading them.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct PassthroughOp {
     pub id: String,
@@ -375,7 +406,7 @@ pub struct PassthroughOp {
 }
 
 /// See [`crate::VertexMeta::progress_group`].
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct ProgressGroup {
     pub id: String,
@@ -384,7 +415,7 @@ pub struct ProgressGroup {
 }
 
 /// See [`crate::VertexMeta::linux_resources`].
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct LinuxResources {
     pub memory: i64,
@@ -397,18 +428,20 @@ pub struct LinuxResources {
 }
 
 /// A source text, for error messages.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct SourceFile {
     pub filename: String,
     pub language: String,
+    #[serde(serialize_with = "readable")]
     pub data: bytes::Bytes,
     /// The definition (BuildKit's protobuf) that the text was read from, if any.
+    #[serde(serialize_with = "readable_option")]
     pub definition: Option<bytes::Bytes>,
 }
 
 /// Ranges in a [`SourceFile`] of the same graph.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct Location {
     pub file: u32,
@@ -416,11 +449,29 @@ pub struct Location {
 }
 
 /// Lines count from 1, characters (UTF-8 bytes) from 0; the end is included.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct Range {
     pub start_line: i32,
     pub start_character: i32,
     pub end_line: i32,
     pub end_character: i32,
+}
+
+/// Text as text, other bytes as `{"hex": ...}`.
+fn readable<S: serde::Serializer>(data: &bytes::Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    use serde::ser::SerializeMap as _;
+    if let Ok(text) = std::str::from_utf8(data) {
+        return serializer.serialize_str(text);
+    }
+    let mut map = serializer.serialize_map(Some(1))?;
+    map.serialize_entry("hex", &hex::encode(data))?;
+    map.end()
+}
+
+fn readable_option<S: serde::Serializer>(data: &Option<bytes::Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
+    match data {
+        Some(data) => readable(data, serializer),
+        None => serializer.serialize_none(),
+    }
 }

@@ -6,11 +6,14 @@ use bytes::Bytes;
 use llb::{Graph, Limits};
 use prost::Message;
 
+fn cases() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/cases/llb")
+}
+
 /// The samples, by name.
 fn samples() -> Vec<(String, Bytes)> {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/cases/llb");
     let mut samples = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
+    for entry in std::fs::read_dir(cases()).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|ext| ext == "pb") {
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -71,4 +74,40 @@ fn source_maps_survive() {
         places.locations.sort_by_key(|place| place.ranges[0].start.unwrap().line);
     }
     assert_eq!(ours, theirs);
+}
+
+/// The samples as text, beside them in `NAME.txt`; `UPDATE=1` rewrites those.
+#[test]
+fn text_of_the_samples() {
+    let platform = llb::Platform { architecture: "amd64".into(), os: "linux".into(), ..llb::Platform::default() };
+    for (name, bytes) in samples() {
+        let (graph, edge) = Graph::decode_bytes(bytes, &Limits::default()).unwrap();
+        let text = llb::text::text(&graph, edge, Some(&platform)).unwrap();
+        let path = cases().join(format!("{name}.txt"));
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        assert_eq!(text, std::fs::read_to_string(&path).unwrap_or_default(), "{name}: UPDATE=1 writes it anew");
+    }
+}
+
+#[test]
+fn json_and_dot_have_every_vertex() {
+    for (name, bytes) in samples() {
+        let (graph, edge) = Graph::decode_bytes(bytes, &Limits::default()).unwrap();
+        let json = llb::text::json(&graph, edge).unwrap();
+        assert_eq!(json["vertices"].as_array().unwrap().len(), graph.len(), "{name}");
+        for (number, vertex) in json["vertices"].as_array().unwrap().iter().enumerate() {
+            assert_eq!(vertex["digest"], graph.vertex(llb::VertexId(number as u32)).digest.as_str());
+            assert!(vertex["op"].get(graph.vertex(llb::VertexId(number as u32)).op.kind()).is_some());
+        }
+        let dot = llb::text::dot(&graph, edge).unwrap();
+        let edges: usize = graph.iter().map(|(_, vertex)| vertex.inputs.len()).sum();
+        assert_eq!(dot.matches("->").count() - dot_arrows_in_labels(&graph, edge), edges + usize::from(edge.is_some()));
+    }
+}
+
+/// Arrows that stand in a vertex's own text, not between vertices.
+fn dot_arrows_in_labels(graph: &Graph, edge: Option<llb::Edge>) -> usize {
+    llb::text::text(graph, edge, None).unwrap().matches("->").count()
 }

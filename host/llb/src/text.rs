@@ -1,1 +1,0 @@
-//! The readable form of a graph.
