@@ -21,6 +21,7 @@ pub mod upload;
 
 pub use embedded::{Dirs, Embedded};
 pub use error::Error;
+pub use follow::followed;
 pub use manager::{Manager, OPEN_TIMEOUT, SharedDirs};
 pub use remote::GrpcSession;
 

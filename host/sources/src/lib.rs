@@ -1,6 +1,21 @@
 //! Where files come from: one file a kind of source.
 #![forbid(unsafe_code)]
 
+mod attrs;
+mod credentials;
+mod http;
+mod image;
+mod local;
+mod manifests;
+mod oci_layout;
+mod registry;
+
+pub use http::HttpSource;
+pub use image::ImageSource;
+pub use local::LocalSource;
+pub use oci_layout::OciLayoutSource;
+pub use registry::Registries;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
@@ -41,6 +56,9 @@ pub struct ImageInfo {
     pub reference: String,
 }
 
+/// Gets bytes done and total (0 when not known), by an id (`sha256:...`, `transferring context:`) and a name.
+pub type Progress = Arc<dyn Fn(&str, &str, u64, u64) + Send + Sync>;
+
 /// What is asked.
 #[derive(Clone)]
 #[allow(missing_docs)]
@@ -52,8 +70,8 @@ pub struct Request {
     pub platform: (String, String, String),
     /// The clients of this build; the first is asked first. Empty when the build has none.
     pub sessions: Vec<Arc<dyn Session>>,
-    /// Bytes done and total, by an id (`sha256:...`, `transferring context`) and a name.
-    pub progress: Arc<dyn Fn(&str, &str, u64, u64) + Send + Sync>,
+    /// Told while something is transferred.
+    pub progress: Progress,
 }
 
 /// All kinds, by scheme.
@@ -63,6 +81,16 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// All kinds that there are, over one store.
+    pub fn standard(store: &store::Store, registries: Arc<Registries>) -> anyhow::Result<Sources> {
+        let mut sources = Sources::default();
+        sources.add(Arc::new(ImageSource::new(store.clone(), registries)));
+        sources.add(Arc::new(OciLayoutSource::new(store.clone())));
+        sources.add(Arc::new(LocalSource::new(store.clone())));
+        sources.add(Arc::new(HttpSource::new(store.clone())?));
+        Ok(sources)
+    }
+
     /// Adds a kind.
     pub fn add(&mut self, source: Arc<dyn Source>) {
         for scheme in source.schemes() {

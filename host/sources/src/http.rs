@@ -1,0 +1,138 @@
+//! `http://` and `https://`: one file of a web server.
+//!
+//! A file that was fetched before is asked for with its entity tag and date, so that it comes again only when it changed. With
+//! `http.checksum`, nothing is asked before the file is needed.
+
+mod fetch;
+mod want;
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use async_trait::async_trait;
+use store::{Snapshot, Store};
+use tokio::sync::OnceCell;
+
+use crate::{Request, Resolved, Source};
+use fetch::{Answer, Fetched};
+use want::Want;
+
+/// Files of web servers.
+pub struct HttpSource {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    client: reqwest::Client,
+}
+
+impl HttpSource {
+    /// Files that are kept in `store`.
+    pub fn new(store: Store) -> anyhow::Result<HttpSource> {
+        Ok(HttpSource { inner: Arc::new(Inner { store, client: fetch::client()? }) })
+    }
+}
+
+/// What is noted of a file that was fetched, under its URL and how it is written.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Record {
+    digest: String,
+    filename: String,
+    /// The saved snapshot that holds it.
+    snapshot: String,
+    etag: Option<String>,
+    last_modified: Option<String>,
+}
+
+#[async_trait]
+impl Source for HttpSource {
+    fn schemes(&self) -> &'static [&'static str] {
+        &["http", "https"]
+    }
+
+    async fn resolve(&self, request: &Request) -> anyhow::Result<Box<dyn Resolved>> {
+        let want = Want::read(request)?;
+        let inner = self.inner.clone();
+        let known = inner.known(&want)?;
+        if let Some(checksum) = want.checksum.clone() {
+            let kept = known.filter(|(record, _)| record.digest == checksum).map(|(_, snapshot)| snapshot);
+            let filename = want.filename(None)?;
+            let file = File { digest: checksum, filename, snapshot: OnceCell::new_with(kept) };
+            return Ok(Box::new(ResolvedHttp { inner, want, request: request.clone(), file }));
+        }
+        let (record, snapshot) = inner.get(&want, request, known).await?;
+        let snapshot = OnceCell::new_with(Some(snapshot));
+        let file = File { digest: record.digest, filename: record.filename, snapshot };
+        Ok(Box::new(ResolvedHttp { inner, want, request: request.clone(), file }))
+    }
+}
+
+impl Inner {
+    /// What was fetched before and is still here.
+    fn known(&self, want: &Want) -> anyhow::Result<Option<(Record, Snapshot)>> {
+        let Some(bytes) = self.store.get(&want.record_key())? else { return Ok(None) };
+        let Ok(record) = serde_json::from_slice::<Record>(&bytes) else { return Ok(None) };
+        Ok(self.store.load(&record.snapshot)?.map(|snapshot| (record, snapshot)))
+    }
+
+    /// The file, fetched where it is not known or has changed.
+    async fn get(
+        &self,
+        want: &Want,
+        request: &Request,
+        known: Option<(Record, Snapshot)>,
+    ) -> anyhow::Result<(Record, Snapshot)> {
+        let headers = want.headers(&request.sessions, known.as_ref().map(|(record, _)| record)).await?;
+        match fetch::fetch(&self.client, &self.store, want, headers, request).await? {
+            Answer::Unchanged => known.with_context(|| {
+                format!("{}: the server says that it did not change, but it was not asked that", want.shown())
+            }),
+            Answer::File(fetched) => self.note(want, fetched),
+        }
+    }
+
+    fn note(&self, want: &Want, fetched: Fetched) -> anyhow::Result<(Record, Snapshot)> {
+        let Fetched { digest, filename, snapshot, etag, last_modified } = fetched;
+        let name = self.store.save(&snapshot)?;
+        let record = Record { digest, filename, snapshot: name, etag, last_modified };
+        self.store.write(vec![(want.record_key(), Some(serde_json::to_vec(&record)?))])?;
+        Ok((record, snapshot))
+    }
+}
+
+struct ResolvedHttp {
+    inner: Arc<Inner>,
+    want: Want,
+    request: Request,
+    file: File,
+}
+
+struct File {
+    digest: String,
+    filename: String,
+    /// Empty until a file with a checksum is needed.
+    snapshot: OnceCell<Snapshot>,
+}
+
+#[async_trait]
+impl Resolved for ResolvedHttp {
+    fn key(&self) -> String {
+        self.want.key(&self.file.digest, &self.file.filename)
+    }
+
+    fn pinned(&self) -> String {
+        format!("{}@{}", self.want.shown(), self.file.digest)
+    }
+
+    async fn snapshot(&self) -> anyhow::Result<Snapshot> {
+        let fetch = async || {
+            let (record, snapshot) = self.inner.get(&self.want, &self.request, None).await?;
+            if record.filename != self.file.filename {
+                bail!("{}: is called {:?}, not {:?}", self.want.shown(), record.filename, self.file.filename);
+            }
+            Ok(snapshot)
+        };
+        self.file.snapshot.get_or_try_init(fetch).await.cloned()
+    }
+}
