@@ -1,9 +1,34 @@
 //! Runs processes in containers. One file a kind of executor.
+//!
+//! Every kind works through a helper: this very program, started again with a hidden word as its first argument, single-threaded and
+//! with a mount namespace of its own (see [`helper_main`]). What a run needs (configuration, secrets, /etc/hosts) lives in a tmpfs of
+//! that namespace, so that nothing is written to a disk and nothing but a cgroup can be left behind.
 #![forbid(unsafe_code)]
 
-use std::{path::PathBuf, sync::Arc};
+mod builtin;
+mod cgroup;
+mod etc;
+mod helper;
+mod oci;
+mod pty;
+mod run;
+mod seccomp;
+mod security;
+mod select;
+mod spec;
+mod stubs;
+mod user;
+mod wire;
+
+use std::{any::Any, fmt, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
+
+pub use builtin::Builtin;
+pub use helper::helper_main;
+pub use oci::Oci;
+pub use select::{Config, SelectError, select};
+pub use user::{User, UserError, lookup_user};
 
 /// Runs processes.
 #[async_trait]
@@ -50,6 +75,19 @@ pub struct Process {
     pub tty: bool,
     /// Remove mount points that had to be made, recursively.
     pub remove_mount_stubs_recursive: bool,
+    /// What must outlive the container.
+    pub keep: Keep,
+}
+
+/// Things that are let go only when the last process of a container is dead, even if the caller of [`Executor::run`] left early:
+/// drafts, views and volumes whose paths are mounted.
+#[derive(Clone, Default)]
+pub struct Keep(pub Vec<Arc<dyn Any + Send + Sync>>);
+
+impl fmt::Debug for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keep({})", self.0.len())
+    }
 }
 
 /// What appears at `target`.
@@ -67,11 +105,11 @@ pub struct Mount {
 pub enum MountKind {
     /// A file or directory of the host; `selector` is resolved inside `source`, never out of it.
     Bind { source: PathBuf, selector: String },
-    /// In memory; bytes, 0 is no limit.
+    /// In memory; bytes, 0 is the kernel's default (half of the memory).
     Tmpfs { size: u64 },
     /// A file in memory that never touches a disk.
     Secret { data: Arc<[u8]>, uid: u32, gid: u32, mode: u32 },
-    /// A socket of the host (an SSH agent's).
+    /// A socket of the host (an SSH agent's); owner and mode are given to the socket itself.
     Socket { source: PathBuf, uid: u32, gid: u32, mode: u32 },
 }
 

@@ -1,0 +1,419 @@
+//! The engine's side of a run: prepares it, starts the helper, moves input and output, and makes sure that all of it ends.
+
+use std::{
+    future::pending,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use rustix::net::RecvFlags;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, unix::AsyncFd},
+    net::unix::pipe,
+    process::{Child, Command},
+};
+
+use crate::{
+    Exit, Io, Keep, MountKind, Process, cgroup,
+    helper::HELPER_WORD,
+    pty::{self, Pty},
+    spec,
+    stubs::{self, Stubs},
+    user,
+    wire::{self, Event, Launch, Request},
+};
+
+/// How long output is still read after the last process of the container is gone. It ends by itself at once, unless the process has
+/// handed its standard output to a process outside.
+const OUTPUT_GRACE: Duration = Duration::from_secs(10);
+/// How long a helper has to end by itself once nobody waits for its container.
+const HELPER_GRACE: Duration = Duration::from_secs(10);
+/// Output is read in pieces of at most so many bytes.
+const CHUNK_BYTES: usize = 32 * 1024;
+
+/// What the kinds of executor share.
+#[derive(Clone, Debug)]
+pub struct Runner {
+    /// This program, which must call [`crate::helper_main`] first thing.
+    pub helper: PathBuf,
+    /// An empty directory, over which each helper mounts its own tmpfs.
+    pub stage: PathBuf,
+    pub launch: Launch,
+}
+
+impl Runner {
+    /// Makes the stage directory.
+    pub fn new(helper: PathBuf, state: &Path, launch: Launch) -> anyhow::Result<Runner> {
+        let stage = state.join("stage");
+        std::fs::create_dir_all(&stage).with_context(|| format!("make {}", stage.display()))?;
+        let stage = std::fs::canonicalize(&stage).with_context(|| format!("resolve {}", stage.display()))?;
+        Ok(Runner { helper, stage, launch })
+    }
+
+    /// See [`crate::Executor::run`].
+    pub async fn run(&self, process: Process, io: Io) -> anyhow::Result<Exit> {
+        let (stage, launch) = (self.stage.clone(), self.launch.clone());
+        let prepared = tokio::task::spawn_blocking(move || Prepared::new(process, &stage, launch)).await??;
+        let (mut running, ends) = Running::start(&self.helper, prepared, &io)?;
+        let exit = running.drive(ends, io).await;
+        if exit.is_ok() {
+            running.finish().await?;
+        }
+        exit
+    }
+}
+
+/// All that was made for a run before anything is started. Dropping it takes that back.
+struct Prepared {
+    request: OwnedFd,
+    tty: bool,
+    cgroup: PathBuf,
+    stubs: Stubs,
+    keep: Keep,
+}
+
+impl Prepared {
+    fn new(process: Process, stage: &Path, launch: Launch) -> anyhow::Result<Prepared> {
+        let user = user::lookup_user(&process.rootfs, &process.user)
+            .with_context(|| format!("find user {:?}", process.user))?;
+        let id = cgroup::new_id()?;
+        let cgroup = cgroup::plan(&process.cgroup_parent, &id)?;
+        let built = spec::build(&process, &user, stage, &cgroup)?;
+        let stubs = make_mount_points(&process)?;
+        make_cwd(&process, user.uid, user.gid)?;
+        give_sockets(&process)?;
+        let (files, bytes): (Vec<_>, Vec<Arc<[u8]>>) = built.files.into_iter().unzip();
+        let request = Request {
+            id,
+            stage: stage.into(),
+            spec: serde_json::to_string(&built.spec)?,
+            rootfs: process.rootfs,
+            files,
+            binds: built.binds,
+            isolate_network: spec::isolates_network(process.network),
+            tty: process.tty,
+            launch,
+            cgroup: cgroup.clone(),
+        };
+        Ok(Prepared {
+            request: wire::encode_request(&request, &bytes)?,
+            tty: process.tty,
+            cgroup: cgroup.path,
+            stubs,
+            keep: process.keep,
+        })
+    }
+}
+
+/// Mount points in the root itself; those inside another mount are the runtime's to make.
+fn make_mount_points(process: &Process) -> anyhow::Result<Stubs> {
+    let mut stubs = Stubs::default();
+    let recursive = process.remove_mount_stubs_recursive;
+    let mut above: Vec<PathBuf> =
+        spec::default_mounts(process.insecure).iter().map(|(target, ..)| PathBuf::from(target)).collect();
+    let etc = [("/etc/resolv.conf".to_string(), false), ("/etc/hosts".to_string(), false)];
+    let mut wanted: Vec<(String, bool)> = etc.into();
+    for mount in &process.mounts {
+        wanted.push((mount.target.clone(), shows_dir(mount)?));
+    }
+    for (target, is_dir) in wanted {
+        let clean = spec::clean(&target)?;
+        if !above.iter().any(|a| clean.starts_with(a)) {
+            let target = clean.to_str().context("a mount point that is not UTF-8")?;
+            stubs.make(&process.rootfs, target, is_dir, recursive)?;
+        }
+        above.push(clean);
+    }
+    Ok(stubs)
+}
+
+fn shows_dir(mount: &crate::Mount) -> anyhow::Result<bool> {
+    match &mount.kind {
+        MountKind::Bind { source, selector } => {
+            stubs::is_dir_inside(source, selector).with_context(|| format!("mount at {}", mount.target))
+        }
+        MountKind::Tmpfs { .. } => Ok(true),
+        MountKind::Secret { .. } | MountKind::Socket { .. } => Ok(false),
+    }
+}
+
+/// Makes the working directory where it is: in the root, or in the bind mount that covers it.
+fn make_cwd(process: &Process, uid: u32, gid: u32) -> anyhow::Result<()> {
+    let cwd = spec::clean(&process.cwd)?;
+    let defaults = spec::default_mounts(process.insecure);
+    if defaults.iter().any(|(target, ..)| cwd.starts_with(target)) {
+        return Ok(());
+    }
+    let mut inside = (process.rootfs.clone(), cwd.clone());
+    for mount in &process.mounts {
+        let target = spec::clean(&mount.target)?;
+        let Ok(rest) = cwd.strip_prefix(&target) else { continue };
+        match &mount.kind {
+            MountKind::Bind { source, selector } if !mount.readonly => {
+                inside = (source.clone(), Path::new("/").join(selector.trim_start_matches('/')).join(rest));
+            }
+            _ => return Ok(()),
+        }
+    }
+    let path = inside.1.to_str().context("a working directory that is not UTF-8")?;
+    stubs::make_dirs(&inside.0, path, uid, gid)
+}
+
+/// Owner and mode of the sockets that are mounted.
+fn give_sockets(process: &Process) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    for mount in &process.mounts {
+        if let MountKind::Socket { source, uid, gid, mode } = &mount.kind {
+            let describe = || format!("set owner and mode of the socket {}", source.display());
+            std::os::unix::fs::chown(source, Some(*uid), Some(*gid)).with_context(describe)?;
+            let mode = std::fs::Permissions::from_mode(mode & 0o777);
+            std::fs::set_permissions(source, mode).with_context(describe)?;
+        }
+    }
+    Ok(())
+}
+
+/// The engine's ends of the standard streams; none with a terminal.
+#[derive(Default)]
+struct Ends {
+    stdin: Option<pipe::Sender>,
+    stdout: Option<pipe::Receiver>,
+    stderr: Option<pipe::Receiver>,
+}
+
+/// A container that runs. Dropping it kills all that is inside, then cleans up in the background.
+struct Running(Option<Parts>);
+
+struct Parts {
+    control: AsyncFd<OwnedFd>,
+    helper: Child,
+    cgroup: PathBuf,
+    stubs: Stubs,
+    keep: Keep,
+}
+
+impl Running {
+    fn start(program: &Path, prepared: Prepared, io: &Io) -> anyhow::Result<(Running, Ends)> {
+        let (ours, theirs) = wire::pair().context("make a socket pair for the exec helper")?;
+        let (streams, ends) = if prepared.tty { (Vec::new(), Ends::default()) } else { open_streams(io)? };
+        let fds: Vec<_> = std::iter::once(&prepared.request).chain(&streams).map(AsFd::as_fd).collect();
+        wire::send(&ours, b"request", &fds).context("send the request to the exec helper")?;
+        let helper = Command::new(program)
+            .arg(HELPER_WORD)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .with_context(|| format!("start the exec helper {}", program.display()))?;
+        let control = pty::watch(ours)?;
+        let Prepared { cgroup, stubs, keep, .. } = prepared;
+        Ok((Running(Some(Parts { control, helper, cgroup, stubs, keep })), ends))
+    }
+
+    /// Moves everything until the process is gone and all of its output is read.
+    async fn drive(&mut self, ends: Ends, io: Io) -> anyhow::Result<Exit> {
+        let control = &self.parts()?.control;
+        let master = match next_event(control).await? {
+            (Event::Started, mut fds) => fds.pop(),
+            (Event::Failed(why), _) => bail!("{why}"),
+            (Event::Exited(_), _) => bail!("the exec helper told of an end before a start"),
+        };
+        let pty = master.map(Pty::new).transpose().context("take the terminal")?;
+        let Io { stdin, stdout, stderr, signals, resize } = io;
+        let output = async {
+            match &pty {
+                Some(pty) => pump_pty(pty, stdout).await,
+                None => {
+                    futures::future::join(pump(ends.stdout, stdout), pump(ends.stderr, stderr)).await;
+                }
+            }
+        };
+        let to_process = async {
+            let input = feed(stdin, ends.stdin, pty.as_ref());
+            futures::future::join3(input, forward_signals(control, signals), resizes(pty.as_ref(), resize)).await;
+            pending::<()>().await
+        };
+        tokio::select! {
+            exit = end(control, output) => exit,
+            () = to_process => bail!("input outlived the process"),
+        }
+    }
+
+    fn parts(&self) -> anyhow::Result<&Parts> {
+        self.0.as_ref().context("the container is gone")
+    }
+
+    /// Removes the mount points that were made. The helper removes the cgroup and ends by itself.
+    async fn finish(mut self) -> anyhow::Result<()> {
+        if let Some(parts) = self.0.take() {
+            tokio::task::spawn_blocking(move || drop((parts.stubs, parts.keep))).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some(parts) = self.0.take() else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(parts.kill());
+        }
+    }
+}
+
+impl Parts {
+    /// Closing the control socket tells the helper to kill the container; should it not end, its cgroup is killed.
+    async fn kill(self) {
+        let Parts { control, mut helper, cgroup, stubs, keep } = self;
+        drop(control);
+        if tokio::time::timeout(HELPER_GRACE, helper.wait()).await.is_err() {
+            tracing::warn!("an exec helper did not end: killing it and {}", cgroup.display());
+            let _ = helper.start_kill();
+        }
+        let cleaned = tokio::task::spawn_blocking(move || {
+            cgroup::remove(&cgroup);
+            drop((stubs, keep));
+        });
+        let _ = cleaned.await;
+    }
+}
+
+async fn next_event(control: &AsyncFd<OwnedFd>) -> anyhow::Result<(Event, Vec<OwnedFd>)> {
+    loop {
+        let mut ready = control.readable().await?;
+        match ready.try_io(|fd| Ok(wire::receive(fd, RecvFlags::DONTWAIT)?)) {
+            Ok(message) => {
+                let message = message.context("receive from the exec helper")?;
+                let (bytes, fds) = message.context("the exec helper ended without an answer")?;
+                return Ok((wire::decode_event(&bytes)?, fds));
+            }
+            Err(_) => continue,
+        }
+    }
+}
+
+/// Waits for the end of the process and of its output.
+async fn end(control: &AsyncFd<OwnedFd>, output: impl Future<Output = ()>) -> anyhow::Result<Exit> {
+    let mut output = std::pin::pin!(output);
+    let mut output_done = false;
+    let event = loop {
+        tokio::select! {
+            event = next_event(control) => break event?,
+            () = &mut output, if !output_done => output_done = true,
+        }
+    };
+    if !output_done && tokio::time::timeout(OUTPUT_GRACE, output).await.is_err() {
+        tracing::warn!("standard output is still open although the container is gone: not read to its end");
+    }
+    match event.0 {
+        Event::Exited(status) => Ok(status.into()),
+        Event::Failed(why) => bail!("{why}"),
+        Event::Started => bail!("the exec helper told of two starts"),
+    }
+}
+
+/// The container's ends, standard input, output and error, and ours. What nobody wants is /dev/null.
+fn open_streams(io: &Io) -> anyhow::Result<(Vec<OwnedFd>, Ends)> {
+    let mut ends = Ends::default();
+    let mut streams = Vec::with_capacity(3);
+    if io.stdin.is_some() {
+        let (sender, receiver) = pipe::pipe().context("make a pipe")?;
+        ends.stdin = Some(sender);
+        streams.push(receiver.into_blocking_fd()?);
+    } else {
+        streams.push(std::fs::File::open("/dev/null").context("open /dev/null")?.into());
+    }
+    for (wanted, end) in [(io.stdout.is_some(), &mut ends.stdout), (io.stderr.is_some(), &mut ends.stderr)] {
+        if wanted {
+            let (sender, receiver) = pipe::pipe().context("make a pipe")?;
+            *end = Some(receiver);
+            streams.push(sender.into_blocking_fd()?);
+        } else {
+            let null = std::fs::File::options().write(true).open("/dev/null").context("open /dev/null")?;
+            streams.push(null.into());
+        }
+    }
+    Ok((streams, ends))
+}
+
+type Sink = Option<Box<dyn Fn(&[u8]) + Send + Sync>>;
+
+async fn pump(from: Option<pipe::Receiver>, to: Sink) {
+    let (Some(mut from), Some(to)) = (from, to) else { return };
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        match from.read(&mut buffer).await {
+            Ok(0) => return,
+            Ok(len) => to(&buffer[..len]),
+            Err(e) => return tracing::warn!("read a process's output: {e}"),
+        }
+    }
+}
+
+async fn pump_pty(from: &Pty, to: Sink) {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        match from.read(&mut buffer).await {
+            Ok(0) => return,
+            Ok(len) => {
+                if let Some(to) = &to {
+                    to(&buffer[..len]);
+                }
+            }
+            Err(e) => return tracing::warn!("read a process's terminal: {e}"),
+        }
+    }
+}
+
+/// Copies standard input until its end. A process that does not read its input is no error.
+async fn feed(from: Option<Box<dyn tokio::io::AsyncRead + Send + Unpin>>, to: Option<pipe::Sender>, pty: Option<&Pty>) {
+    let Some(mut from) = from else { return };
+    let mut to = to;
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        let len = match from.read(&mut buffer).await {
+            Ok(0) => break,
+            Ok(len) => len,
+            Err(e) => return tracing::warn!("read standard input for a process: {e}"),
+        };
+        let written = match (&mut to, pty) {
+            (Some(to), _) => to.write_all(&buffer[..len]).await,
+            (None, Some(pty)) => pty.write_all(&buffer[..len]).await,
+            (None, None) => return,
+        };
+        if written.is_err() {
+            return;
+        }
+    }
+    if let Some(pty) = pty {
+        // A terminal has no end of its own: its end-of-file character is typed.
+        let _ = pty.write_all(&[END_OF_FILE]).await;
+    }
+}
+
+/// Ctrl-D.
+const END_OF_FILE: u8 = 4;
+
+async fn forward_signals(control: &AsyncFd<OwnedFd>, signals: Option<tokio::sync::mpsc::Receiver<i32>>) {
+    let Some(mut signals) = signals else { return };
+    while let Some(signal) = signals.recv().await {
+        if let Err(e) = wire::send(control.get_ref(), &wire::encode_signal(signal), &[]) {
+            return tracing::warn!("send signal {signal} to a process: {e}");
+        }
+    }
+}
+
+async fn resizes(pty: Option<&Pty>, sizes: Option<tokio::sync::mpsc::Receiver<(u16, u16)>>) {
+    let (Some(pty), Some(mut sizes)) = (pty, sizes) else { return };
+    while let Some((rows, columns)) = sizes.recv().await {
+        if let Err(e) = pty.resize(rows, columns) {
+            tracing::warn!("resize a process's terminal: {e}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What a process may do: the defaults that BuildKit takes from containerd, and none of them when it is insecure.
+
+use anyhow::Context;
+use oci_spec::runtime::{
+    Capabilities, Capability, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxDevice, LinuxDeviceBuilder,
+    LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType,
+};
+
+/// Capabilities of a sandboxed process that is root.
+pub const DEFAULT_CAPABILITIES: [Capability; 14] = [
+    Capability::Chown,
+    Capability::DacOverride,
+    Capability::Fsetid,
+    Capability::Fowner,
+    Capability::Mknod,
+    Capability::NetRaw,
+    Capability::Setgid,
+    Capability::Setuid,
+    Capability::Setfcap,
+    Capability::Setpcap,
+    Capability::NetBindService,
+    Capability::SysChroot,
+    Capability::Kill,
+    Capability::AuditWrite,
+];
+
+/// Hidden from a sandboxed process: they tell of the host or reach into it.
+pub const MASKED_PATHS: [&str; 11] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+    "/proc/scsi",
+];
+
+/// Readable but not writable for a sandboxed process: a write would change the host.
+pub const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Character devices that every process may use, by major and minor number: null, random, full, tty, zero, urandom, console, ptmx;
+/// `None` is every minor (the pseudo-terminals).
+pub const DEFAULT_DEVICES: [(i64, Option<i64>); 9] = [
+    (1, Some(3)),
+    (1, Some(8)),
+    (1, Some(7)),
+    (5, Some(0)),
+    (1, Some(5)),
+    (1, Some(9)),
+    (5, Some(1)),
+    (136, None),
+    (5, Some(2)),
+];
+
+/// Device nodes that an insecure process finds in /dev beside the default ones, where the host has them: path, type, major, minor.
+const INSECURE_DEVICES: [(&str, LinuxDeviceType, i64, i64); 6] = [
+    ("/dev/kmsg", LinuxDeviceType::C, 1, 11),
+    ("/dev/cuse", LinuxDeviceType::C, 10, 203),
+    ("/dev/fuse", LinuxDeviceType::C, 10, 229),
+    ("/dev/kvm", LinuxDeviceType::C, 10, 232),
+    ("/dev/net/tun", LinuxDeviceType::C, 10, 200),
+    ("/dev/loop-control", LinuxDeviceType::C, 10, 237),
+];
+
+/// How many /dev/loopN an insecure process finds.
+const INSECURE_LOOP_DEVICES: i64 = 8;
+
+/// The capability sets. A sandboxed process has nothing inheritable or ambient, so that a user other than root starts with none.
+pub fn capabilities(insecure: bool) -> anyhow::Result<LinuxCapabilities> {
+    let set: Capabilities = if insecure { own_capabilities()? } else { DEFAULT_CAPABILITIES.into_iter().collect() };
+    let extra = if insecure { set.clone() } else { Capabilities::default() };
+    Ok(LinuxCapabilitiesBuilder::default()
+        .bounding(set.clone())
+        .permitted(set.clone())
+        .effective(set)
+        .inheritable(extra.clone())
+        .ambient(extra)
+        .build()?)
+}
+
+/// Every capability that this process could hand on: its bounding set.
+fn own_capabilities() -> anyhow::Result<Capabilities> {
+    let status = std::fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
+    let bounding =
+        status.lines().find_map(|line| line.strip_prefix("CapBnd:")).context("no CapBnd in /proc/self/status")?;
+    let bits = u64::from_str_radix(bounding.trim(), 16).context("parse CapBnd of /proc/self/status")?;
+    Ok(BY_NUMBER.iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1).map(|(_, capability)| *capability).collect())
+}
+
+/// Capabilities in the order of their numbers in linux/capability.h.
+const BY_NUMBER: [Capability; 41] = [
+    Capability::Chown,
+    Capability::DacOverride,
+    Capability::DacReadSearch,
+    Capability::Fowner,
+    Capability::Fsetid,
+    Capability::Kill,
+    Capability::Setgid,
+    Capability::Setuid,
+    Capability::Setpcap,
+    Capability::LinuxImmutable,
+    Capability::NetBindService,
+    Capability::NetBroadcast,
+    Capability::NetAdmin,
+    Capability::NetRaw,
+    Capability::IpcLock,
+    Capability::IpcOwner,
+    Capability::SysModule,
+    Capability::SysRawio,
+    Capability::SysChroot,
+    Capability::SysPtrace,
+    Capability::SysPacct,
+    Capability::SysAdmin,
+    Capability::SysBoot,
+    Capability::SysNice,
+    Capability::SysResource,
+    Capability::SysTime,
+    Capability::SysTtyConfig,
+    Capability::Mknod,
+    Capability::Lease,
+    Capability::AuditWrite,
+    Capability::AuditControl,
+    Capability::Setfcap,
+    Capability::MacOverride,
+    Capability::MacAdmin,
+    Capability::Syslog,
+    Capability::WakeAlarm,
+    Capability::BlockSuspend,
+    Capability::AuditRead,
+    Capability::Perfmon,
+    Capability::Bpf,
+    Capability::CheckpointRestore,
+];
+
+/// The devices cgroup: all is denied but the default devices; when insecure, all is allowed.
+pub fn device_rules(insecure: bool) -> anyhow::Result<Vec<LinuxDeviceCgroup>> {
+    if insecure {
+        return [LinuxDeviceType::C, LinuxDeviceType::B].into_iter().map(|kind| rule(true, kind, None, None)).collect();
+    }
+    let mut rules = vec![rule(false, LinuxDeviceType::A, None, None)?];
+    for (major, minor) in DEFAULT_DEVICES {
+        rules.push(rule(true, LinuxDeviceType::C, Some(major), minor)?);
+    }
+    Ok(rules)
+}
+
+fn rule(
+    allow: bool,
+    kind: LinuxDeviceType,
+    major: Option<i64>,
+    minor: Option<i64>,
+) -> anyhow::Result<LinuxDeviceCgroup> {
+    let mut builder = LinuxDeviceCgroupBuilder::default().allow(allow).typ(kind).access("rwm");
+    if let Some(major) = major {
+        builder = builder.major(major);
+    }
+    if let Some(minor) = minor {
+        builder = builder.minor(minor);
+    }
+    Ok(builder.build()?)
+}
+
+/// Device nodes to make in /dev beside the default ones.
+pub fn devices(insecure: bool) -> anyhow::Result<Vec<LinuxDevice>> {
+    if !insecure {
+        return Ok(Vec::new());
+    }
+    let loops = (0..INSECURE_LOOP_DEVICES).map(|n| (format!("/dev/loop{n}"), LinuxDeviceType::B, 7, n));
+    let fixed = INSECURE_DEVICES.iter().map(|(path, kind, major, minor)| (path.to_string(), *kind, *major, *minor));
+    fixed
+        .chain(loops)
+        .map(|(path, kind, major, minor)| {
+            let builder = LinuxDeviceBuilder::default().path(path).typ(kind).major(major).minor(minor);
+            Ok(builder.file_mode(0o666u32).uid(0u32).gid(0u32).build()?)
+        })
+        .collect()
+}

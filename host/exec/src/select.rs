@@ -1,0 +1,135 @@
+//! Which executor an engine uses.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::Context;
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+
+use crate::{Builtin, Executor, Exit, Io, Mount, MountKind, Network, Oci, Process, helper::PROBE_WORD};
+
+/// What `select` goes by.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `builtin`, or an OCI runtime: `crun`, `runc`, or a path to one. `None` takes the first that works, in this order.
+    pub name: Option<String>,
+    /// A directory for the executor's own use.
+    pub state: PathBuf,
+}
+
+/// No executor works.
+#[derive(Debug, thiserror::Error)]
+#[error("no executor works here, and steps that run a process need one:{}", list(.0))]
+pub struct SelectError(
+    /// What was tried and why it does not work.
+    pub Vec<(String, String)>,
+);
+
+fn list(tried: &[(String, String)]) -> String {
+    tried.iter().map(|(name, why)| format!("\n  {name}: {why}")).collect()
+}
+
+/// The kinds that are tried where none is configured.
+const AUTOMATIC: [&str; 3] = ["builtin", "crun", "runc"];
+
+/// The executor for `config`. Whether it works is found out by running a process that does nothing, when the first step runs: an
+/// engine whose builds are all cached pays nothing for it.
+pub fn select(config: Config) -> anyhow::Result<Arc<dyn Executor>> {
+    std::fs::create_dir_all(&config.state).with_context(|| format!("make {}", config.state.display()))?;
+    if let Some(name) = &config.name {
+        open(name, &config)?;
+    }
+    Ok(Arc::new(Selected { config, chosen: OnceCell::new() }))
+}
+
+fn open(name: &str, config: &Config) -> anyhow::Result<Arc<dyn Executor>> {
+    Ok(match name {
+        "builtin" => Arc::new(Builtin::new(&config.state)?),
+        other => Arc::new(Oci::new(other.as_ref(), &config.state)?),
+    })
+}
+
+/// Chooses when the first process is run.
+struct Selected {
+    config: Config,
+    chosen: OnceCell<Arc<dyn Executor>>,
+}
+
+#[async_trait]
+impl Executor for Selected {
+    fn name(&self) -> &str {
+        match self.chosen.get() {
+            Some(chosen) => chosen.name(),
+            None => self.config.name.as_deref().unwrap_or("automatic"),
+        }
+    }
+
+    async fn run(&self, process: Process, io: Io) -> anyhow::Result<Exit> {
+        self.chosen.get_or_try_init(|| choose(&self.config)).await?.run(process, io).await
+    }
+}
+
+/// The first of the wanted kinds that runs a process.
+async fn choose(config: &Config) -> anyhow::Result<Arc<dyn Executor>> {
+    tokio::task::spawn_blocking(Builtin::sweep).await?;
+    let names: Vec<&str> = match &config.name {
+        Some(name) => vec![name],
+        None => AUTOMATIC.to_vec(),
+    };
+    let mut tried = Vec::new();
+    for name in names {
+        let works = async {
+            let executor = open(name, config)?;
+            probe(executor.as_ref(), config).await.map(|()| executor)
+        };
+        match works.await {
+            Ok(executor) => {
+                tracing::debug!(executor = name, "executor chosen");
+                return Ok(executor);
+            }
+            Err(e) => tried.push((name.to_string(), explain(&e))),
+        }
+    }
+    Err(SelectError(tried).into())
+}
+
+/// The reason with what can be done about the usual ones.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = format!("{error:#}");
+    let denied = text.contains("Permission denied") || text.contains("Operation not permitted");
+    if denied && !rustix::process::geteuid().is_root() {
+        text.push_str(
+            " (namespaces, mounts and cgroups need root here: run as root, or build against a daemon with --addr)",
+        );
+    } else if denied {
+        text.push_str(" (root without CAP_SYS_ADMIN, as in a container: run that container privileged, or use --addr)");
+    }
+    text
+}
+
+/// Runs this program in a container over an empty root, where it ends at once. Directories that its libraries may be in are mounted.
+pub(crate) async fn probe(executor: &dyn Executor, config: &Config) -> anyhow::Result<()> {
+    let rootfs = config.state.join("probe");
+    std::fs::create_dir_all(&rootfs).with_context(|| format!("make {}", rootfs.display()))?;
+    let program = std::env::current_exe().context("find this program's file")?;
+    let bind = |source: PathBuf, target: &str| Mount {
+        target: target.into(),
+        kind: MountKind::Bind { source, selector: String::new() },
+        readonly: true,
+    };
+    let libraries = ["/usr", "/lib", "/lib64", "/nix"].into_iter().filter(|dir| std::path::Path::new(dir).is_dir());
+    let mut mounts: Vec<Mount> = libraries.map(|dir| bind(dir.into(), dir)).collect();
+    mounts.push(bind(program, "/probe"));
+    let process = Process {
+        rootfs,
+        args: vec!["/probe".into(), PROBE_WORD.into()],
+        cwd: "/".into(),
+        mounts,
+        network: Network::Host,
+        ..Process::default()
+    };
+    match executor.run(process, Io::default()).await? {
+        Exit::Code(0) => Ok(()),
+        other => anyhow::bail!("a process that does nothing ended with {other:?}"),
+    }
+}
