@@ -129,6 +129,51 @@ mod tests {
         assert_eq!(absent.login_blocking("a.io").unwrap(), None);
     }
 
+    /// Set in the process that finds the helpers of this test on its path.
+    const WITH_HELPERS: &str = "PINTLE_TEST_WITH_HELPERS";
+
+    /// Helpers are found on the path, which a process cannot safely change for itself: the test runs itself again.
+    #[test]
+    fn helpers() {
+        if std::env::var_os(WITH_HELPERS).is_some() {
+            return ask_helpers();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let scripts = [
+            ("good", r#"read host; echo "{\"Username\":\"u\",\"Secret\":\"for $host\"}""#),
+            ("token", r#"echo '{"Username":"<token>","Secret":"t"}'"#),
+            ("none", "echo credentials not found in native keychain; exit 1"),
+            ("fails", "echo a secret; echo it is locked >&2; exit 1"),
+            ("garbage", "echo garbage"),
+        ];
+        for (name, script) in scripts {
+            let file = dir.path().join(format!("docker-credential-{name}"));
+            std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args(["docker_config::tests::helpers", "--exact"]).env("PATH", path).env(WITH_HELPERS, "1");
+        let output = again.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+
+    fn ask_helpers() {
+        let helper = |name: &str| format!(r#"{{"credHelpers":{{"a.io":"{name}"}}}}"#);
+        let good = |password: &str| Some(Login::Password { username: "u".into(), password: password.into() });
+        assert!(login(&helper("good"), "a.io") == Ok(good("for a.io")));
+        assert!(
+            login(r#"{"credsStore":"good"}"#, "registry-1.docker.io") == Ok(good("for https://index.docker.io/v1/"))
+        );
+        assert!(login(&helper("token"), "a.io") == Ok(Some(Login::IdentityToken("t".into()))));
+        assert!(login(&helper("none"), "a.io") == Ok(None));
+        assert!(login(&helper("good"), "b.io") == Ok(None));
+        let error = login(&helper("fails"), "a.io").unwrap_err();
+        assert!(error.contains("docker-credential-fails") && error.contains("it is locked"), "{error}");
+        assert!(!error.contains("a secret"), "{error}");
+        assert!(login(&helper("garbage"), "a.io").is_err());
+    }
+
     #[test]
     fn where_docker_looks() {
         let found = |config: Option<&str>, home: Option<&str>| {

@@ -87,7 +87,7 @@ impl ImageSource {
         }
         let root = match origin.digest(&self.store, reference).await {
             Ok(digest) => digest,
-            Err(error) => match known.filter(|_| mode == Mode::Default && cannot_ask(&error)) {
+            Err(error) => match known.clone().filter(|_| mode == Mode::Default && cannot_ask(&error)) {
                 Some(known) => {
                     tracing::warn!("{error:#}; taking {known}, which it was last");
                     known
@@ -96,7 +96,9 @@ impl ImageSource {
             },
         };
         let image = read(&root).await?;
-        self.store.write(vec![(reference.record_key().into_bytes(), Some(root.into_bytes()))])?;
+        if known.as_ref() != Some(&root) {
+            self.store.write(vec![(reference.record_key().into_bytes(), Some(root.into_bytes()))])?;
+        }
         Ok(image)
     }
 

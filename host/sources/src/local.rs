@@ -8,7 +8,10 @@ use std::{
     collections::HashMap,
     os::fd::AsFd as _,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use anyhow::{Context as _, bail};
@@ -105,9 +108,10 @@ impl Source for LocalSource {
         let turn = self.turn(&key);
         let _turn = turn.lock().await;
         let record = format!("local/{key}").into_bytes();
-        let previous = match want.compare {
-            true => self.previous(&record)?,
-            false => None,
+        let before = self.store.get(&record)?.and_then(|name| String::from_utf8(name).ok());
+        let previous = match &before {
+            Some(name) if want.compare => self.store.load(name)?,
+            _ => None,
         };
         let shown = format!("local directory {:?}", want.name);
         let snapshot = match session.local_dir(&want.name) {
@@ -116,18 +120,14 @@ impl Source for LocalSource {
         }
         .with_context(|| shown)?;
         let name = self.store.save(&snapshot)?;
-        self.store.write(vec![(record, Some(name.clone().into_bytes()))])?;
+        if before.as_deref() != Some(&name) {
+            self.store.write(vec![(record, Some(name.clone().into_bytes()))])?;
+        }
         Ok(Box::new(ResolvedLocal { snapshot, name, pinned: request.identifier.clone() }))
     }
 }
 
 impl LocalSource {
-    /// The last build's answer.
-    fn previous(&self, record: &[u8]) -> anyhow::Result<Option<Snapshot>> {
-        let name = self.store.get(record)?.and_then(|name| String::from_utf8(name).ok());
-        Ok(name.map(|name| self.store.load(&name)).transpose()?.flatten())
-    }
-
     /// Takes what is selected straight from the directory.
     async fn take(
         &self,
@@ -140,7 +140,11 @@ impl LocalSource {
         let (progress, id) = (request.progress.clone(), want.progress_id());
         tokio::task::spawn_blocking(move || {
             let filter = selection(&dir, &filter)?;
-            let report = |_files: u64, bytes: u64| progress(&id, &id, bytes, 0);
+            let sent = AtomicU64::new(0);
+            let report = |_files: u64, bytes: u64| {
+                sent.fetch_max(bytes, Ordering::Relaxed);
+                progress(&id, &id, bytes, 0);
+            };
             let options = TreeOptions {
                 filter: Some(&filter),
                 // Who owns a file on the client's machine means nothing in an image.
@@ -149,7 +153,12 @@ impl LocalSource {
                 link: false,
                 progress: Some(&report),
             };
-            Ok(store.tree_from_dir(dir.as_fd(), &options)?)
+            let snapshot = store.tree_from_dir(dir.as_fd(), &options)?;
+            let sent = sent.into_inner();
+            if sent > 0 {
+                progress(&id, &id, sent, sent);
+            }
+            Ok(snapshot)
         })
         .await?
     }

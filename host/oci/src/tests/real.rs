@@ -1,6 +1,6 @@
 //! Against Debian's docker-registry, where it is installed.
 
-use std::{path::Path, process::Stdio, sync::Arc};
+use std::{collections::BTreeMap, path::Path, process::Stdio, sync::Arc};
 
 use bytes::Bytes;
 use tokio::{
@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{Document, Manifest, Pushed, digest_of, media_type::OCI_MANIFEST};
+use crate::{Document, HostConfig, Kind, Manifest, Pushed, digest_of, media_type::OCI_MANIFEST};
 
 /// A registry on a port of its own. It dies with this.
 struct Registry {
@@ -17,11 +17,11 @@ struct Registry {
     host: String,
 }
 
-/// Starts the registry; `None`, and the reason printed, when there is none.
-async fn start(root: &Path) -> Option<Registry> {
+/// Starts the registry, with more in its `http` section; `None`, and the reason printed, when there is none.
+async fn start(root: &Path, http: &str) -> Option<Registry> {
     let config = root.join("config.yml");
     let text = format!(
-        "version: 0.1\nlog: {{level: info, accesslog: {{disabled: true}}}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:0'}}\n",
+        "version: 0.1\nlog: {{level: info, accesslog: {{disabled: true}}}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:0'{http}}}\n",
         root.join("data").display()
     );
     std::fs::write(&config, text).unwrap();
@@ -49,7 +49,7 @@ async fn start(root: &Path) -> Option<Registry> {
 #[tokio::test]
 async fn push_mount_and_pull() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(registry) = start(dir.path()).await else { return };
+    let Some(registry) = start(dir.path(), "").await else { return };
     let client = Client::new(hosts(), Arc::new(Anonymous));
     let repository = |name: &str| client.repository(&format!("{}/{name}", registry.host).parse().unwrap());
     let layer = Bytes::from((0..3_000_000u32).map(|i| (i ^ (i >> 7)) as u8).collect::<Vec<_>>());
@@ -85,4 +85,60 @@ async fn push_mount_and_pull() {
     assert!(read(&a, &layer_digest, layer_size, 2_999_000).await.unwrap() == layer[2_999_000..]);
     assert_eq!(a.small_blob(&digest_of(&config), 10).await.unwrap(), config);
     assert!(a.manifest("nope").await.unwrap_err().is_not_found());
+}
+
+/// Makes an authority `ca.pem`, and a certificate `cert.pem` with `key.pem` for 127.0.0.1; whether there is an openssl to do it.
+async fn certificates(dir: &Path) -> bool {
+    let common = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"];
+    let own = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"];
+    let authority = ["-keyout", "ca.key", "-out", "ca.pem"];
+    let certificate = ["-keyout", "key.pem", "-out", "cert.pem", "-CA", "ca.pem", "-CAkey", "ca.key"];
+    for args in [[&common[..], &authority].concat(), [&common[..], &certificate, &own].concat()] {
+        match Command::new("openssl").args(args).current_dir(dir).output().await {
+            Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+            Err(error) => {
+                println!("skipped: openssl cannot be run: {error}");
+                return false;
+            }
+        }
+    }
+    true
+}
+
+#[tokio::test]
+async fn tls() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    if !certificates(dir.path()).await {
+        return;
+    }
+    let files = format!(
+        ", tls: {{certificate: {0}/cert.pem, key: {0}/key.pem, clientcas: [{0}/ca.pem]}}",
+        dir.path().display()
+    );
+    let Some(registry) = start(dir.path(), &files).await else { return };
+    let manifest = async |config: HostConfig| {
+        let config = HostConfig { plain_http: Some(false), ..config };
+        let hosts = crate::Hosts::new(BTreeMap::from([(registry.host.clone(), config)])).with_retry(quick());
+        let client = Client::new(Arc::new(hosts), Arc::new(Anonymous));
+        client.repository(&format!("{}/a:1", registry.host).parse().unwrap()).manifest("1").await.unwrap_err()
+    };
+    let (ca, key_pair) = (vec![at("ca.pem")], Some((at("key.pem"), at("cert.pem"))));
+    let none = HostConfig::default();
+    // Whom to trust and who we are; whether the registry is spoken to, and then has no such image.
+    let table = [
+        (HostConfig { ca: ca.clone(), key_pair: key_pair.clone(), ..none.clone() }, true),
+        (HostConfig { insecure: true, key_pair: key_pair.clone(), ..none.clone() }, true),
+        (HostConfig { ca, ..none.clone() }, false),
+        (HostConfig { key_pair, ..none.clone() }, false),
+        (none, false),
+    ];
+    for (config, reached) in table {
+        let shown = format!("{config:?}");
+        let error = manifest(config).await;
+        match reached {
+            true => assert!(error.is_not_found(), "{shown}: {error}"),
+            false => assert!(matches!(error.kind, Kind::Unreachable { .. }), "{shown}: {error}"),
+        }
+    }
 }

@@ -163,6 +163,7 @@ async fn write(
     }
     file.flush().await.with_context(failed)?;
     drop(file);
+    (request.progress)(&shown, "downloading", done, done);
     let digest = format!("sha256:{}", hex::encode(hash.finalize()));
     if let Some(checksum) = want.checksum.as_deref().filter(|checksum| *checksum != digest) {
         return Err(Failure::Final(anyhow::anyhow!("{shown}: has digest {digest}, want {checksum}")));
