@@ -1,0 +1,378 @@
+//! Shell words: quotes, escapes and variables.
+
+mod pattern;
+mod split;
+
+use std::collections::BTreeSet;
+
+pub use pattern::Pattern;
+pub use split::{Range, words};
+
+/// Where the values of variables come from.
+pub trait Variables {
+    /// The value of a variable; `None` where it is not set.
+    fn get(&self, name: &str) -> Option<&str>;
+}
+
+/// No variables at all.
+pub struct Empty;
+
+impl Variables for Empty {
+    fn get(&self, _: &str) -> Option<&str> {
+        None
+    }
+}
+
+impl Variables for std::collections::BTreeMap<String, String> {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.get(name).map(String::as_str)
+    }
+}
+
+/// How words are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Takes the special meaning from the next character.
+    pub escape: char,
+    /// Leave quotes where they are.
+    pub keep_quotes: bool,
+    /// Leave escape characters where they are.
+    pub keep_escapes: bool,
+    /// Quotes have no meaning.
+    pub ignore_quotes: bool,
+    /// Leave references to variables that are not set as they are.
+    pub keep_unset: bool,
+}
+
+impl Rules {
+    /// The rules of arguments: all is resolved.
+    pub fn new(escape: char) -> Self {
+        Rules { escape, keep_quotes: false, keep_escapes: false, ignore_quotes: false, keep_unset: false }
+    }
+}
+
+/// What an expansion gave.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Expansion {
+    /// The text as a whole.
+    pub text: String,
+    /// The text cut at space that was not quoted.
+    pub words: Vec<String>,
+    /// Variables that were asked for and are set.
+    pub used: BTreeSet<String>,
+    /// Variables that were asked for and are not set.
+    pub unset: BTreeSet<String>,
+}
+
+/// `${a:-${b:-...}}` may be this deep.
+pub const MAX_NESTING: usize = 100;
+
+/// Resolves quotes, escapes and variables in `source`. Errors are lower-case fragments.
+pub fn expand(source: &str, rules: Rules, variables: &dyn Variables) -> Result<Expansion, String> {
+    // Most words have nothing to resolve.
+    if !source.contains(['$', '\'', '"', rules.escape, '<']) && !source.contains(char::is_whitespace) {
+        let words = if source.is_empty() { Vec::new() } else { vec![source.to_string()] };
+        return Ok(Expansion { text: source.to_string(), words, ..Default::default() });
+    }
+    let mut expander =
+        Expander { rest: source, rules, variables, depth: 0, used: BTreeSet::new(), unset: BTreeSet::new() };
+    let out = expander.until(None).map_err(|error| format!("cannot process {source:?}: {error}"))?;
+    Ok(Expansion { text: out.text, words: out.words, used: expander.used, unset: expander.unset })
+}
+
+struct Expander<'a> {
+    rest: &'a str,
+    rules: Rules,
+    variables: &'a dyn Variables,
+    depth: usize,
+    used: BTreeSet<String>,
+    unset: BTreeSet<String>,
+}
+
+/// The text made so far, whole and cut into words.
+#[derive(Default)]
+struct Output {
+    text: String,
+    words: Vec<String>,
+    word: String,
+}
+
+impl Output {
+    /// Adds text in which space ends a word.
+    fn push_split(&mut self, text: &str) {
+        self.text.push_str(text);
+        for c in text.chars() {
+            if c.is_whitespace() { self.end_word() } else { self.word.push(c) }
+        }
+    }
+
+    /// Adds text in which space has no meaning.
+    fn push_whole(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.word.push_str(text);
+    }
+
+    fn push_char(&mut self, c: char) {
+        self.push_whole(c.encode_utf8(&mut [0; 4]));
+    }
+
+    fn end_word(&mut self) {
+        if !self.word.is_empty() {
+            self.words.push(std::mem::take(&mut self.word));
+        }
+    }
+}
+
+const MISSING_BRACE: &str = "syntax error: missing '}'";
+
+impl Expander<'_> {
+    fn peek(&self) -> Option<char> {
+        self.rest.chars().next()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let c = self.peek()?;
+        self.rest = &self.rest[c.len_utf8()..];
+        Some(c)
+    }
+
+    /// Reads up to `stop` (which is taken) or the end.
+    fn until(&mut self, stop: Option<char>) -> Result<Output, String> {
+        let mut out = Output::default();
+        loop {
+            let Some(c) = self.peek() else {
+                if let Some(stop) = stop {
+                    return Err(format!("unexpected end of statement while looking for matching {stop}"));
+                }
+                break;
+            };
+            if Some(c) == stop {
+                self.next();
+                break;
+            }
+            match c {
+                '$' => out.push_split(&self.dollar()?),
+                '<' => out.push_whole(&self.angle()),
+                '\'' if !self.rules.ignore_quotes => out.push_whole(&self.single_quoted()?),
+                '"' if !self.rules.ignore_quotes => out.push_whole(&self.double_quoted()?),
+                c if c == self.rules.escape => self.escaped(&mut out),
+                c => {
+                    self.next();
+                    out.push_split(c.encode_utf8(&mut [0; 4]));
+                }
+            }
+        }
+        out.end_word();
+        Ok(out)
+    }
+
+    fn escaped(&mut self, out: &mut Output) {
+        self.next();
+        if self.rules.keep_escapes {
+            out.push_char(self.rules.escape);
+        }
+        if let Some(c) = self.next() {
+            out.push_char(c);
+        }
+    }
+
+    /// `<<` keeps the space that follows it in the word: a heredoc's name may stand apart.
+    fn angle(&mut self) -> String {
+        self.next();
+        if self.peek() != Some('<') {
+            return "<".to_string();
+        }
+        self.next();
+        let name = self.rest.trim_start_matches([' ', '\t', '\r']);
+        let space = &self.rest[..self.rest.len() - name.len()];
+        self.rest = name;
+        format!("<<{space}")
+    }
+
+    fn single_quoted(&mut self) -> Result<String, String> {
+        self.next();
+        let (inside, rest) =
+            self.rest.split_once('\'').ok_or("unexpected end of statement while looking for matching single-quote")?;
+        self.rest = rest;
+        Ok(if self.rules.keep_quotes { format!("'{inside}'") } else { inside.to_string() })
+    }
+
+    fn double_quoted(&mut self) -> Result<String, String> {
+        self.next();
+        let mut out = String::new();
+        let quote = if self.rules.keep_quotes { "\"" } else { "" };
+        out.push_str(quote);
+        loop {
+            match self.peek() {
+                None => return Err("unexpected end of statement while looking for matching double-quote".to_string()),
+                Some('"') => {
+                    self.next();
+                    out.push_str(quote);
+                    return Ok(out);
+                }
+                Some('$') => out.push_str(&self.dollar()?),
+                Some(c) if c == self.rules.escape => self.escaped_in_quotes(&mut out),
+                Some(c) => {
+                    self.next();
+                    out.push(c);
+                }
+            }
+        }
+    }
+
+    /// Inside double quotes only a quote, a dollar sign and the escape character itself can be escaped.
+    fn escaped_in_quotes(&mut self, out: &mut String) {
+        self.next();
+        let escape = self.rules.escape;
+        if self.rules.keep_escapes {
+            out.push(escape);
+        }
+        match self.peek() {
+            None => {}
+            Some(c) if c == '"' || c == '$' || c == escape => {
+                self.next();
+                out.push(c);
+            }
+            Some(_) => out.push(escape),
+        }
+    }
+
+    fn dollar(&mut self) -> Result<String, String> {
+        self.next();
+        if self.peek() != Some('{') {
+            let name = self.name();
+            if name.is_empty() {
+                return Ok("$".to_string());
+            }
+            let value = self.lookup(&name);
+            return Ok(match value {
+                None if self.rules.keep_unset => format!("${name}"),
+                value => value.unwrap_or_default(),
+            });
+        }
+        self.next();
+        self.depth += 1;
+        if self.depth > MAX_NESTING {
+            return Err(format!("variables are nested more than {MAX_NESTING} deep"));
+        }
+        let value = self.braces();
+        self.depth -= 1;
+        value
+    }
+
+    /// What follows `${`.
+    fn braces(&mut self) -> Result<String, String> {
+        match self.peek() {
+            None => return Err(MISSING_BRACE.to_string()),
+            Some('{' | '}' | ':') => return Err("syntax error: bad substitution".to_string()),
+            Some(_) => {}
+        }
+        let name = self.name();
+        match self.next() {
+            None => Err(MISSING_BRACE.to_string()),
+            Some('}') => Ok(match self.lookup(&name) {
+                None if self.rules.keep_unset => format!("${{{name}}}"),
+                value => value.unwrap_or_default(),
+            }),
+            Some(':') => match self.next() {
+                Some(c @ ('-' | '+' | '?')) => self.conditional(&name, c, true),
+                Some(c) => Err(format!("unsupported modifier (:{c}) in substitution")),
+                None => Err(MISSING_BRACE.to_string()),
+            },
+            Some(c @ ('-' | '+' | '?')) => self.conditional(&name, c, false),
+            Some(c @ ('#' | '%')) => self.trim(&name, c),
+            Some('/') => self.replace(&name),
+            Some(c) => Err(format!("unsupported modifier ({c}) in substitution")),
+        }
+    }
+
+    fn operand(&mut self, stop: char, keep_escapes: bool) -> Result<String, String> {
+        let before = std::mem::replace(&mut self.rules.keep_escapes, keep_escapes);
+        let out = self.until(Some(stop));
+        self.rules.keep_escapes = before;
+        match out {
+            Ok(out) => Ok(out.text),
+            Err(_) if self.rest.is_empty() && stop == '/' => Err("syntax error: missing '/' in ${}".to_string()),
+            Err(_) if self.rest.is_empty() => Err(MISSING_BRACE.to_string()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `${name-word}`, `${name:-word}` and their like. With a colon, empty counts as not set.
+    fn conditional(&mut self, name: &str, modifier: char, colon: bool) -> Result<String, String> {
+        let word = self.operand('}', false)?;
+        let value = self.lookup(name);
+        if value.is_none() && self.rules.keep_unset {
+            let colon = if colon { ":" } else { "" };
+            return Ok(format!("${{{name}{colon}{modifier}{word}}}"));
+        }
+        let usable = value.as_ref().is_some_and(|value| !colon || !value.is_empty());
+        match modifier {
+            '-' if !usable => Ok(word),
+            '+' => Ok(if usable { word } else { String::new() }),
+            '?' if !usable => {
+                let state = if value.is_none() { "unset" } else { "empty" };
+                let message = if word.is_empty() { format!("is not allowed to be {state}") } else { word };
+                Err(format!("{name}: {message}"))
+            }
+            _ => Ok(value.unwrap_or_default()),
+        }
+    }
+
+    /// `${name#pattern}`, `${name%pattern}`; doubled, the longest match is taken.
+    fn trim(&mut self, name: &str, modifier: char) -> Result<String, String> {
+        let word = self.operand('}', true)?;
+        let value = match self.lookup(name) {
+            None if self.rules.keep_unset => return Ok(format!("${{{name}{modifier}{word}}}")),
+            value => value.unwrap_or_default(),
+        };
+        let (pattern, longest) = word.strip_prefix(modifier).map_or((word.as_str(), false), |rest| (rest, true));
+        let pattern = parse_pattern(pattern)?;
+        Ok(match modifier {
+            '#' => pattern.trim_prefix(&value, longest),
+            _ => pattern.trim_suffix(&value, longest),
+        })
+    }
+
+    /// `${name/pattern/text}`, and `${name//pattern/text}` for all matches.
+    fn replace(&mut self, name: &str) -> Result<String, String> {
+        let all = self.peek() == Some('/');
+        if all {
+            self.next();
+        }
+        let word = self.operand('/', true)?;
+        let replacement = self.operand('}', true)?;
+        let value = match self.lookup(name) {
+            None if self.rules.keep_unset => return Ok(format!("${{{name}/{word}/{replacement}}}")),
+            value => value.unwrap_or_default(),
+        };
+        Ok(parse_pattern(&word)?.replace(&value, &replacement, all))
+    }
+
+    /// A variable's name: letters, digits and `_`; or digits alone; or one of the shell's special signs.
+    fn name(&mut self) -> String {
+        let Some(first) = self.peek() else { return String::new() };
+        if matches!(first, '@' | '*' | '#' | '?' | '-' | '$' | '!') {
+            self.next();
+            return first.to_string();
+        }
+        let end = if first.is_ascii_digit() {
+            self.rest.find(|c: char| !c.is_ascii_digit())
+        } else {
+            self.rest.find(|c: char| !c.is_alphanumeric() && c != '_')
+        };
+        let (name, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+        self.rest = rest;
+        name.to_string()
+    }
+
+    fn lookup(&mut self, name: &str) -> Option<String> {
+        let value = self.variables.get(name);
+        if value.is_some() { &mut self.used } else { &mut self.unset }.insert(name.to_string());
+        value.map(str::to_string)
+    }
+}
+
+fn parse_pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).map_err(|error| format!("invalid pattern ({text}) in substitution: {error}"))
+}
