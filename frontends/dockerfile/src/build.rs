@@ -1,0 +1,238 @@
+//! A build from the request to the answer.
+
+use std::collections::HashMap;
+
+use pintle_sdk::{Error, Host, Output, Request, Result, SourceMeta, State, Warning};
+
+use crate::{
+    context::Contexts,
+    emit::emit,
+    ignore::Ignore,
+    image::Image,
+    lint::{self, Lint, Settings},
+    load::{Loaded, load},
+    lower::{Lowered, lower},
+    options::Options,
+    parse::{Tree, parse},
+    plan::{Plan, Query},
+    platform::Platform,
+    source::Problem,
+    stage::Dockerfile,
+    text::nearest,
+};
+
+/// So many problems are told at once.
+const MAX_PROBLEMS: usize = 10;
+
+/// Builds what a request asks for.
+///
+/// # Errors
+/// What is wrong with the Dockerfile, with its place, or with an option; and errors of the host.
+pub fn build(cx: &Host, request: Request) -> Result<Output> {
+    let options = Options::parse(&request)?;
+    let loaded = load(cx, &request)?;
+    if let Some(output) = other_frontend(cx, &request, &loaded)? {
+        return Ok(output);
+    }
+    let (tree, mut problems) = parse(&loaded.text);
+    let file = Dockerfile::read(&tree, &mut problems);
+    if !problems.is_empty() {
+        return Err(all_problems(&loaded, &problems));
+    }
+    let mut lint = Lint::new(settings(&request, &tree, &loaded)?);
+    lint::check(&tree, &file, &mut lint);
+    let contexts = Contexts::new(&request);
+    let build = Build { cx, request: &request, options: &options, contexts: &contexts, loaded: &loaded, file: &file };
+    let output = build.run(&mut lint);
+    // What was found is told also when the build fails.
+    build.tell(&lint)?;
+    let output = output?;
+    match lint.error() {
+        Some(message) => Err(Error::invalid(message)),
+        None => Ok(output),
+    }
+}
+
+/// The answer of another frontend, when the Dockerfile's `syntax` directive or the user asks for one.
+fn other_frontend(cx: &Host, request: &Request, loaded: &Loaded) -> Result<Option<Output>> {
+    if request.opts.contains_key("cmdline") {
+        return Ok(None);
+    }
+    let asked = request.opt("build-arg:BUILDKIT_SYNTAX").map(str::to_string);
+    let Some(cmdline) = asked.or_else(|| parse(&loaded.text).0.directive("syntax").map(|found| found.value.clone()))
+    else {
+        return Ok(None);
+    };
+    let name = cmdline.split_whitespace().next().unwrap_or_default();
+    if is_this_language(name) {
+        return Ok(None);
+    }
+    let mut opts = request.opts.clone();
+    opts.insert("cmdline".to_string(), cmdline.clone());
+    opts.insert("source".to_string(), name.to_string());
+    let opts: Vec<(String, String)> = opts.into_iter().collect();
+    let inputs: Vec<(String, State)> = request.inputs.clone().into_iter().collect();
+    let solved = cx.solve_frontend(name, &opts, &inputs)?;
+    let mut output = Output { metadata: solved.metadata, ..Output::multi_platform() };
+    for (platform, result) in solved.refs {
+        output = output.platform(&platform, result.state()?);
+    }
+    Ok(Some(output))
+}
+
+/// The names under which BuildKit ships the Dockerfile's language.
+fn is_this_language(name: &str) -> bool {
+    let name = name.split('@').next().unwrap_or(name);
+    let name = name.rsplit_once(':').map_or(name, |(name, _)| name);
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream" | "dockerfile.v0")
+}
+
+fn all_problems(loaded: &Loaded, problems: &[Problem]) -> Error {
+    let mut problems: Vec<&Problem> = problems.iter().collect();
+    problems.sort_by_key(|problem| problem.span.start);
+    let mut error = loaded.source.error(problems[0]);
+    for problem in problems.iter().skip(1).take(MAX_PROBLEMS - 1) {
+        let place = loaded.source.place(problem.span);
+        error.message.push_str(&format!("\nline {}: {}", place.start_line, problem.message));
+        error.places.push(place);
+    }
+    if problems.len() > MAX_PROBLEMS {
+        error.message.push_str(&format!("\nand {} more", problems.len() - MAX_PROBLEMS));
+    }
+    error
+}
+
+/// Which checks are made: as the user says, else as the Dockerfile does.
+fn settings(request: &Request, tree: &Tree, loaded: &Loaded) -> Result<Settings> {
+    if let Some(text) = request.opt("build-arg:BUILDKIT_DOCKERFILE_CHECK") {
+        return Settings::parse(text).map_err(|why| Error::invalid(format!("BUILDKIT_DOCKERFILE_CHECK: {why}")));
+    }
+    let Some(directive) = tree.directive("check") else { return Ok(Settings::default()) };
+    Settings::parse(&directive.value).map_err(|why| loaded.source.error(&Problem::new(why, directive.span)))
+}
+
+/// What all platforms of a build have in common.
+struct Build<'a> {
+    cx: &'a Host,
+    request: &'a Request,
+    options: &'a Options,
+    contexts: &'a Contexts,
+    loaded: &'a Loaded,
+    file: &'a Dockerfile,
+}
+
+impl Build<'_> {
+    fn run(&self, lint: &mut Lint) -> Result<Output> {
+        let platforms: Vec<Option<&Platform>> = match self.options.platforms.as_slice() {
+            [] => vec![None],
+            platforms => platforms.iter().map(Some).collect(),
+        };
+        // What is found for one platform is mostly found for all: it is told once.
+        let mut quiet = Lint::default();
+        let mut plans = Vec::with_capacity(platforms.len());
+        for (number, platform) in platforms.iter().enumerate() {
+            let lint = if number == 0 { &mut *lint } else { &mut quiet };
+            let inputs = &self.request.inputs;
+            let plan = Plan::new(self.file, self.options, self.contexts, inputs, *platform, lint);
+            plans.push(plan.map_err(|problem| self.loaded.source.error(&problem))?);
+        }
+        self.resolve(&mut plans, lint)?;
+        let ignore =
+            if plans.iter().any(Plan::reads_context) { self.loaded.ignore(self.cx)? } else { Ignore::default() };
+        let mut output = Output::multi_platform();
+        let mut exported = Vec::new();
+        for (number, plan) in plans.iter().enumerate() {
+            let lint = if number == 0 { &mut *lint } else { &mut quiet };
+            let lowered = lower(plan, &ignore, lint).map_err(|problem| self.loaded.source.error(&problem))?;
+            let state = emit(self.cx, plan, &lowered, self.loaded, &ignore)?;
+            output = self.answer(output, plan, &lowered, state, &mut exported);
+        }
+        Ok(output.metadata("refs.platforms", serde_json::json!({ "Platforms": exported }).to_string()))
+    }
+
+    /// Asks for all images that the plans need, until they need no more.
+    fn resolve(&self, plans: &mut [Plan], lint: &mut Lint) -> Result<()> {
+        let mut known: HashMap<Query, Result<SourceMeta>> = HashMap::new();
+        let mut quiet = Lint::default();
+        loop {
+            let mut wanted: Vec<(usize, usize, Query)> = Vec::new();
+            for (plan, it) in plans.iter_mut().enumerate() {
+                let pending = it.pending().map_err(|problem| self.loaded.source.error(&problem))?;
+                wanted.extend(pending.into_iter().map(|(node, query)| (plan, node, query)));
+            }
+            if wanted.is_empty() {
+                return Ok(());
+            }
+            let mut new: Vec<Query> = Vec::new();
+            for (_, _, query) in &wanted {
+                if !known.contains_key(query) && !new.contains(query) {
+                    new.push(query.clone());
+                }
+            }
+            let answers = self.cx.resolve(new.iter().map(|query| query.to_sdk(self.options.resolve_mode)).collect());
+            known.extend(new.into_iter().zip(answers));
+            for (plan, node, query) in wanted {
+                let lint = if plan == 0 { &mut *lint } else { &mut quiet };
+                let missing = || Error::new("internal", format!("no answer for {}", query.identifier));
+                let meta = known.get(&query).cloned().unwrap_or_else(|| Err(missing()));
+                let meta = meta.map_err(|error| self.not_resolved(&plans[plan], node, error))?;
+                let answered = plans[plan].answer(node, &meta, lint);
+                answered.map_err(|problem| self.loaded.source.error(&problem))?;
+            }
+        }
+    }
+
+    /// Why a base image is not to be had, and what may have been meant.
+    fn not_resolved(&self, plan: &Plan, node: usize, error: Error) -> Error {
+        let written = plan.written(node);
+        let mut error = error.context(written);
+        if error.code == "not-found" {
+            let images = COMMON_IMAGES.iter().copied();
+            error.message = nearest::suggest(error.message, written, self.file.names().chain(images));
+        }
+        if error.places.is_empty() {
+            error = error.at(self.loaded.source.place(plan.base_span(node)));
+        }
+        error
+    }
+
+    fn answer(
+        &self,
+        output: Output,
+        plan: &Plan,
+        lowered: &Lowered,
+        state: State,
+        exported: &mut Vec<serde_json::Value>,
+    ) -> Output {
+        let id = plan.platform.normalized().to_string();
+        exported.push(serde_json::json!({ "ID": id, "Platform": plan.platform.normalized() }));
+        let (result, suffix) =
+            if self.options.multi_platform { (id.as_str(), format!("/{id}")) } else { ("", String::new()) };
+        let image: Image = lowered.image(plan);
+        let mut output =
+            output.platform(result, state).metadata(format!("containerimage.config{suffix}"), image.to_json());
+        if let Some(base) = lowered.base_image(plan) {
+            output = output.metadata(format!("containerimage.base.config{suffix}"), base.to_json());
+        }
+        if let Some(epoch) = plan.args.epoch {
+            output = output.metadata(format!("source.date.epoch{suffix}"), epoch.to_string());
+        }
+        output
+    }
+
+    fn tell(&self, lint: &Lint) -> Result<()> {
+        for finding in &lint.findings {
+            let place = self.loaded.source.place(finding.span);
+            let message = format!("{}: {} (line {})", finding.rule.name(), finding.message, place.start_line);
+            let warning =
+                Warning::new(message).about(&self.loaded.state).at(place).detail([finding.rule.description()]);
+            let url = finding.rule.url();
+            self.cx.warn(&if url.is_empty() { warning } else { warning.url(url) })?;
+        }
+        Ok(())
+    }
+}
+
+/// Images that are often mistyped.
+const COMMON_IMAGES: [&str; 7] = ["alpine", "busybox", "centos", "debian", "fedora", "golang", "ubuntu"];

@@ -1,0 +1,71 @@
+//! The variables of a stage.
+
+use std::collections::HashMap;
+
+use crate::shell::Variables;
+
+/// Variables in the order in which each was last set, which is the order in which steps get them.
+#[derive(Clone, Debug, Default)]
+pub struct Env {
+    /// `None` where a later entry has taken the name.
+    entries: Vec<Option<(String, String)>>,
+    index: HashMap<String, usize>,
+}
+
+impl Env {
+    /// No variables.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets a variable; it moves to the end.
+    pub fn set(&mut self, name: &str, value: &str) {
+        if let Some(before) = self.index.insert(name.to_string(), self.entries.len()) {
+            self.entries[before] = None;
+        }
+        self.entries.push(Some((name.to_string(), value.to_string())));
+        if self.entries.len() > 2 * self.index.len() + 16 {
+            self.compact();
+        }
+    }
+
+    fn compact(&mut self) {
+        self.entries.retain(Option::is_some);
+        let names = self.entries.iter().flatten().enumerate();
+        self.index = names.map(|(at, (name, _))| (name.clone(), at)).collect();
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.iter().map(|(name, _)| name)
+    }
+}
+
+impl Variables for Env {
+    fn get(&self, name: &str) -> Option<&str> {
+        let entry = self.entries.get(*self.index.get(name)?)?.as_ref()?;
+        Some(&entry.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_set_again_moves_to_the_end() {
+        let mut env = Env::new();
+        for round in 0..100 {
+            env.set("a", &round.to_string());
+            env.set("b", "x");
+        }
+        env.set("a", "last");
+        assert_eq!(env.iter().collect::<Vec<_>>(), [("b", "x"), ("a", "last")]);
+        assert_eq!((env.get("a"), env.get("c")), (Some("last"), None));
+    }
+}

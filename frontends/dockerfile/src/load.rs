@@ -1,0 +1,247 @@
+//! Reading what a build begins with: the Dockerfile, `.dockerignore`, and where the build context is.
+
+use pintle_sdk::{Error, Host, Ref, Request, Result, SourceFile, State, VertexBuilder, file};
+
+use crate::{
+    git::GitRef,
+    ignore::Ignore,
+    source::{LineIndex, Lines, Problem, Span},
+    text::path,
+};
+
+/// The Dockerfile's usual name.
+const DOCKERFILE: &str = "Dockerfile";
+const DOCKERIGNORE: &str = ".dockerignore";
+
+/// What a file downloaded as the context is called.
+const CONTEXT_FILE: &str = "context";
+
+/// As much of a downloaded file is read to see whether it is an archive.
+const ARCHIVE_HEADER: u64 = 1024;
+
+/// Where the build context is.
+#[derive(Clone)]
+pub enum MainContext {
+    /// A directory of the client; it is asked only for what is copied.
+    Local,
+    /// A tree that is there, or is made.
+    Tree(State),
+}
+
+/// The Dockerfile and what belongs to it.
+pub struct Loaded {
+    /// Its text.
+    pub text: String,
+    /// For messages.
+    pub source: Source,
+    /// What it was read from.
+    pub state: State,
+    /// Where the build context is.
+    pub context: MainContext,
+    /// `NAME.dockerignore`, when it is there.
+    own_ignore: Option<Ignore>,
+}
+
+/// The Dockerfile as the host knows it, to point into.
+pub struct Source {
+    file: SourceFile,
+    index: LineIndex,
+}
+
+impl Source {
+    /// A problem as the host shows it.
+    pub fn error(&self, problem: &Problem) -> Error {
+        Error::invalid(&problem.message).at(self.place(problem.span))
+    }
+
+    /// A place.
+    pub fn place(&self, span: Span) -> pintle_sdk::Location {
+        let start = self.index.position(span.start);
+        let end = self.index.position(span.end.saturating_sub(1).max(span.start));
+        self.file.location((start.line, start.column), (end.line, end.column))
+    }
+
+    /// Lines, as vertices are located: BuildKit names each line for itself, without columns.
+    pub fn lines(&self, lines: Lines) -> impl Iterator<Item = pintle_sdk::Location> {
+        let file = self.file;
+        (lines.first..=lines.last).map(move |line| file.location((line, 0), (line, 0)))
+    }
+}
+
+/// Reads the Dockerfile of a request.
+///
+/// # Errors
+/// When it is not there, or not text.
+pub fn load(cx: &Host, request: &Request) -> Result<Loaded> {
+    let mut filename = request.opt("filename").unwrap_or(DOCKERFILE).to_string();
+    let (context, dockerfile) = find_context(cx, request, &mut filename)?;
+    let state = match dockerfile {
+        Some(state) => state,
+        None => local_dockerfile(cx, request, &filename)?,
+    };
+    let files = cx.solve(&state)?;
+    let text = read_dockerfile(&files, &filename)?;
+    let own_ignore = read_optional(&files, &format!("{filename}{DOCKERIGNORE}"))?.map(|text| Ignore::parse(&text));
+    let file = cx.source_file(&filename, DOCKERFILE, text.clone(), Some(&state))?;
+    let source = Source { file, index: LineIndex::new(&text) };
+    Ok(Loaded { text, source, state, context, own_ignore })
+}
+
+/// The context, and the tree that holds the Dockerfile when that is not a directory of the client.
+fn find_context(cx: &Host, request: &Request, filename: &mut String) -> Result<(MainContext, Option<State>)> {
+    let key = request.opt("contextkey").unwrap_or(CONTEXT_FILE);
+    let value = request.opt(key).unwrap_or_default();
+    let forced = request.opts.contains_key("dockerfilekey");
+    let (context, dockerfile) = match remote_context(cx, request, value, filename)? {
+        Some(state) => (Some(state.clone()), Some(state)),
+        None => (request.inputs.get("context").cloned(), request.inputs.get("dockerfile").cloned()),
+    };
+    let dockerfile = dockerfile.filter(|_| !forced);
+    let Some(context) = context else { return Ok((MainContext::Local, dockerfile)) };
+    let context = match request.opt("contextsubdir") {
+        Some(directory) => {
+            let copy = file::Copy::new(&context, path::resolve("/", directory), "/").contents_only(true);
+            cx.scratch().file().copy(copy).add()?
+        }
+        None => context,
+    };
+    Ok((MainContext::Tree(context), dockerfile))
+}
+
+/// A context that is a repository or a download.
+fn remote_context(cx: &Host, request: &Request, value: &str, filename: &mut String) -> Result<Option<State>> {
+    if let Some(git) = GitRef::parse(value) {
+        let git = git.map_err(|why| Error::invalid(format!("context {value:?}: {why}")))?;
+        let keep = request.opt("build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR").and_then(crate::text::parse_bool);
+        let keep = keep.unwrap_or(false) || git.keep_git_dir.unwrap_or(false);
+        let by_commit = request.opt("build-arg:SOURCE_DATE_EPOCH").map(|_| "commit");
+        let mtime = Some(git.mtime.as_str()).filter(|mtime| !mtime.is_empty()).or(by_commit);
+        let name = format!("[internal] load git source {value}");
+        return git_state(cx, &git, keep, &git.checksum, mtime, &name).map(Some);
+    }
+    if !value.starts_with("http://") && !value.starts_with("https://") {
+        return Ok(None);
+    }
+    let download = cx.http(value).filename(CONTEXT_FILE).name("[internal] load remote build context").add()?;
+    let header = cx.solve(&download)?.read_range(&format!("/{CONTEXT_FILE}"), 0, ARCHIVE_HEADER)?;
+    if is_archive(&header) {
+        let copy = file::Copy::new(&download, format!("/{CONTEXT_FILE}"), "/").unpack(true);
+        return cx.scratch().file().copy(copy).add().map(Some);
+    }
+    // A single file is the Dockerfile.
+    *filename = CONTEXT_FILE.to_string();
+    Ok(Some(download))
+}
+
+/// A repository in the graph.
+pub fn git_state(
+    cx: &Host,
+    git: &GitRef,
+    keep_git_dir: bool,
+    checksum: &str,
+    mtime: Option<&str>,
+    name: &str,
+) -> Result<State> {
+    let mut source = cx
+        .git(&git.identifier())
+        .full_url(git.url())
+        .auth_token_secret("GIT_AUTH_TOKEN")
+        .auth_header_secret("GIT_AUTH_HEADER")
+        .keep_git_dir(keep_git_dir)
+        .skip_submodules(git.submodules == Some(false))
+        .fetch_by_commit(git.fetch_by_commit);
+    if git.ssh {
+        source = source.mount_ssh_sock("default");
+    }
+    if !checksum.is_empty() {
+        source = source.checksum(checksum);
+    }
+    if let Some(mtime) = mtime {
+        source = source.mtime(mtime);
+    }
+    source.name(name).add()
+}
+
+fn local_dockerfile(cx: &Host, request: &Request, filename: &str) -> Result<State> {
+    let name = request.opt("dockerfilekey").unwrap_or("dockerfile");
+    let mut files = vec![filename.to_string(), format!("{filename}{DOCKERIGNORE}")];
+    files.extend(lower_case_name(filename));
+    cx.local(name)
+        .follow(files)
+        .shared_key(name)
+        .differ("none")
+        .name(format!("[internal] load build definition from {filename}"))
+        .add()
+}
+
+/// `Dockerfile` may also be written `dockerfile`.
+fn lower_case_name(filename: &str) -> Option<String> {
+    let directory = filename.strip_suffix(DOCKERFILE)?;
+    (directory.is_empty() || directory.ends_with('/')).then(|| format!("{directory}{}", DOCKERFILE.to_lowercase()))
+}
+
+fn read_dockerfile(files: &Ref, filename: &str) -> Result<String> {
+    let failed = match files.read_text(&format!("/{filename}")) {
+        Ok(text) => return Ok(text),
+        Err(error) => error,
+    };
+    let other = lower_case_name(filename).filter(|_| failed.code == "not-found");
+    if let Some(text) = other.and_then(|name| files.read_text(&format!("/{name}")).ok()) {
+        return Ok(text);
+    }
+    Err(failed.context("failed to read dockerfile"))
+}
+
+/// A file's text; `None` where there is none.
+fn read_optional(files: &Ref, name: &str) -> Result<Option<String>> {
+    match files.read_text(&format!("/{name}")) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.code == "not-found" => Ok(None),
+        Err(error) => Err(error.context(format!("failed to read {name}"))),
+    }
+}
+
+/// A bzip2, gzip or xz file, or a tar file.
+fn is_archive(header: &[u8]) -> bool {
+    const MAGIC: [&[u8]; 3] = [b"BZh", &[0x1f, 0x8b, 8], &[0xfd, b'7', b'z', b'X', b'Z', 0]];
+    MAGIC.iter().any(|magic| header.starts_with(magic)) || is_tar(header)
+}
+
+/// A tar file's first block ends with a checksum over itself, in octal, taken as if the checksum were spaces.
+fn is_tar(header: &[u8]) -> bool {
+    let Some(block) = header.get(..512) else { return false };
+    let field = block[148..156].iter().copied().filter(|byte| byte.is_ascii_digit());
+    let expected = field.fold(0u32, |sum, digit| (sum << 3) + u32::from(digit - b'0'));
+    let sum: u32 =
+        block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
+    expected == sum
+}
+
+impl Loaded {
+    /// What is left out of the build context; `.dockerignore` is read for it unless the Dockerfile has its own.
+    ///
+    /// # Errors
+    /// When the client cannot be asked.
+    pub fn ignore(&self, cx: &Host) -> Result<Ignore> {
+        if matches!(self.context, MainContext::Tree(_)) {
+            return Ok(Ignore::default());
+        }
+        if let Some(own) = &self.own_ignore {
+            return Ok(own.clone());
+        }
+        load_ignore(cx, CONTEXT_FILE, &format!("{CONTEXT_FILE}-{DOCKERIGNORE}"), "[internal]")
+    }
+}
+
+/// The `.dockerignore` of a directory of the client. `group` stands in front of the step's name.
+pub fn load_ignore(cx: &Host, local: &str, shared_key: &str, group: &str) -> Result<Ignore> {
+    let state = cx
+        .local(local)
+        .follow([DOCKERIGNORE])
+        .shared_key(shared_key)
+        .differ("none")
+        .name(format!("{group} load {DOCKERIGNORE}"))
+        .add()?;
+    let text = read_optional(&cx.solve(&state)?, DOCKERIGNORE)?;
+    Ok(text.map(|text| Ignore::parse(&text)).unwrap_or_default())
+}

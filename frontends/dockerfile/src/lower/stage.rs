@@ -1,0 +1,264 @@
+//! One stage: its variables, its steps, its image config.
+
+use super::{
+    Lowered,
+    ops::{Op, Shown},
+};
+use crate::{
+    env::Env,
+    ignore::Ignore,
+    image::{DEFAULT_PATH, HISTORY_COMMENT, History, Image, rfc3339},
+    instruction::{Command, Instruction},
+    lint::{Lint, Rule},
+    plan::{Base, Plan, Step},
+    platform::Platform,
+    shell::{self, Expansion, Rules, Variables},
+    source::{Problem, Span},
+    text::{nearest, path},
+};
+
+/// A stage as its last instruction leaves it.
+#[derive(Clone, Default)]
+pub struct StageState {
+    /// Variables and arguments.
+    pub env: Env,
+    /// Working directory.
+    pub dir: String,
+    /// Image config.
+    pub image: Image,
+    /// What it is for.
+    pub platform: Platform,
+    /// What its processes run on; `None` where nothing says (an empty tree).
+    pub(super) run_platform: Option<Platform>,
+    /// Steps.
+    pub ops: Vec<Op>,
+    /// Arguments that were declared, with the values that they had then.
+    pub(super) args: Vec<(String, Option<String>)>,
+    /// A WORKDIR was given in this Dockerfile.
+    pub(super) workdir_set: bool,
+}
+
+/// Lowers the instructions of a node.
+pub fn lower(
+    plan: &Plan,
+    index: usize,
+    lowered: &mut Lowered,
+    ignore: &Ignore,
+    lint: &mut Lint,
+) -> Result<StageState, Problem> {
+    let state = begin(plan, index, lowered);
+    // An image is the first step of its stage.
+    let is_image = matches!(&plan.nodes[index].base, Base::Image { pinned: Some(pinned), .. } if !pinned.empty);
+    let mut lowerer = Lowerer {
+        plan,
+        index,
+        lowered,
+        ignore,
+        lint,
+        state,
+        number: usize::from(is_image),
+        entrypoint: None,
+        cmd: None,
+        healthcheck: None,
+    };
+    for step in &plan.nodes[index].steps {
+        lowerer.step(step)?;
+    }
+    Ok(lowerer.state)
+}
+
+/// What a stage begins with.
+fn begin(plan: &Plan, index: usize, lowered: &Lowered) -> StageState {
+    let node = &plan.nodes[index];
+    let mut state = match node.base {
+        Base::Stage(base) => match lowered.stages.get(&base) {
+            Some(base) => StageState { ops: Vec::new(), ..base.clone() },
+            // A named context took the place of the base.
+            None => outside(plan, base),
+        },
+        _ => outside(plan, index),
+    };
+    state.image.config.on_build.clear();
+    let has_path = state.image.config.env.iter().any(|entry| entry.starts_with("PATH="));
+    if !has_path && state.platform.os != "windows" {
+        state.image.config.env.push(format!("PATH={DEFAULT_PATH}"));
+    }
+    for entry in &state.image.config.env {
+        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+        state.env.set(name, value);
+    }
+    if !state.image.config.working_dir.is_empty() {
+        state.image.config.working_dir = workdir(&state.image.config.working_dir, &state.image.config.working_dir);
+        state.dir = state.image.config.working_dir.clone();
+    }
+    state
+}
+
+/// What an image or a named context begins with.
+fn outside(plan: &Plan, index: usize) -> StageState {
+    let node = &plan.nodes[index];
+    let platform = plan.platform_of(index).clone();
+    let known = !matches!(node.base, Base::Scratch);
+    StageState {
+        image: node.image.clone(),
+        dir: "/".to_string(),
+        run_platform: known.then(|| platform.normalized()),
+        platform,
+        ..Default::default()
+    }
+}
+
+/// `wanted` as a working directory, when the one before was `current`.
+pub(super) fn workdir(current: &str, wanted: &str) -> String {
+    let current = if current.is_empty() { "/" } else { current };
+    match wanted {
+        "" => current.to_string(),
+        wanted if wanted.starts_with('/') => wanted.to_string(),
+        wanted => path::join(current, wanted),
+    }
+}
+
+/// Lowers one stage.
+pub(super) struct Lowerer<'a, 'p> {
+    pub plan: &'a Plan<'p>,
+    pub index: usize,
+    pub lowered: &'a mut Lowered,
+    pub ignore: &'a Ignore,
+    pub lint: &'a mut Lint,
+    pub state: StageState,
+    /// Steps that have a number so far.
+    number: usize,
+    /// The last instructions of which only the last counts.
+    pub entrypoint: Option<Instruction>,
+    pub cmd: Option<Instruction>,
+    pub healthcheck: Option<Instruction>,
+}
+
+impl Lowerer<'_, '_> {
+    fn step(&mut self, step: &Step) -> Result<(), Problem> {
+        let at = &*step.instruction;
+        match &at.command {
+            Command::Add(copy) => self.copy(copy, None, true, at),
+            Command::Copy(copy) => self.copy(copy, step.sources.first().copied().flatten(), false, at),
+            Command::Run(run) => self.run(run, &step.sources, at),
+            Command::Workdir(path) => self.workdir(path, at),
+            _ => self.configure(at),
+        }
+    }
+
+    /// Resolves the variables of a word.
+    pub(super) fn expand(&mut self, word: &str, span: Span, at: &Instruction) -> Result<String, Problem> {
+        Ok(self.expand_with(word, Rules::new(self.plan.file.escape), span, at)?.text)
+    }
+
+    pub(super) fn expand_with(
+        &mut self,
+        word: &str,
+        rules: Rules,
+        span: Span,
+        at: &Instruction,
+    ) -> Result<Expansion, Problem> {
+        let expansion = shell::expand(word, rules, &self.state.env).map_err(|why| Problem::new(why, span))?;
+        self.check_unset(&expansion, at);
+        Ok(expansion)
+    }
+
+    fn check_unset(&mut self, expansion: &Expansion, at: &Instruction) {
+        for name in &expansion.unset {
+            let declared = self.state.args.iter().any(|(arg, _)| arg == name);
+            if declared || is_internal_arg(name) {
+                continue;
+            }
+            let mut message = format!("Usage of undefined variable '${name}'");
+            if let Some(near) = nearest::nearest(name, self.state.env.names()) {
+                message.push_str(&format!(" (did you mean ${near}?)"));
+            }
+            self.lint.warn(Rule::UndefinedVar, message, at);
+        }
+    }
+
+    /// The instruction as it is shown: keyword in upper case, variables resolved.
+    pub(super) fn shown_text(&self, text: &str, rules: Rules, variables: &dyn Variables) -> String {
+        let text = shell::expand(text, rules, variables).map_or_else(|_| text.to_string(), |expansion| expansion.text);
+        match text.split_once(' ') {
+            Some((keyword, rest)) => format!("{} {rest}", keyword.to_uppercase()),
+            None => text.to_uppercase(),
+        }
+    }
+
+    pub(super) fn shown(&mut self, text: &str, platform: Option<&Platform>, at: &Instruction, cached: bool) -> Shown {
+        self.number += 1;
+        let name = self.named(text, platform, at.trigger);
+        let stage = self.plan.nodes[self.index].stage.and_then(|stage| stage.name.as_deref()).unwrap_or_default();
+        let ignore_cache = cached && self.plan.options.no_cache.covers(stage);
+        Shown { name, lines: at.lines, ignore_cache }
+    }
+
+    /// A step's name with the number that it has now.
+    pub(super) fn named(&self, text: &str, platform: Option<&Platform>, trigger: bool) -> String {
+        let node = &self.plan.nodes[self.index];
+        if node.total == 0 {
+            return text.to_string();
+        }
+        let platform = platform.filter(|_| self.plan.options.multi_platform);
+        let platform = platform.map(|platform| format!("{platform}{} ", self.cross_target(platform)));
+        let prefix = step_prefix(platform.as_deref().unwrap_or_default(), &node.name, self.number, node.total);
+        let trigger = if trigger { "ONBUILD " } else { "" };
+        format!("{prefix}{trigger}{text}")
+    }
+
+    /// `->arm64`, for a step that runs on one platform and builds for another.
+    fn cross_target(&self, platform: &Platform) -> String {
+        let get = |name: &str| self.state.env.get(name).map(str::to_string);
+        let target = match get("TARGETPLATFORM").and_then(|text| Platform::parse(&text, platform).ok()) {
+            Some(target) => target,
+            None => {
+                let (os, architecture, variant) = (get("TARGETOS"), get("TARGETARCH"), get("TARGETVARIANT"));
+                if os.is_none() && architecture.is_none() && variant.is_none() {
+                    return String::new();
+                }
+                let or = |value: Option<String>, default: &String| {
+                    value.filter(|v| !v.is_empty()).unwrap_or(default.clone())
+                };
+                Platform {
+                    os: or(os, &platform.os),
+                    architecture: or(architecture, &platform.architecture),
+                    variant: variant.unwrap_or_default(),
+                    ..Default::default()
+                }
+            }
+        };
+        let target = target.normalized();
+        if target.os != platform.os {
+            return format!("->{target}");
+        }
+        if target.architecture == platform.architecture {
+            return String::new();
+        }
+        let variant = if target.variant.is_empty() { String::new() } else { format!("/{}", target.variant) };
+        format!("->{}{variant}", target.architecture)
+    }
+
+    /// Adds to the image's history.
+    pub(super) fn history(&mut self, created_by: String, has_layer: bool) {
+        self.state.image.history.push(History {
+            created: self.plan.args.epoch.and_then(rfc3339),
+            created_by,
+            comment: HISTORY_COMMENT.to_string(),
+            empty_layer: !has_layer,
+            ..Default::default()
+        });
+    }
+}
+
+/// `[stage 2/3] `.
+pub fn step_prefix(platform: &str, stage: &str, number: usize, total: usize) -> String {
+    let width = total.to_string().len();
+    let space = if stage.is_empty() { "" } else { " " };
+    format!("[{platform}{stage}{space}{number:>width$}/{total}] ")
+}
+
+/// Arguments that speak to the build alone; steps do not see them.
+pub(super) fn is_internal_arg(name: &str) -> bool {
+    matches!(name, "BUILDKIT_SBOM_SCAN_CONTEXT" | "BUILDKIT_SBOM_SCAN_STAGE")
+}

@@ -1,0 +1,48 @@
+//! WORKDIR.
+
+use super::{
+    ops::{MkdirOp, Op},
+    stage::{Lowerer, workdir},
+};
+use crate::{
+    instruction::Instruction,
+    lint::Rule,
+    shell::Rules,
+    source::{Problem, Token},
+    text::path,
+};
+
+impl Lowerer<'_, '_> {
+    pub(super) fn workdir(&mut self, token: &Token, at: &Instruction) -> Result<(), Problem> {
+        let wanted = self.expand(&token.text, token.span, at)?;
+        if !self.state.workdir_set && !wanted.starts_with('/') {
+            let message = format!("Relative workdir {wanted:?} can have unexpected results if the base image changes");
+            self.lint.warn(Rule::WorkdirRelativePath, message, at);
+        }
+        self.state.workdir_set = true;
+        let dir = workdir(&self.state.image.config.working_dir, &wanted);
+        self.state.image.config.working_dir = dir.clone();
+        self.state.dir = dir.clone();
+        let makes_layer = dir != "/";
+        if makes_layer {
+            let text = self.shown_text(&at.text, Rules::new(self.plan.file.escape), &self.state.env);
+            let platform = self.state.platform.clone();
+            let shown = self.shown(&text, Some(&platform), at, false);
+            let user = &self.state.image.config.user;
+            let owner = (!user.is_empty()).then(|| owner(user));
+            let path = path::clean(&dir);
+            self.state.ops.push(Op::Mkdir(MkdirOp { shown, path, owner, created: self.plan.args.epoch }));
+        }
+        self.history(format!("WORKDIR {dir}"), makes_layer);
+        Ok(())
+    }
+}
+
+/// user[:group] with the number of `root`, which needs no look-up.
+pub(super) fn owner(text: &str) -> String {
+    let number = |part: &str| if part == "root" || part.is_empty() { "0".to_string() } else { part.to_string() };
+    match text.split_once(':') {
+        Some((user, group)) => format!("{}:{}", number(user), number(group)),
+        None => number(text),
+    }
+}

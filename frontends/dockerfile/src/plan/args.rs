@@ -1,0 +1,113 @@
+//! Arguments above the first stage, and those that are always there.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    env::Env,
+    image,
+    instruction::Command,
+    options::Options,
+    platform::Platform,
+    shell::{self, Rules},
+    source::Problem,
+    stage::Dockerfile,
+};
+
+/// Values of arguments that `FROM` lines may use, and that stages may ask for with `ARG NAME`.
+#[derive(Debug, Default)]
+pub struct GlobalArgs {
+    /// Their values.
+    pub env: Env,
+    /// Names of all that were declared, also those without a value.
+    pub declared: BTreeSet<String>,
+    /// `SOURCE_DATE_EPOCH`: seconds since 1970.
+    pub epoch: Option<i64>,
+}
+
+/// What times are set to, in reproducible builds.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+impl GlobalArgs {
+    /// The arguments of a build for `platform`.
+    ///
+    /// # Errors
+    /// A default that cannot be resolved, or a time that is none.
+    pub fn new(file: &Dockerfile, options: &Options, platform: &Platform) -> Result<Self, Problem> {
+        let mut args = Self::with_defaults(file, options, platform, true)?;
+        args.epoch = parse_epoch(file, options, &args.env)?;
+        if let Some(seconds) = args.epoch {
+            args.env.set(EPOCH, &seconds.to_string());
+        }
+        Ok(args)
+    }
+
+    /// As they would be without the user's values when `given` is false.
+    pub fn with_defaults(
+        file: &Dockerfile,
+        options: &Options,
+        platform: &Platform,
+        given: bool,
+    ) -> Result<Self, Problem> {
+        let mut args = GlobalArgs { env: predefined(file, options, platform), ..Default::default() };
+        let rules = Rules::new(file.escape);
+        for instruction in &file.globals {
+            let Command::Arg(list) = &instruction.command else { continue };
+            for arg in list {
+                let value = match (options.build_args.get(&arg.name).filter(|_| given), &arg.default) {
+                    (Some(value), _) => Some(value.clone()),
+                    (None, Some(default)) => {
+                        let expanded = shell::expand(default, rules, &args.env);
+                        Some(expanded.map_err(|why| Problem::new(why, arg.span))?.text)
+                    }
+                    (None, None) => None,
+                };
+                args.declared.insert(arg.name.clone());
+                if let Some(value) = value {
+                    args.env.set(&arg.name, &value);
+                }
+            }
+        }
+        Ok(args)
+    }
+}
+
+/// Arguments that need no `ARG`: the build machine's platform, the target's, and the target stage.
+fn predefined(file: &Dockerfile, options: &Options, platform: &Platform) -> Env {
+    let build = &options.build_platform;
+    let last = file.stages.last().and_then(|stage| stage.name.as_deref());
+    let stage = if options.target.is_empty() { last.unwrap_or("default") } else { &options.target };
+    let (build_short, target_long) = (build.short(), platform.to_string());
+    let values = [
+        ("BUILDPLATFORM", build_short.as_str()),
+        ("BUILDOS", &build.os),
+        ("BUILDOSVERSION", &build.os_version),
+        ("BUILDARCH", &build.architecture),
+        ("BUILDVARIANT", &build.variant),
+        ("TARGETPLATFORM", &target_long),
+        ("TARGETOS", &platform.os),
+        ("TARGETOSVERSION", &platform.os_version),
+        ("TARGETARCH", &platform.architecture),
+        ("TARGETVARIANT", &platform.variant),
+        ("TARGETSTAGE", stage),
+    ];
+    let mut env = Env::new();
+    for (name, value) in values {
+        env.set(name, options.build_args.get(name).map_or(value, String::as_str));
+    }
+    env
+}
+
+fn parse_epoch(file: &Dockerfile, options: &Options, env: &Env) -> Result<Option<i64>, Problem> {
+    let given = options.build_args.get(EPOCH).map(String::as_str);
+    let Some(text) = given.or(shell::Variables::get(env, EPOCH)).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    // A directory of the client has no time of its own.
+    if text == "context" {
+        return Ok(None);
+    }
+    let seconds = text.parse::<i64>().ok().filter(|seconds| image::rfc3339(*seconds).is_some());
+    let span = file.stages.first().map(|stage| stage.head.span).unwrap_or_default();
+    let message = || format!("invalid {EPOCH}: {text:?} is not a number of seconds since 1970");
+    seconds.map(Some).ok_or_else(|| Problem::new(message(), span))
+}
