@@ -22,7 +22,7 @@ use crate::{
     helper::HELPER_WORD,
     pty::{self, Pty},
     spec,
-    stubs::{self, Stubs},
+    stubs::{self, Kind, Stubs},
     user,
     wire::{self, Event, Launch, Request},
 };
@@ -115,30 +115,32 @@ fn make_mount_points(process: &Process) -> anyhow::Result<Stubs> {
     let recursive = process.remove_mount_stubs_recursive;
     let mut above: Vec<PathBuf> =
         spec::default_mounts(process.insecure).iter().map(|(target, ..)| PathBuf::from(target)).collect();
-    let etc = [("/etc/resolv.conf".to_string(), false), ("/etc/hosts".to_string(), false)];
-    let mut wanted: Vec<(String, bool)> = etc.into();
+    let mut wanted: Vec<(String, Kind)> =
+        vec![("/etc/resolv.conf".into(), Kind::File), ("/etc/hosts".into(), Kind::File)];
     for mount in &process.mounts {
-        wanted.push((mount.target.clone(), shows_dir(mount)?));
+        wanted.push((mount.target.clone(), kind_of(mount)?));
     }
-    for (target, is_dir) in wanted {
+    for (target, kind) in wanted {
         let clean = spec::clean(&target)?;
         if !above.iter().any(|a| clean.starts_with(a)) {
             let target = clean.to_str().context("a mount point that is not UTF-8")?;
-            stubs.make(&process.rootfs, target, is_dir, recursive)?;
+            stubs.make(&process.rootfs, target, kind, recursive)?;
         }
         above.push(clean);
     }
     Ok(stubs)
 }
 
-fn shows_dir(mount: &crate::Mount) -> anyhow::Result<bool> {
-    match &mount.kind {
+fn kind_of(mount: &crate::Mount) -> anyhow::Result<Kind> {
+    Ok(match &mount.kind {
         MountKind::Bind { source, selector } => {
-            stubs::is_dir_inside(source, selector).with_context(|| format!("mount at {}", mount.target))
+            let is_dir =
+                stubs::is_dir_inside(source, selector).with_context(|| format!("mount at {}", mount.target))?;
+            if is_dir { stubs::DIR } else { Kind::File }
         }
-        MountKind::Tmpfs { .. } => Ok(true),
-        MountKind::Secret { .. } | MountKind::Socket { .. } => Ok(false),
-    }
+        MountKind::Tmpfs { .. } => stubs::OPEN_DIR,
+        MountKind::Secret { .. } | MountKind::Socket { .. } => Kind::File,
+    })
 }
 
 /// Makes the working directory where it is: in the root, or in the bind mount that covers it.

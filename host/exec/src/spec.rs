@@ -16,7 +16,7 @@ use oci_spec::runtime::{
 };
 
 use crate::{
-    Mount, MountKind, Network, Process, Resources, User, cgroup, etc, seccomp, security,
+    Mount, MountKind, Network, Process, Resources, User, cgroup, etc, seccomp, security, stubs,
     wire::{StagedBind, StagedFile},
 };
 
@@ -217,7 +217,7 @@ fn mounts(process: &Process, hostname: &str, staging: &mut Staging<'_>) -> anyho
         all.push(oci_mount(Path::new(target), "bind", &source, vec!["nosuid", "noexec", "nodev", "rbind", "ro"])?);
     }
     for mount in &process.mounts {
-        all.push(own_mount(mount, staging).with_context(|| format!("mount at {}", mount.target))?);
+        all.push(own_mount(mount, &process.rootfs, staging).with_context(|| format!("mount at {}", mount.target))?);
     }
     Ok(without_duplicates(all))
 }
@@ -234,7 +234,7 @@ fn without_duplicates(all: Vec<OciMount>) -> Vec<OciMount> {
     kept
 }
 
-fn own_mount(mount: &Mount, staging: &mut Staging<'_>) -> anyhow::Result<OciMount> {
+fn own_mount(mount: &Mount, rootfs: &Path, staging: &mut Staging<'_>) -> anyhow::Result<OciMount> {
     let target = clean(&mount.target)?;
     if target == Path::new("/") {
         bail!("the root cannot be mounted over");
@@ -247,7 +247,8 @@ fn own_mount(mount: &Mount, staging: &mut Staging<'_>) -> anyhow::Result<OciMoun
             oci_mount(&target, "bind", &source, vec!["rbind", access])
         }
         MountKind::Tmpfs { size } => {
-            let mut options = vec!["nosuid".to_string(), access.to_string()];
+            let mode = format!("mode={:o}", stubs::tmpfs_mode(rootfs, &target));
+            let mut options = vec!["nosuid".to_string(), access.to_string(), mode];
             if *size > 0 {
                 options.push(format!("size={size}"));
             }

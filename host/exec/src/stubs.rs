@@ -18,6 +18,19 @@ use rustix::{
 
 use crate::user::io_error;
 
+/// What a mount point is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    File,
+    /// With these permission bits.
+    Dir(u32),
+}
+
+/// An ordinary directory.
+pub const DIR: Kind = Kind::Dir(0o755);
+/// A directory for all, as /tmp is: runtimes give a tmpfs the mode of what it covers.
+pub const OPEN_DIR: Kind = Kind::Dir(0o1777);
+
 /// What was made in a root. Dropping it removes what is still there and empty.
 #[derive(Default)]
 pub struct Stubs(Vec<Stub>);
@@ -32,19 +45,20 @@ struct Stub {
 impl Stubs {
     /// Makes the mount point `target` inside `rootfs`, a directory or an empty file, with the directories above it. The times of the
     /// directories that were there stay as they were. With `recursive`, made directories above it are removed again too.
-    pub fn make(&mut self, rootfs: &Path, target: &str, is_dir: bool, recursive: bool) -> anyhow::Result<()> {
+    pub fn make(&mut self, rootfs: &Path, target: &str, kind: Kind, recursive: bool) -> anyhow::Result<()> {
         let describe = || format!("make the mount point {target} in the root");
         let (mut parent, missing) = find_missing(rootfs, target).with_context(describe)?;
         let last = missing.len().saturating_sub(1);
         for (n, name) in missing.iter().enumerate() {
-            let made = make_one(&parent, name, is_dir || n < last, 0o755).with_context(describe)?;
+            let kind = if n == last { kind } else { DIR };
+            let made = make_one(&parent, name, kind).with_context(describe)?;
             // What another run over the same root made meanwhile is that run's to remove.
             if let Some(made) = made.filter(|_| n == last || recursive) {
                 self.0.push(Stub {
                     parent: parent.try_clone()?,
                     name: name.clone(),
                     inode: (made.st_dev, made.st_ino),
-                    is_dir: is_dir || n < last,
+                    is_dir: kind != Kind::File,
                 });
             }
             if n < last {
@@ -90,7 +104,7 @@ pub fn make_dirs(rootfs: &Path, path: &str, uid: u32, gid: u32) -> anyhow::Resul
     let describe = || format!("make the working directory {path} in the root");
     let (mut parent, missing) = find_missing(rootfs, path).with_context(describe)?;
     for name in &missing {
-        make_one(&parent, name, true, 0o755).with_context(describe)?;
+        make_one(&parent, name, DIR).with_context(describe)?;
         parent = open_dir(&parent, name).with_context(describe)?;
         let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         rustix::fs::fchown(&parent, owner.0, owner.1).with_context(describe)?;
@@ -142,16 +156,19 @@ fn open_dir(parent: &OwnedFd, name: &Path) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Makes a directory or an empty file, leaves the parent's times as they were, and says what was made: nothing when it is there.
-fn make_one(parent: &OwnedFd, name: &Path, is_dir: bool, mode: u32) -> rustix::io::Result<Option<Stat>> {
+fn make_one(parent: &OwnedFd, name: &Path, kind: Kind) -> rustix::io::Result<Option<Stat>> {
     let before = rustix::fs::fstat(parent)?;
-    let made = if is_dir {
-        rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(mode))
-    } else {
-        rustix::fs::mknodat(parent, name, FileType::RegularFile, Mode::from_raw_mode(mode), 0)
+    let made = match kind {
+        Kind::Dir(mode) => rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(mode)),
+        Kind::File => rustix::fs::mknodat(parent, name, FileType::RegularFile, Mode::from_raw_mode(0o644), 0),
     };
     match made {
         Err(Errno::EXIST) => return Ok(None),
         other => other?,
+    }
+    if let Kind::Dir(mode) = kind {
+        // The process's umask must not show.
+        rustix::fs::fchmod(open_dir(parent, name)?, Mode::from_raw_mode(mode))?;
     }
     let made = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     restore_times(parent, &before)?;
@@ -164,6 +181,16 @@ fn restore_times(dir: &OwnedFd, before: &Stat) -> rustix::io::Result<()> {
         last_modification: Timespec { tv_sec: before.st_mtime as _, tv_nsec: before.st_mtime_nsec as _ },
     };
     rustix::fs::futimens(dir, &times)
+}
+
+/// The mode of a tmpfs at `target`: that of the directory it covers, else that of /tmp.
+pub fn tmpfs_mode(rootfs: &Path, target: &Path) -> u32 {
+    let found = Root::open(rootfs).and_then(|root| root.resolve(target));
+    let stat = found.ok().and_then(|found| rustix::fs::fstat(OwnedFd::from(found)).ok());
+    match stat {
+        Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => stat.st_mode & 0o7777,
+        _ => 0o1777,
+    }
 }
 
 /// Whether `selector` inside `source`, links resolved inside it, is a directory.
@@ -206,8 +233,8 @@ mod tests {
         fs::create_dir_all(root.join("etc")).unwrap();
         let before = fs::metadata(root.join("etc")).unwrap().modified().unwrap();
         let mut stubs = Stubs::default();
-        stubs.make(&root, "/etc/hosts", false, recursive).unwrap();
-        stubs.make(&root, "a/../b/c", true, recursive).unwrap();
+        stubs.make(&root, "/etc/hosts", Kind::File, recursive).unwrap();
+        stubs.make(&root, "a/../b/c", DIR, recursive).unwrap();
         assert_eq!(list(&root), ["b", "b/c", "etc", "etc/hosts"]);
         assert_eq!(fs::metadata(root.join("etc")).unwrap().modified().unwrap(), before);
         during(&root);
@@ -254,9 +281,9 @@ mod tests {
         symlink("/real", root.join("link")).unwrap();
         symlink("../../../../nowhere", root.join("dangling")).unwrap();
         let mut stubs = Stubs::default();
-        stubs.make(&root, "/link/x", true, false).unwrap();
+        stubs.make(&root, "/link/x", DIR, false).unwrap();
         assert!(root.join("real/x").is_dir());
-        assert!(stubs.make(&root, "/dangling", true, false).is_err());
+        assert!(stubs.make(&root, "/dangling", DIR, false).is_err());
         assert_eq!(list(dir.path()), ["root", "root/dangling", "root/link", "root/real", "root/real/x"]);
     }
 }

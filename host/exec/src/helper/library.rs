@@ -28,7 +28,7 @@ pub fn launch(request: &Request, bundle: &Path, streams: Vec<OwnedFd>) -> anyhow
     let terminal = listener.map(receive_terminal).transpose()?;
     let init = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw())).context("the container has no process")?;
     let start = Box::new(move || container.start().map_err(chain));
-    Ok(Launched { init, terminal, start: Some(start) })
+    Ok(Launched { init, terminal, start })
 }
 
 /// libcontainer's errors with all of their causes.

@@ -81,14 +81,14 @@ fn serve(control: &OwnedFd) -> anyhow::Result<()> {
     result
 }
 
-/// A container that was made and waits to be started, or runs already.
+/// A container that was made and waits to be started.
 pub(crate) struct Launched {
     /// Its first process, a child of this one.
     pub init: Pid,
     /// The master of its terminal.
     pub terminal: Option<OwnedFd>,
     /// Lets it run.
-    pub start: Option<Box<dyn FnOnce() -> anyhow::Result<()>>>,
+    pub start: Box<dyn FnOnce() -> anyhow::Result<()>>,
 }
 
 fn contain(control: &OwnedFd, request: &Request, bundle: &Path, streams: Vec<OwnedFd>) -> anyhow::Result<()> {
@@ -111,15 +111,12 @@ fn contain(control: &OwnedFd, request: &Request, bundle: &Path, streams: Vec<Own
 
 fn start(
     control: &OwnedFd,
-    start: Option<Box<dyn FnOnce() -> anyhow::Result<()>>>,
+    start: Box<dyn FnOnce() -> anyhow::Result<()>>,
     terminal: Option<OwnedFd>,
 ) -> anyhow::Result<()> {
     let fds: Vec<_> = terminal.iter().map(AsFd::as_fd).collect();
     tell(control.as_fd(), &Event::Started, &fds).context("the engine is gone")?;
-    match start {
-        Some(start) => start(),
-        None => Ok(()),
-    }
+    start()
 }
 
 /// Hands on signals from the engine, in a thread of its own, and kills the container when the engine is gone. Killing the first
