@@ -126,7 +126,7 @@ pub fn sweep() {
 }
 
 /// The roots of all hierarchies: version 2 alone, or version 1's controllers, with version 2 among them where the two are mixed.
-fn hierarchies() -> Vec<PathBuf> {
+pub fn hierarchies() -> Vec<PathBuf> {
     let root = PathBuf::from(ROOT);
     if root.join("cgroup.controllers").exists() {
         return vec![root];

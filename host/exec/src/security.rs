@@ -6,6 +6,8 @@ use oci_spec::runtime::{
     LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType,
 };
 
+use crate::cgroup;
+
 /// Capabilities of a sandboxed process that is root.
 pub const DEFAULT_CAPABILITIES: [Capability; 14] = [
     Capability::Chown,
@@ -55,6 +57,17 @@ pub const DEFAULT_DEVICES: [(i64, Option<i64>); 9] = [
     (136, None),
     (5, Some(2)),
 ];
+
+/// Paths that are read-only for a sandboxed process: [`READONLY_PATHS`], and with cgroup version 1 its hierarchies one by one, because
+/// runtimes leave those writable.
+pub fn readonly_paths() -> Vec<String> {
+    let mut paths: Vec<String> = READONLY_PATHS.iter().map(|path| path.to_string()).collect();
+    if !cgroup::is_unified() {
+        paths.push(cgroup::ROOT.into());
+        paths.extend(cgroup::hierarchies().iter().filter_map(|path| path.to_str()).map(String::from));
+    }
+    paths
+}
 
 /// Device nodes that an insecure process finds in /dev beside the default ones, where the host has them: path, type, major, minor.
 const INSECURE_DEVICES: [(&str, LinuxDeviceType, i64, i64); 6] = [

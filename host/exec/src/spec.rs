@@ -45,7 +45,7 @@ pub fn build(process: &Process, user: &User, stage: &Path, cgroup: &cgroup::Plan
         .cgroups_path(&cgroup.path)
         .devices(security::devices(process.insecure)?)
         .masked_paths(if process.insecure { Vec::new() } else { strings(&security::MASKED_PATHS) })
-        .readonly_paths(if process.insecure { Vec::new() } else { strings(&security::READONLY_PATHS) });
+        .readonly_paths(if process.insecure { Vec::new() } else { security::readonly_paths() });
     if !process.insecure {
         linux = linux.seccomp(seccomp::default_profile(&security::DEFAULT_CAPABILITIES)?);
     }
