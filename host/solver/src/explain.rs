@@ -2,7 +2,7 @@
 
 use crate::{
     Look, RecordId, Vertex, World,
-    keys::InputKey,
+    keys::Class,
     memory::{Entry, Memory},
 };
 
@@ -27,7 +27,7 @@ pub(crate) fn miss<W: World>(
     memory: &Memory,
     vertex: &Vertex<W>,
     op: &str,
-    inputs: &[InputKey],
+    inputs: &[Class],
     made_anew: Option<usize>,
     gone: Option<&RecordId>,
 ) -> anyhow::Result<String> {
@@ -52,17 +52,17 @@ pub(crate) fn miss<W: World>(
         return Ok(format!("it has {} inputs, and had {} before", inputs.len(), nearest.inputs.len()));
     }
     let reasons: Vec<_> = differing(nearest, inputs)
-        .map(|i| difference(nearest, i, &inputs[i].look, &vertex.inputs[i].vertex.name))
+        .map(|i| difference(nearest, i, &vertex.inputs[i].look, &vertex.inputs[i].vertex.name))
         .collect();
     Ok(if reasons.is_empty() { "it was run before, but no record is left".into() } else { reasons.join("; ") })
 }
 
 /// The inputs in which `entry` was made of something else. The newest of several equally near entries comes first.
-fn differing<'a>(entry: &'a Entry, inputs: &'a [InputKey]) -> impl Iterator<Item = usize> + 'a {
+fn differing<'a>(entry: &'a Entry, inputs: &'a [Class]) -> impl Iterator<Item = usize> + 'a {
     let length = entry.inputs.len().abs_diff(inputs.len());
     let pairs = entry.inputs.iter().zip(inputs).enumerate();
     pairs
-        .filter(|(_, (then, now))| then.key.class() != now.class())
+        .filter(|(_, (then, now))| then.key.class() != **now)
         .map(|(i, _)| i)
         .chain(inputs.len()..inputs.len() + length)
 }

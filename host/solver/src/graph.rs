@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::OnceCell;
 
 use crate::{
-    Look, RecordId, SolveError, Vertex, World,
+    RecordId, SolveError, Vertex, World,
     keys::Class,
     progress::{Event, EventKind, Sink},
     task::Memo,
@@ -114,9 +114,8 @@ impl<W: World> Graph<W> {
 
     fn push(&mut self, vertex: &Arc<Vertex<W>>, progress: &Sink) {
         let inputs: Box<[_]> = vertex.inputs.iter().map(|input| self.by_id[&input.vertex.id]).collect();
-        let by_key = |look: &Look| !matches!(look, Look::Contents(_));
         let mut looks = inputs.iter().zip(&vertex.inputs);
-        let anew = vertex.no_cache || looks.any(|(id, input)| self.nodes[*id].anew && by_key(&input.look));
+        let anew = vertex.no_cache || looks.any(|(id, input)| self.nodes[*id].anew && input.look.is_by_key());
         self.by_id.insert(vertex.id.clone(), self.nodes.len());
         let node = Node {
             id: self.nodes.len(),

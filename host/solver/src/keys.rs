@@ -29,12 +29,18 @@ pub struct InputKey {
 
 impl Class {
     /// The class of a vertex: its op over what is known of its inputs.
-    pub fn of_op(op: &str, inputs: &[InputKey]) -> Class {
-        let mut parts = Parts::new("op").text(op);
-        for input in inputs {
-            parts = parts.class(input.class());
+    pub fn of_op(op: &str, inputs: impl IntoIterator<Item = Class>) -> Class {
+        inputs.into_iter().fold(Parts::new("op").text(op), Parts::class).finish()
+    }
+
+    /// What a vertex takes an output of this class for, when it looks at it as `look` and knows that it holds `contents`.
+    pub fn input(self, look: &Look, contents: Option<&str>) -> Class {
+        match (look, contents) {
+            (Look::Whole, _) => self,
+            (Look::Path(path), _) => Parts::new("path").class(self).text(path).finish(),
+            (Look::Contents(view), None) => self.view(view),
+            (Look::Contents(view), Some(digest)) => Parts::new("contents").text(view).text(digest).finish(),
         }
-        parts.finish()
     }
 
     /// The class of output `output` of a vertex of this class. The first output shares its vertex's class.
@@ -51,8 +57,8 @@ impl Class {
     }
 
     /// Names a list of classes.
-    pub(crate) fn of_list(inputs: &[InputKey]) -> Class {
-        inputs.iter().fold(Parts::new("list"), |parts, input| parts.class(input.class())).finish()
+    pub(crate) fn of_list(classes: impl IntoIterator<Item = Class>) -> Class {
+        classes.into_iter().fold(Parts::new("list"), Parts::class).finish()
     }
 
     /// Names any text, apart from all classes.
@@ -68,12 +74,7 @@ impl Class {
 impl InputKey {
     /// What the vertex above takes this input for.
     pub fn class(&self) -> Class {
-        match (&self.look, &self.contents) {
-            (Look::Whole, _) => self.edge,
-            (Look::Path(path), _) => Parts::new("path").class(self.edge).text(path).finish(),
-            (Look::Contents(view), None) => self.edge.view(view),
-            (Look::Contents(view), Some(digest)) => Parts::new("contents").text(view).text(digest).finish(),
-        }
+        self.edge.input(&self.look, self.contents.as_deref())
     }
 }
 
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn classes_differ_where_meaning_differs() {
-        let a = Class::of_op("a", &[]);
+        let a = Class::of_op("a", []);
         let contents = || Look::Contents("v".into());
         let keys = [
             input(a, Look::Whole, None),
@@ -151,9 +152,9 @@ mod tests {
             input(a, contents(), Some("d")),
             input(a, Look::Contents("w".into()), Some("d")),
         ];
-        let mut classes: Vec<_> = keys.iter().map(|key| Class::of_op("p", std::slice::from_ref(key))).collect();
-        classes.push(Class::of_op("p", &keys));
-        classes.push(Class::of_op("p", &[]));
+        let mut classes: Vec<_> = keys.iter().map(|key| Class::of_op("p", [key.class()])).collect();
+        classes.push(Class::of_op("p", keys.iter().map(InputKey::class)));
+        classes.push(Class::of_op("p", []));
         classes.sort();
         classes.dedup();
         assert_eq!(classes.len(), 8);
@@ -162,13 +163,13 @@ mod tests {
     #[test]
     fn known_contents_hide_who_made_them() {
         let look = Look::Contents("v".into());
-        let key = |op| input(Class::of_op(op, &[]), look.clone(), Some("d")).class();
+        let key = |op| input(Class::of_op(op, []), look.clone(), Some("d")).class();
         assert_eq!(key("a"), key("b"));
     }
 
     #[test]
     fn a_class_survives_being_written() {
-        let class = Class::of_op("a", &[]);
+        let class = Class::of_op("a", []);
         let text = serde_json::to_string(&class).unwrap();
         assert_eq!(serde_json::from_str::<Class>(&text).unwrap(), class);
     }

@@ -8,6 +8,7 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 
+mod change;
 mod explain;
 mod flight;
 mod graph;
@@ -120,6 +121,13 @@ pub enum Look {
     Path(String),
     /// What [`World::content`] sees through this view. Key first; contents are compared where the key is not known.
     Contents(String),
+}
+
+impl Look {
+    /// Whether the input's key alone decides, whatever it holds.
+    pub fn is_by_key(&self) -> bool {
+        !matches!(self, Look::Contents(_))
+    }
 }
 
 /// What an op may use while it works: a sink for progress. Shared by all builds that wait for the same run.

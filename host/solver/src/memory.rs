@@ -6,23 +6,26 @@
 //! | kind | of the hash of | holds |
 //! |---|---|---|
 //! | `c` | a class | [`Entry`]: what it was made of and its records, newest first |
-//! | `v` | an output's class and a view | [`Contents`]: what that output was last seen to hold |
+//! | `v` | an output's class and a view | [`Contents`]: what that output was last seen to hold, a *way* to a class |
 //! | `r` | a record's name | the record and its class |
 //! | `o` | an op's key | the classes that this op last gave, to explain a miss |
 //! | `i` | a list of inputs | the class last made of them, to explain a miss |
 //!
-//! Nothing is kept that no record needs: contents belong to the entries of the classes that were found through them, and go with
-//! the last of these. So the number of keys is bounded by the number of records, and [`Memory::forget`] is all that pruning needs.
+//! Nothing is kept that no record needs. An entry needs the ways that led to it and the entries of what it was made of by key; a way
+//! needs the entry of who made the output. These are counted, so an entry may outlive its own records: the class above it is still
+//! found by its definition when results between are pruned. When nothing needs it, it goes, and what it alone needed goes
+//! with it. So [`Memory::forget`] is all that pruning needs, and what is remembered is bounded by the records that are kept.
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex},
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    Kv, RecordId,
+    Kv, Look, RecordId,
+    change::Change,
     keys::{Class, InputKey},
 };
 
@@ -37,8 +40,6 @@ pub const SEEN_PER_OP_MAX: usize = 4;
 /// How many keys one scan asks for.
 const PAGE: usize = 512;
 
-type Batch = Vec<(Vec<u8>, Option<Vec<u8>>)>;
-
 /// What is remembered of a class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -50,9 +51,15 @@ pub struct Entry {
     pub inputs: Vec<EntryInput>,
     /// Its results, newest first.
     pub records: Vec<RecordId>,
-    /// Where `v` keys that led here were last written, oldest first.
+    /// The ways that led here, by the hashes of their keys, the one last gone at the end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    ways: Vec<Class>,
+    pub(crate) ways: Vec<Class>,
+    /// The entries that this one needs, and is counted in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) needs: Vec<Class>,
+    /// How many entries and ways need this.
+    #[serde(default)]
+    pub(crate) users: u32,
 }
 
 /// One input of an [`Entry`].
@@ -60,6 +67,8 @@ pub struct Entry {
 pub struct EntryInput {
     /// The name of the vertex that it came from.
     pub name: String,
+    /// The class of that vertex.
+    pub maker: Class,
     /// What was known of it.
     #[serde(flatten)]
     pub key: InputKey,
@@ -72,14 +81,16 @@ pub struct Contents {
     pub digest: String,
     /// The result that was looked at.
     pub record: RecordId,
+    /// The entry that this needs, and is counted in.
+    pub(crate) needs: Option<Class>,
     /// How many entries list this.
-    #[serde(default)]
-    users: u32,
+    pub(crate) users: u32,
 }
 
-/// A way to contents that a build has learned: what `key` holds, and in which record it was seen.
+/// A way to contents that a build has learned: what the output `edge` of `maker` holds, and in which record it was seen.
 #[derive(Clone, Debug)]
 pub(crate) struct Learned {
+    pub(crate) maker: Class,
     pub(crate) edge: Class,
     pub(crate) view: String,
     pub(crate) digest: String,
@@ -87,15 +98,27 @@ pub(crate) struct Learned {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Recorded {
-    record: RecordId,
-    class: Class,
+pub(crate) struct Recorded {
+    pub(crate) record: RecordId,
+    pub(crate) class: Class,
 }
 
 /// The memory of a solver. Changes are made one at a time.
 pub(crate) struct Memory {
     kv: Arc<dyn Kv>,
     change: Mutex<()>,
+}
+
+impl Entry {
+    /// What a cache exporter hands on: made elsewhere out of `inputs`, whose makers must be remembered there first.
+    pub fn new(op: String, name: String, inputs: Vec<EntryInput>, records: Vec<RecordId>) -> Entry {
+        Entry { op, name, inputs, records, ways: vec![], needs: vec![], users: 0 }
+    }
+
+    /// Its class.
+    pub fn class(&self) -> Class {
+        Class::of_op(&self.op, self.inputs.iter().map(|input| input.key.class()))
+    }
 }
 
 impl Memory {
@@ -120,70 +143,59 @@ impl Memory {
     }
 
     /// What was last made of `inputs`.
-    pub(crate) fn made_of(&self, inputs: &[InputKey]) -> anyhow::Result<Option<Entry>> {
-        let class: Option<Class> = self.get(b'i', Class::of_list(inputs))?;
+    pub(crate) fn made_of(&self, inputs: &[Class]) -> anyhow::Result<Option<Entry>> {
+        let class: Option<Class> = self.get(b'i', Class::of_list(inputs.iter().copied()))?;
         class.map_or(Ok(None), |class| self.entry(class))
     }
 
-    /// Remembers `record` as the newest of a class made of `op` and `inputs`, found through `learned`.
+    /// Remembers `records`, newest first, as the newest of a class made of `op` and `inputs`, found through `learned`.
     pub(crate) fn record(
         &self,
         (op, name): (&str, &str),
         inputs: Vec<EntryInput>,
-        record: RecordId,
+        records: Vec<RecordId>,
         learned: Vec<Learned>,
     ) -> anyhow::Result<()> {
-        let _change = self.change();
-        let keys: Vec<InputKey> = inputs.iter().map(|input| input.key.clone()).collect();
-        let class = Class::of_op(op, &keys);
-        let known = self.entry(class)?;
-        let (mut records, ways) = known.map(|entry| (entry.records, entry.ways)).unwrap_or_default();
-        let mut batch = Batch::new();
-        records.retain(|known| *known != record);
-        records.insert(0, record.clone());
-        for old in records.drain(RECORDS_PER_CLASS_MAX.min(records.len())..) {
-            batch.push((key(b'r', of_record(&old)), None));
-        }
-        let mut entry = Entry { op: op.into(), name: name.into(), inputs, records, ways };
-        self.add_ways(&mut entry, learned, &mut batch)?;
-        let mut seen: Vec<Class> = self.get(b'o', of_op(op))?.unwrap_or_default();
-        seen.retain(|known| *known != class);
-        seen.insert(0, class);
-        seen.truncate(SEEN_PER_OP_MAX);
-        batch.push(put(b'o', of_op(op), &seen)?);
-        batch.push(put(b'i', Class::of_list(&keys), &class)?);
-        batch.push(put(b'r', of_record(&record), &Recorded { record, class })?);
-        batch.push(put(b'c', class, &entry)?);
-        self.kv.write(batch)
+        self.change(|change| change.record((op, name), inputs, records, learned))
     }
 
-    /// Remembers new ways to a class that has a record.
+    /// Remembers new ways to a class, if it is remembered at all.
     pub(crate) fn learn(&self, class: Class, learned: Vec<Learned>) -> anyhow::Result<()> {
-        let _change = self.change();
-        let Some(mut entry) = self.entry(class)? else { return Ok(()) };
-        let mut batch = Batch::new();
-        self.add_ways(&mut entry, learned, &mut batch)?;
-        if batch.is_empty() {
-            return Ok(());
-        }
-        batch.push(put(b'c', class, &entry)?);
-        self.kv.write(batch)
+        self.change(|change| change.learn(class, learned))
     }
 
-    /// Forgets a record, and with the last one of its class all that was kept for it.
+    /// Forgets a record, and all that was kept for it alone.
     pub(crate) fn forget(&self, record: &RecordId) -> anyhow::Result<()> {
-        let _change = self.change();
-        let Some(Recorded { class, .. }) = self.get(b'r', of_record(record))? else { return Ok(()) };
-        let mut batch: Batch = vec![(key(b'r', of_record(record)), None)];
-        if let Some(mut entry) = self.entry(class)? {
-            entry.records.retain(|known| known != record);
-            if entry.records.is_empty() {
-                self.drop_entry(class, &entry, &mut batch)?;
+        self.change(|change| change.forget(record))
+    }
+
+    /// Remembers an entry of another memory. What it says of contents was seen elsewhere, in no record of this memory.
+    pub(crate) fn import(&self, entry: &Entry) -> anyhow::Result<()> {
+        let learned = entry.inputs.iter().filter_map(|input| {
+            let (Look::Contents(view), Some(digest)) = (&input.key.look, &input.key.contents) else { return None };
+            let (view, digest, record) = (view.clone(), digest.clone(), RecordId("imported".into()));
+            Some(Learned { maker: input.maker, edge: input.key.edge, view, digest, record })
+        });
+        let (inputs, records) = (entry.inputs.clone(), entry.records.clone());
+        self.record((&entry.op, &entry.name), inputs, records, learned.collect())
+    }
+
+    /// The entry of `top` and all that it was made of, makers first.
+    pub(crate) fn chain(&self, top: Class) -> anyhow::Result<Vec<Entry>> {
+        let (mut chain, mut seen, mut path) = (vec![], HashSet::new(), vec![(top, false)]);
+        while let Some((class, makers_done)) = path.pop() {
+            if !makers_done && !seen.insert(class) {
+                continue;
+            }
+            let Some(entry) = self.entry(class)? else { continue };
+            if makers_done {
+                chain.push(entry);
             } else {
-                batch.push(put(b'c', class, &entry)?);
+                path.push((class, true));
+                path.extend(entry.inputs.iter().map(|input| (input.maker, false)));
             }
         }
-        self.kv.write(batch)
+        Ok(chain)
     }
 
     /// Hands each record to `visit`, in no order. Holds no lock: what is recorded meanwhile may or may not be seen.
@@ -205,84 +217,37 @@ impl Memory {
         Ok(())
     }
 
-    /// Writes what `learned` says, on account of `entry`.
-    fn add_ways(&self, entry: &mut Entry, learned: Vec<Learned>, batch: &mut Batch) -> anyhow::Result<()> {
-        let mut written = HashSet::new();
-        for Learned { edge, view, digest, record } in learned {
-            let way = edge.view(&view);
-            let before: Option<Contents> = self.get(b'v', way)?;
-            let listed = entry.ways.contains(&way);
-            let users = before.as_ref().map_or(0, |known| known.users) + u32::from(!listed);
-            let contents = Contents { digest, record, users };
-            if before.as_ref() == Some(&contents) || !written.insert(way) {
-                continue;
-            }
-            batch.push(put(b'v', way, &contents)?);
-            entry.ways.retain(|known| *known != way);
-            entry.ways.push(way);
+    /// Makes a change, as one write. Changes are made one after the other.
+    fn change(&self, make: impl FnOnce(&mut Change<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let _one = self.change.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut change = Change::new(&*self.kv);
+        make(&mut change)?;
+        match change.into_batch() {
+            batch if batch.is_empty() => Ok(()),
+            batch => self.kv.write(batch),
         }
-        // What was just written stands at the end, so what is dropped here is not in the batch yet.
-        let most = WAYS_PER_INPUT_MAX * entry.inputs.len();
-        for way in entry.ways.drain(..entry.ways.len().saturating_sub(most)) {
-            self.drop_way(way, batch)?;
-        }
-        Ok(())
-    }
-
-    /// Takes one user from a way; the last takes it along.
-    fn drop_way(&self, way: Class, batch: &mut Batch) -> anyhow::Result<()> {
-        let Some(mut contents) = self.get::<Contents>(b'v', way)? else { return Ok(()) };
-        contents.users = contents.users.saturating_sub(1);
-        batch.push(if contents.users == 0 { (key(b'v', way), None) } else { put(b'v', way, &contents)? });
-        Ok(())
-    }
-
-    /// Removes an entry that has no record any more.
-    fn drop_entry(&self, class: Class, entry: &Entry, batch: &mut Batch) -> anyhow::Result<()> {
-        batch.push((key(b'c', class), None));
-        for way in &entry.ways {
-            self.drop_way(*way, batch)?;
-        }
-        let mut seen: Vec<Class> = self.get(b'o', of_op(&entry.op))?.unwrap_or_default();
-        seen.retain(|known| *known != class);
-        let at = of_op(&entry.op);
-        batch.push(if seen.is_empty() { (key(b'o', at), None) } else { put(b'o', at, &seen)? });
-        let inputs: Vec<InputKey> = entry.inputs.iter().map(|input| input.key.clone()).collect();
-        let inputs = Class::of_list(&inputs);
-        if self.get::<Class>(b'i', inputs)? == Some(class) {
-            batch.push((key(b'i', inputs), None));
-        }
-        Ok(())
     }
 
     fn get<T: DeserializeOwned>(&self, kind: u8, hash: Class) -> anyhow::Result<Option<T>> {
         let at = key(kind, hash);
         Ok(self.kv.get(&at)?.and_then(|value| decode(&at, &value)))
     }
-
-    fn change(&self) -> MutexGuard<'_, ()> {
-        self.change.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
 }
 
-fn of_record(record: &RecordId) -> Class {
+pub(crate) fn of_record(record: &RecordId) -> Class {
     Class::of_text("record", &record.0)
 }
 
-fn of_op(op: &str) -> Class {
+pub(crate) fn of_op(op: &str) -> Class {
     Class::of_text("op", op)
 }
 
-fn key(kind: u8, hash: Class) -> Vec<u8> {
+pub(crate) fn key(kind: u8, hash: Class) -> Vec<u8> {
     [PREFIX, &[kind, b'/'], hash.as_bytes()].concat()
 }
 
-fn put<T: Serialize>(kind: u8, hash: Class, value: &T) -> anyhow::Result<(Vec<u8>, Option<Vec<u8>>)> {
-    Ok((key(kind, hash), Some(serde_json::to_vec(value)?)))
-}
-
 /// A value that cannot be read counts as absent: what it said is worked out, and written, anew.
-fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Option<T> {
+pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Option<T> {
     serde_json::from_slice(value)
         .inspect_err(|error| tracing::warn!("cache entry {} is ignored: {error}", key.escape_ascii()))
         .ok()

@@ -20,7 +20,7 @@ use futures::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    Context, Kv, Limits, Look, RecordId, SolveError, Vertex, World, explain,
+    Context, Input, Kv, Limits, Look, RecordId, SolveError, Vertex, World, explain,
     flight::{Ask, Flight, Flights},
     graph::{Graph, Hit, Known, Made, Node},
     keys::{Class, InputKey},
@@ -54,11 +54,21 @@ struct Learnings<W: World> {
 type Answer<'a, T> = BoxFuture<'a, Result<T, SolveError>>;
 
 /// What is known of a vertex at a moment.
-struct Sight {
+struct Sight<W: World> {
     class: Class,
-    inputs: Vec<InputKey>,
-    /// The inputs of which more can be learned, so that the class may yet be another.
-    open: Vec<usize>,
+    inputs: Vec<Seen<W>>,
+}
+
+/// What is known of one of its inputs.
+struct Seen<W: World> {
+    node: Arc<Node<W>>,
+    /// The class of the vertex, and of its output.
+    maker: Class,
+    edge: Class,
+    /// What it holds, where the vertex looks at that.
+    contents: Option<String>,
+    /// Whether nothing that could be learned would make it another input.
+    settled: bool,
 }
 
 impl<W: World> Clone for Solver<W> {
@@ -95,9 +105,15 @@ impl<W: World> Solver<W> {
         self.0.memory.each_record(&mut visit)
     }
 
-    /// What is remembered of `class`: its records, and what it was made of, down which a cache exporter walks.
-    pub fn entry(&self, class: Class) -> anyhow::Result<Option<Entry>> {
-        self.0.memory.entry(class)
+    /// What is remembered of `top` and of all that it was made of, makers first: what a cache exporter writes down.
+    pub fn chain(&self, top: Class) -> anyhow::Result<Vec<Entry>> {
+        self.0.memory.chain(top)
+    }
+
+    /// Remembers what a cache importer read, as [`chain`](Solver::chain) gave it elsewhere, makers first. The records in it must be
+    /// such as [`World::load`] knows to find.
+    pub fn import(&self, entries: &[Entry]) -> anyhow::Result<()> {
+        entries.iter().try_for_each(|entry| self.0.memory.import(entry))
     }
 }
 
@@ -129,7 +145,7 @@ impl<W: World> Build<W> {
         keys.buffer_unordered(KEYS_AT_ONCE_MAX).try_collect::<()>().await?;
         for node in &undefined {
             let sight = self.look(node)?;
-            node.set_known(Known { class: sight.class, settled: sight.open.is_empty() });
+            node.set_known(Known { class: sight.class, settled: sight.is_settled() });
         }
         Ok(node)
     }
@@ -176,22 +192,21 @@ impl<W: World> Build<W> {
         }
         let sight = self.look(node)?;
         let found = self.recorded(node, &sight)?;
-        if found.is_some() || sight.open.is_empty() {
+        if found.is_some() || sight.is_settled() {
             return Ok(found);
         }
 
         // Keys before contents: an input that turns out to be known by its key need not give its result.
-        let inputs = self.inputs(node);
-        try_join_all(sight.open.iter().map(|i| self.refined(&inputs[*i]))).await?;
+        try_join_all(sight.inputs.iter().filter(|seen| !seen.settled).map(|seen| self.refined(&seen.node))).await?;
         let sight = self.look(node)?;
         let found = self.recorded(node, &sight)?;
         if found.is_some() {
             return Ok(found);
         }
 
-        let views = node.vertex.inputs.iter().zip(&inputs).enumerate().filter(|(i, _)| sight.open.contains(i));
-        let contents = views.filter_map(|(_, (input, from))| match &input.look {
-            Look::Contents(view) => Some(self.content(from, input.output, view)),
+        let open = node.vertex.inputs.iter().zip(&sight.inputs).filter(|(_, seen)| !seen.settled);
+        let contents = open.filter_map(|(input, seen)| match &input.look {
+            Look::Contents(view) => Some(self.content(&seen.node, input.output, view)),
             Look::Whole | Look::Path(_) => None,
         });
         try_join_all(contents).await?;
@@ -274,22 +289,26 @@ impl<W: World> Build<W> {
     fn flight(
         &self,
         node: &Arc<Node<W>>,
-        sight: &Sight,
+        sight: &Sight<W>,
         inputs: Vec<W::Output>,
         progress: Sink,
     ) -> impl Future<Output = Result<Arc<Made<W>>, Arc<anyhow::Error>>> + Send + use<W> {
         let (engine, op, cx) = (self.engine().clone(), node.vertex.op.clone(), Context { progress });
         let (key, name) = (node.key.get().cloned().unwrap_or_default(), node.vertex.name.clone());
         let learned = self.learned(node, sight);
-        let names = node.vertex.inputs.iter().map(|input| input.vertex.name.clone());
-        let made_of = names.zip(&sight.inputs).map(|(name, key)| EntryInput { name, key: key.clone() }).collect();
+        let made_of = node.vertex.inputs.iter().zip(&sight.inputs).map(|(input, seen)| EntryInput {
+            name: input.vertex.name.clone(),
+            maker: seen.maker,
+            key: InputKey { edge: seen.edge, look: input.look.clone(), contents: seen.contents.clone() },
+        });
+        let made_of = made_of.collect();
         let run = async move {
             let permit = if op.is_limited() { Some(engine.running.acquire().await?) } else { None };
             cx.say(EventKind::Started);
             let outputs = guarded(op.run(inputs, &cx)).await?;
             drop(permit);
             let record = guarded(engine.world.save(&outputs)).await?;
-            engine.memory.record((&key, &name), made_of, record.clone(), learned)?;
+            engine.memory.record((&key, &name), made_of, vec![record.clone()], learned)?;
             Ok(Arc::new(Made { outputs, record }))
         };
         run.map(|made: anyhow::Result<_>| made.map_err(Arc::new))
@@ -318,9 +337,6 @@ impl<W: World> Build<W> {
                 self.engine().memory.forget(&record).map_err(|cause| self.fail(node, cause))?;
                 continue;
             };
-            let sight = self.look(node)?;
-            let learned = self.learned(node, &sight);
-            self.engine().memory.learn(sight.class, learned).map_err(|cause| self.fail(node, cause))?;
             node.say(EventKind::Explained { hit: true, why: format!("from record {}: {}", record.0, hit.why) });
             node.say(EventKind::Cached);
             return Ok(Some(Arc::new(Made { outputs, record })));
@@ -328,68 +344,69 @@ impl<W: World> Build<W> {
         Ok(None)
     }
 
-    /// What is known of `node` now. Its inputs must be defined.
-    fn look(&self, node: &Arc<Node<W>>) -> Result<Sight, SolveError> {
-        let (mut inputs, mut open) = (vec![], vec![]);
-        for (i, (input, from)) in node.vertex.inputs.iter().zip(self.inputs(node)).enumerate() {
-            let known = from.known().ok_or_else(|| from.error(anyhow!("it was not defined before it was used")))?;
-            let edge = known.class.output(input.output);
-            let (contents, settled) = match &input.look {
-                Look::Whole | Look::Path(_) => (None, known.settled),
-                Look::Contents(view) => {
-                    let contents = self.holds(&from, input.output, edge, view)?;
-                    let settled = contents.is_some();
-                    (contents, settled)
-                }
-            };
-            inputs.push(InputKey { edge, look: input.look.clone(), contents });
-            if !settled {
-                open.push(i);
-            }
-        }
+    /// What is known of `node` now. It and its inputs must be defined, or about to be.
+    fn look(&self, node: &Arc<Node<W>>) -> Result<Sight<W>, SolveError> {
+        let inputs = node.vertex.inputs.iter().zip(self.inputs(node));
+        let inputs = inputs.map(|(input, from)| self.see(input, from)).collect::<Result<Vec<_>, _>>()?;
+        let classes = node.vertex.inputs.iter().zip(&inputs);
+        let classes = classes.map(|(input, seen)| seen.edge.input(&input.look, seen.contents.as_deref()));
         let op = node.key.get().ok_or_else(|| node.error(anyhow!("its key was not asked for")))?;
-        Ok(Sight { class: Class::of_op(op, &inputs), inputs, open })
+        Ok(Sight { class: Class::of_op(op, classes), inputs })
     }
 
-    /// What an output of `node` holds: what this build saw, else what was seen before.
-    fn holds(&self, node: &Arc<Node<W>>, output: u32, edge: Class, view: &str) -> Result<Option<String>, SolveError> {
-        let seen = node.seen(output, view);
-        if seen.is_some() || node.anew {
-            return Ok(seen);
+    /// What is known of an input now: of what it holds, what this build saw, else what was seen before.
+    fn see(&self, input: &Input<W>, node: Arc<Node<W>>) -> Result<Seen<W>, SolveError> {
+        let known = node.known().ok_or_else(|| node.error(anyhow!("it was not defined before it was used")))?;
+        let (maker, edge) = (known.class, known.class.output(input.output));
+        let Look::Contents(view) = &input.look else {
+            return Ok(Seen { node, maker, edge, contents: None, settled: known.settled });
+        };
+        let mut contents = node.seen(input.output, view);
+        if contents.is_none() && !node.anew {
+            let known = self.engine().memory.contents(edge, view).map_err(|cause| node.error(cause))?;
+            contents = known.map(|known| known.digest);
         }
-        let known = self.engine().memory.contents(edge, view).map_err(|cause| node.error(cause))?;
-        Ok(known.map(|known| known.digest))
+        Ok(Seen { node, maker, edge, settled: contents.is_some(), contents })
     }
 
     /// What the cache has for `node`, by what is known of it.
-    fn recorded(&self, node: &Arc<Node<W>>, sight: &Sight) -> Result<Option<Hit>, SolveError> {
-        let entry = self.engine().memory.entry(sight.class).map_err(|cause| node.error(cause))?;
+    fn recorded(&self, node: &Arc<Node<W>>, sight: &Sight<W>) -> Result<Option<Hit>, SolveError> {
+        let memory = &self.engine().memory;
+        let entry = memory.entry(sight.class).map_err(|cause| node.error(cause))?;
+        let learned = self.learned(node, sight);
+        if entry.is_some() && !learned.is_empty() {
+            // Even without a record: what is above may be found by it.
+            memory.learn(sight.class, learned).map_err(|cause| node.error(cause))?;
+        }
         let Some(entry) = entry.filter(|entry| !entry.records.is_empty()) else { return Ok(None) };
-        let inputs = node.vertex.inputs.iter().enumerate();
-        let looked_at = inputs.filter_map(|(i, input)| match &input.look {
-            Look::Contents(view) => self.inputs(node)[i].seen(input.output, view).map(|_| (i, &*input.vertex.name)),
+        let inputs = node.vertex.inputs.iter().zip(&sight.inputs).enumerate();
+        let looked_at = inputs.filter_map(|(i, (input, seen))| match &input.look {
+            Look::Contents(view) => seen.node.seen(input.output, view).map(|_| (i, &*input.vertex.name)),
             Look::Whole | Look::Path(_) => None,
         });
         Ok(Some(Hit { records: entry.records, why: explain::hit(looked_at).into() }))
     }
 
     /// The ways to contents that this build went for `node`, to be kept with its class.
-    fn learned(&self, node: &Arc<Node<W>>, sight: &Sight) -> Vec<Learned> {
-        let inputs = node.vertex.inputs.iter().zip(self.inputs(node)).zip(&sight.inputs);
-        let learned = inputs.filter_map(|((input, from), key)| {
+    fn learned(&self, node: &Arc<Node<W>>, sight: &Sight<W>) -> Vec<Learned> {
+        let inputs = node.vertex.inputs.iter().zip(&sight.inputs);
+        let learned = inputs.filter_map(|(input, seen)| {
             let Look::Contents(view) = &input.look else { return None };
-            let digest = from.seen(input.output, view)?;
-            let record = from.result.get()?.record.clone();
-            Some(Learned { edge: key.edge, view: view.clone(), digest, record })
+            let digest = seen.node.seen(input.output, view)?;
+            let record = seen.node.result.get()?.record.clone();
+            Some(Learned { maker: seen.maker, edge: seen.edge, view: view.clone(), digest, record })
         });
         learned.collect()
     }
 
     /// Why the cache does not answer for `node`.
-    fn miss(&self, node: &Arc<Node<W>>, sight: &Sight, gone: Option<&RecordId>) -> Result<String, SolveError> {
+    fn miss(&self, node: &Arc<Node<W>>, sight: &Sight<W>, gone: Option<&RecordId>) -> Result<String, SolveError> {
         let op = node.key.get().map_or("", String::as_str);
-        let made_anew = self.inputs(node).iter().position(|from| from.anew).filter(|_| node.anew);
-        explain::miss(&self.engine().memory, &node.vertex, op, &sight.inputs, made_anew, gone)
+        let inputs = node.vertex.inputs.iter().zip(&sight.inputs);
+        let made_anew = inputs.clone().position(|(input, seen)| seen.node.anew && input.look.is_by_key());
+        let classes = inputs.map(|(input, seen)| seen.edge.input(&input.look, seen.contents.as_deref()));
+        let classes: Vec<_> = classes.collect();
+        explain::miss(&self.engine().memory, &node.vertex, op, &classes, made_anew, gone)
             .map_err(|cause| node.error(cause))
     }
 
@@ -420,6 +437,12 @@ impl<W: World> Build<W> {
 
     fn graph(&self) -> MutexGuard<'_, Graph<W>> {
         self.0.graph.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl<W: World> Sight<W> {
+    fn is_settled(&self) -> bool {
+        self.inputs.iter().all(|seen| seen.settled)
     }
 }
 
