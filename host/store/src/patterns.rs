@@ -43,8 +43,9 @@ struct Pattern {
     names: Vec<Option<Test>>,
 }
 
+/// A test of a whole path, or of one name.
 #[derive(Clone)]
-enum Test {
+pub(crate) enum Test {
     Exact(String),
     Regex(Regex),
 }
@@ -63,6 +64,11 @@ impl Matcher {
             }
         }
         Ok(Matcher { patterns: list })
+    }
+
+    /// A test of one name of a path.
+    pub(crate) fn name(pattern: &str) -> Result<Test, PatternError> {
+        Test::new(pattern).map_err(|why| error(pattern, why))
     }
 
     /// Whether there is no pattern, so that nothing matches.
@@ -163,7 +169,7 @@ impl Test {
         Ok(Test::Regex(regex))
     }
 
-    fn is_match(&self, path: &str) -> bool {
+    pub(crate) fn is_match(&self, path: &str) -> bool {
         match self {
             Test::Exact(text) => text == path,
             Test::Regex(regex) => regex.is_match(path),

@@ -1,0 +1,203 @@
+//! Layers as blobs: packed, compressed and kept, each made once.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures::{StreamExt, TryStreamExt};
+
+use crate::{
+    Compression, Descriptor, Provider,
+    blobs::{Blob, blocking},
+    error::{At, Error, Result},
+    fetch,
+    inner::Inner,
+    layer::{
+        compress::{Compressor, Hashing, decompress},
+        pack::pack,
+    },
+    layers::Layer,
+    record::BlobRecord,
+    snapshot::Snapshot,
+};
+
+/// How many layers are packed at once; each compressor uses all cores.
+const LAYERS_AT_ONCE: usize = 2;
+
+/// A layer as a blob.
+#[derive(Clone)]
+#[allow(missing_docs)]
+pub struct LayerBlob {
+    pub descriptor: Descriptor,
+    pub diff_id: String,
+    /// The file of the blob when it is here; else only `provider` has it (an export to the registry it came from needs no bytes).
+    pub file: Option<PathBuf>,
+    pub provider: Option<Arc<dyn Provider>>,
+    /// Keeps the file from being deleted.
+    pub pin: Option<Arc<Blob>>,
+}
+
+/// How layers become blobs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlobOptions {
+    /// Of blobs that have to be made.
+    pub compression: Compression,
+    /// Makes a blob of this compression even where the layer came from an image with another.
+    pub force: bool,
+    /// Times later than this (seconds since 1970) become this, in layers that no image brought.
+    pub epoch: Option<i64>,
+}
+
+impl Snapshot {
+    /// The layers as blobs of this compression, bottom first, made where they are not there yet (several at once); with each its diff id.
+    /// A layer that came from an image and has any compression keeps its own blob unless `force`. A blob that is not here can be
+    /// streamed from its `provider`.
+    pub async fn blobs(&self, compression: Compression, force: bool) -> Result<Vec<LayerBlob>> {
+        self.blobs_with(BlobOptions { compression, force, epoch: None }).await
+    }
+
+    /// See [`blobs`](Self::blobs).
+    pub async fn blobs_with(&self, options: BlobOptions) -> Result<Vec<LayerBlob>> {
+        let layers = self.0.layers.clone();
+        let blobs = futures::stream::iter(layers).map(|layer| async move { layer_blob(&layer, options).await });
+        blobs.buffered(LAYERS_AT_ONCE).try_collect().await
+    }
+}
+
+async fn layer_blob(layer: &Arc<Layer>, options: BlobOptions) -> Result<LayerBlob> {
+    if let Some((descriptor, source)) = fetch::source_and_blob(layer) {
+        let record = layer.record();
+        if !options.force || is_of(&descriptor.media_type, options.compression) {
+            let pin = layer.store.pin_blob(&descriptor.digest)?.map(Arc::new);
+            let file = pin.as_ref().map(|pin| pin.path());
+            let diff_id = record.diff_id.ok_or_else(|| Error::other("a layer of an image without a diff id"))?;
+            let provider = source.map(|source| source.provider);
+            return Ok(LayerBlob { descriptor, diff_id, file, provider, pin });
+        }
+    }
+    let _only = layer.flight.lock().await;
+    if let Some(found) = find(layer, options)? {
+        return Ok(found);
+    }
+    let original = if layer.record().origin.is_some() { Some(fetch::fetch(layer).await?) } else { None };
+    let made = layer.clone();
+    blocking(move || make(&made, original.as_ref(), options)).await
+}
+
+fn is_of(media_type: &str, compression: Compression) -> bool {
+    match compression {
+        Compression::Uncompressed => media_type.ends_with(".tar"),
+        Compression::Gzip(_) => media_type.ends_with("gzip"),
+        Compression::Zstd(_) => media_type.ends_with("zstd"),
+    }
+}
+
+/// A blob that was made before.
+fn find(layer: &Layer, options: BlobOptions) -> Result<Option<LayerBlob>> {
+    let made = |blob: &BlobRecord| blob.compression == Some(options.compression) && blob.epoch == options.epoch;
+    let Some(record) = layer.record().blobs.into_iter().find(made) else { return Ok(None) };
+    let Some(pin) = layer.store.pin_blob(&record.descriptor.digest)? else { return Ok(None) };
+    Ok(Some(finished(record, pin)))
+}
+
+fn finished(record: BlobRecord, pin: Blob) -> LayerBlob {
+    LayerBlob {
+        file: Some(pin.path()),
+        descriptor: record.descriptor,
+        diff_id: record.diff_id,
+        provider: None,
+        pin: Some(Arc::new(pin)),
+    }
+}
+
+fn make(layer: &Layer, original: Option<&Blob>, options: BlobOptions) -> Result<LayerBlob> {
+    let store = &layer.store;
+    store.make_room(0, || format!("the blob of layer {}", layer.id))?;
+    let mut ingest = store.ingest()?;
+    let file = ingest.file.try_clone().at(|| "open a blob".to_owned())?;
+    let sink = Shared::new(file);
+    let plain = Hashing::new(Compressor::new(options.compression, sink.clone())?);
+    let diff_id = match original {
+        // The archive as it came: packed again, it would have another diff id.
+        Some(blob) => recompress(blob, plain)?,
+        None => pack_layer(layer, options, plain)?,
+    };
+    let (digest, size) = sink.finish()?;
+    ingest.file.flush().at(|| "write a blob".to_owned())?;
+    store.make_room(size, || format!("blob {digest}"))?;
+    store.publish(&ingest.path, crate::blobs::hex_of(&digest)?, size)?;
+    let pin = store.pin_blob(&digest)?.ok_or_else(|| Error::other("a blob was deleted right after it was made"))?;
+    let media_type = media_type(options.compression).to_owned();
+    let descriptor = Descriptor { media_type, digest, size, annotations: Default::default() };
+    let compression = Some(options.compression);
+    let record = BlobRecord { descriptor, compression, epoch: options.epoch, diff_id };
+    layer.update(|layer| layer.blobs.push(record.clone()))?;
+    Ok(finished(record, pin))
+}
+
+fn recompress(blob: &Blob, mut to: Hashing<Compressor<Shared>>) -> Result<String> {
+    let path = blob.path();
+    let file = File::open(&path).at(|| format!("open {}", path.display()))?;
+    let mut from = decompress(file).at(|| format!("read {}", path.display()))?;
+    std::io::copy(&mut from, &mut to).at(|| format!("compress {}", path.display()))?;
+    finish(to)
+}
+
+fn pack_layer(layer: &Layer, options: BlobOptions, mut to: Hashing<Compressor<Shared>>) -> Result<String> {
+    pack(&layer.dir(), layer.store.marks, options.epoch, BufWriter::with_capacity(1 << 20, &mut to))?;
+    finish(to)
+}
+
+fn finish(to: Hashing<Compressor<Shared>>) -> Result<String> {
+    let Hashing { inner, hash, bytes } = to;
+    inner.finish().at(|| "finish a compressed blob".to_owned())?;
+    Ok(Hashing { inner: (), hash, bytes }.digest())
+}
+
+fn media_type(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Uncompressed => "application/vnd.oci.image.layer.v1.tar",
+        Compression::Gzip(_) => "application/vnd.oci.image.layer.v1.tar+gzip",
+        Compression::Zstd(_) => "application/vnd.oci.image.layer.v1.tar+zstd",
+    }
+}
+
+/// A compressor takes its writer away; this is what stays in our hands.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Hashing<BufWriter<File>>>>);
+
+impl Shared {
+    fn new(file: File) -> Shared {
+        Shared(Arc::new(Mutex::new(Hashing::new(BufWriter::with_capacity(1 << 20, file)))))
+    }
+
+    /// Digest and size of what was written.
+    fn finish(self) -> Result<(String, u64)> {
+        let mut sink = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sink.flush().at(|| "write a blob".to_owned())?;
+        let hash = std::mem::take(&mut sink.hash);
+        let size = sink.bytes;
+        Ok((Hashing { inner: (), hash, bytes: size }.digest(), size))
+    }
+}
+
+impl Write for Shared {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(data)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).flush()
+    }
+}
+
+impl Inner {
+    /// Digests of blobs that belong to a layer, and go with it.
+    pub fn blobs_of(record: &crate::record::LayerRecord) -> Vec<String> {
+        let made = record.blobs.iter().map(|blob| blob.descriptor.digest.clone());
+        made.chain(record.origin.iter().map(|origin| origin.blob.digest.clone())).collect()
+    }
+}

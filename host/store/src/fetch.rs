@@ -1,0 +1,204 @@
+//! Layers of images that are not here yet: fetched and unpacked when their files are asked for, at most once at a time each.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use futures::{StreamExt, TryStreamExt};
+
+use crate::{
+    Descriptor,
+    blobs::{Blob, blocking},
+    error::{At, Error, Result},
+    files,
+    inner::Inner,
+    layer::{
+        compress::{Hashing, decompress},
+        unpack::{Form, Outcome, Unpack},
+    },
+    layers::{Layer, Source, new_id, not_here},
+};
+
+/// How many layers of one snapshot are fetched and unpacked at once.
+const LAYERS_AT_ONCE: usize = 6;
+
+/// Makes all of `layers` present.
+pub(crate) async fn ensure_all(layers: &[Arc<Layer>]) -> Result<()> {
+    let missing: Vec<_> = layers.iter().filter(|layer| !layer.is_present()).cloned().collect();
+    let fetched = futures::stream::iter(missing).map(|layer| async move { ensure(&layer).await });
+    fetched.buffer_unordered(LAYERS_AT_ONCE).try_collect::<()>().await
+}
+
+async fn ensure(layer: &Arc<Layer>) -> Result<()> {
+    if layer.is_present() {
+        return Ok(());
+    }
+    let _only = layer.flight.lock().await;
+    if layer.is_present() {
+        return Ok(());
+    }
+    let blob = fetch(layer).await?;
+    let unpacked = unpack(layer, &blob, None).await?;
+    if unpacked == Outcome::NeedsLower {
+        let below = below(layer);
+        // The layers below are fetched by themselves: this one waits for them, and they never wait for it.
+        for lower in &below {
+            Box::pin(ensure(lower)).await?;
+        }
+        unpack(layer, &blob, Some(below)).await?;
+    }
+    layer.update(|record| record.present = true)?;
+    let changes = layer.keep()?;
+    layer.store.table.write(changes)
+}
+
+/// The layer's compressed blob; fetched where it is not here.
+pub(crate) async fn fetch(layer: &Layer) -> Result<Blob> {
+    let origin = layer.record().origin.ok_or_else(|| not_here(layer))?;
+    if let Some(blob) = layer.store.pin_blob(&origin.blob.digest)? {
+        return Ok(blob);
+    }
+    let source = layer.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    layer.store.fetch_blob(&origin.blob, &source.ok_or_else(|| not_here(layer))?).await
+}
+
+/// The layers below in its image, bottom first.
+fn below(layer: &Arc<Layer>) -> Vec<Arc<Layer>> {
+    let mut below: Vec<Arc<Layer>> =
+        std::iter::successors(layer.parent.clone(), |layer| layer.parent.clone()).collect();
+    below.reverse();
+    below
+}
+
+/// Stops the work of a thread when the future that waits for it is dropped.
+#[derive(Default)]
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn unpack(layer: &Arc<Layer>, blob: &Blob, below: Option<Vec<Arc<Layer>>>) -> Result<Outcome> {
+    let guard = StopOnDrop::default();
+    let stop = guard.0.clone();
+    let (layer, path) = (layer.clone(), blob.path());
+    let outcome = blocking(move || {
+        let work = Work { layer: &layer, blob: &path, stop: &stop };
+        match below {
+            None => work.alone(),
+            Some(below) => work.over(&below),
+        }
+    });
+    let outcome = outcome.await;
+    drop(guard);
+    outcome
+}
+
+struct Work<'a> {
+    layer: &'a Arc<Layer>,
+    blob: &'a Path,
+    stop: &'a AtomicBool,
+}
+
+impl Work<'_> {
+    /// Into a directory of its own, without looking at the layers below.
+    fn alone(&self) -> Result<Outcome> {
+        let store = &self.layer.store;
+        let dir = store.root.draft(&new_id());
+        fs::create_dir(&dir).at(|| format!("make {}", dir.display()))?;
+        let form = Form::Layer { marks: store.marks, has_lower: self.layer.record().parent.is_some() };
+        let outcome = files::set_mode(&dir, 0o755).and_then(|()| self.run(&dir, form));
+        match outcome {
+            Ok(Outcome::Done { hides }) => self.publish(&dir, hides).map(|()| Outcome::Done { hides }),
+            other => {
+                files::remove_tree(&dir)?;
+                other
+            }
+        }
+    }
+
+    /// Over a draft of the layers below, for archives that say less than a layer must know: directories without an entry, links
+    /// to files of other layers, a root that hides all.
+    fn over(&self, below: &[Arc<Layer>]) -> Result<Outcome> {
+        let store = &self.layer.store;
+        let dirs: Vec<_> = below.iter().map(|layer| layer.dir()).collect();
+        let (dir, into) = (store.root.draft(&new_id()), store.root.draft(&new_id()));
+        let tree = store.snapshotter.draft(&dirs, &dir)?;
+        match self.run(&tree, Form::Tree) {
+            Ok(outcome) => {
+                store.snapshotter.commit(&dirs, &dir, &into)?;
+                self.publish(&into, true).map(|()| outcome)
+            }
+            Err(error) => {
+                store.snapshotter.discard(&dir)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn run(&self, root: &Path, form: Form) -> Result<Outcome> {
+        let record = self.layer.record();
+        let file = File::open(self.blob).at(|| format!("open {}", self.blob.display()))?;
+        let plain = decompress(file).at(|| format!("read {}", self.blob.display()))?;
+        let mut plain = Hashing::new(plain);
+        let pause = || {
+            let stopped = self.stop.load(Ordering::Relaxed);
+            if stopped { Err(Error::other("nobody wants it any more")) } else { Ok(()) }
+        };
+        let outcome = Unpack::new(root, form, &pause)?.run(&mut plain)?;
+        if outcome == Outcome::NeedsLower {
+            return Ok(outcome);
+        }
+        let digest = plain.digest();
+        match record.diff_id {
+            Some(wanted) if wanted != digest => Err(Error::other(format!(
+                "layer {}: uncompressed, its digest is {digest}, and the image's config says {wanted}",
+                record.origin.map_or_else(|| self.layer.id.clone(), |origin| origin.blob.digest)
+            ))),
+            _ => Ok(outcome),
+        }
+    }
+
+    fn publish(&self, dir: &Path, hides: bool) -> Result<()> {
+        let store = &self.layer.store;
+        let bytes = files::disk_bytes(dir)?;
+        store.make_room(bytes, || format!("layer {}", self.layer.id)).inspect_err(|_| drop(files::remove_tree(dir)))?;
+        let to = self.layer.dir();
+        // A leftover of a run that was stopped between here and the record.
+        files::remove_tree(&to)?;
+        fs::rename(dir, &to).at(|| format!("move {} to {}", dir.display(), to.display()))?;
+        store.space.add(bytes);
+        let serial = store.next_serial();
+        self.layer.update(|record| {
+            record.hides = hides;
+            record.bytes = Some(bytes);
+            record.serial = serial;
+        })
+    }
+}
+
+/// For layers whose blob is wanted though not their files.
+pub(crate) fn source_and_blob(layer: &Layer) -> Option<(Descriptor, Option<Source>)> {
+    let origin = layer.record().origin?;
+    Some((origin.blob, layer.source.lock().unwrap_or_else(PoisonError::into_inner).clone()))
+}
+
+impl Inner {
+    /// Renames a file or tree into the trash, at once, and deletes it later.
+    pub fn delete_later(&self, path: &Path) -> Result<()> {
+        let to = self.root.trash().join(new_id());
+        match fs::rename(path, &to) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other.at(|| format!("move {} to the trash", path.display()))?,
+        }
+        self.janitor.give(move || files::remove_tree(&to));
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! Compressing and decompressing layers. The bytes depend on the level alone, not on how many cores there are.
+
+use std::{
+    io::{self, BufRead, BufReader, Read, Write},
+    num::NonZero,
+};
+
+use gzp::{
+    ZWriter,
+    deflate::Gzip,
+    par::compress::{ParCompress, ParCompressBuilder},
+};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Compression,
+    error::{Error, Result},
+};
+
+/// Bytes that are compressed as one piece. Part of what a digest depends on: a change gives every layer another digest.
+const GZIP_BLOCK: usize = 1 << 20;
+
+/// Something that compresses to a writer.
+pub(crate) enum Compressor<W: Write + Send + 'static> {
+    Uncompressed(W),
+    Gzip(ParCompress<'static, Gzip, W>),
+    Zstd(zstd::Encoder<'static, W>),
+}
+
+impl<W: Write + Send + 'static> Compressor<W> {
+    pub fn new(compression: Compression, to: W) -> Result<Self> {
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let wrong = |error: &dyn std::fmt::Display| Error::other(format!("set up {compression:?}: {error}"));
+        Ok(match compression {
+            Compression::Uncompressed => Compressor::Uncompressed(to),
+            Compression::Gzip(level) => {
+                if !(1..=9).contains(&level) {
+                    return Err(Error::other(format!("gzip level {level}: want 1 to 9")));
+                }
+                let builder = ParCompressBuilder::<Gzip>::new().compression_level(gzp::Compression::new(level));
+                let builder = builder.buffer_size(GZIP_BLOCK).map_err(|error| wrong(&error))?;
+                Compressor::Gzip(builder.num_threads(threads.max(2)).map_err(|error| wrong(&error))?.from_writer(to))
+            }
+            Compression::Zstd(level) => {
+                if !(1..=22).contains(&level) {
+                    return Err(Error::other(format!("zstd level {level}: want 1 to 22")));
+                }
+                let mut encoder = zstd::Encoder::new(to, level).map_err(|error| wrong(&error))?;
+                // One worker or many give the same bytes; none gives others.
+                encoder.multithread(threads.max(1) as u32).map_err(|error| wrong(&error))?;
+                encoder.include_checksum(true).map_err(|error| wrong(&error))?;
+                Compressor::Zstd(encoder)
+            }
+        })
+    }
+
+    /// Ends the stream. Errors of writes that were not finished come here.
+    pub fn finish(self) -> io::Result<()> {
+        match self {
+            Compressor::Uncompressed(mut to) => to.flush(),
+            Compressor::Gzip(mut to) => {
+                ZWriter::finish(&mut to).map_err(io::Error::other).and_then(|mut to| to.flush())
+            }
+            Compressor::Zstd(to) => to.finish().and_then(|mut to| to.flush()),
+        }
+    }
+}
+
+impl<W: Write + Send + 'static> Write for Compressor<W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match self {
+            Compressor::Uncompressed(to) => to.write(data),
+            Compressor::Gzip(to) => to.write(data),
+            Compressor::Zstd(to) => to.write(data),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // A flush in the middle would change the bytes; `finish` writes all.
+        Ok(())
+    }
+}
+
+/// Reads a blob of any compression that layers have, told by its first bytes.
+pub(crate) fn decompress(from: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+    let mut from = BufReader::with_capacity(128 << 10, from);
+    let start = from.fill_buf()?;
+    Ok(if start.starts_with(&[0x1f, 0x8b]) {
+        Box::new(flate2::bufread::MultiGzDecoder::new(from))
+    } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        Box::new(zstd::Decoder::with_buffer(from)?)
+    } else {
+        Box::new(from)
+    })
+}
+
+/// Passes bytes on and hashes them.
+pub(crate) struct Hashing<T> {
+    pub inner: T,
+    pub hash: Sha256,
+    pub bytes: u64,
+}
+
+impl<T> Hashing<T> {
+    pub fn new(inner: T) -> Self {
+        Hashing { inner, hash: Sha256::new(), bytes: 0 }
+    }
+
+    /// `sha256:` and the digest of all that passed.
+    pub fn digest(self) -> String {
+        format!("sha256:{}", hex::encode(self.hash.finalize()))
+    }
+
+    fn pass(&mut self, data: &[u8]) {
+        self.hash.update(data);
+        self.bytes += data.len() as u64;
+    }
+}
+
+impl<T: Read> Read for Hashing<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.inner.read(buffer)?;
+        self.pass(&buffer[..got]);
+        Ok(got)
+    }
+}
+
+impl<T: Write> Write for Hashing<T> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let put = self.inner.write(data)?;
+        self.pass(&data[..put]);
+        Ok(put)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

@@ -1,0 +1,1 @@
+//! Layers go through tar and back.

@@ -1,0 +1,342 @@
+//! Snapshots, their views, and drafts of new ones.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+};
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    LazyLayer, Store,
+    blobs::blocking,
+    error::{At, Error, Result},
+    fetch, files,
+    index::Merged,
+    inner::Inner,
+    layers::{Layer, chain_id, new_id},
+    record::{self, LayerRecord, SnapshotRecord, Usage},
+    table::Space,
+};
+
+/// The name of the empty tree, which needs no record.
+const SCRATCH: &str = "scratch";
+/// The most layers that a snapshot can have; a merge or draft that would have more is refused.
+pub const LAYERS_MAX: usize = 10_000;
+
+/// An immutable file tree: layers, bottom first. Cheap to clone; pins its layers.
+#[derive(Clone)]
+pub struct Snapshot(pub(crate) Arc<Tree>);
+
+pub(crate) struct Tree {
+    pub store: Arc<Inner>,
+    pub layers: Vec<Arc<Layer>>,
+    pub merged: OnceLock<Arc<Merged>>,
+    /// What stands for the lower layers where there are too many (see `flatten`).
+    pub flat: Mutex<Option<Arc<Layer>>>,
+}
+
+/// The files of a snapshot, readable under a path for as long as this lives.
+pub struct View {
+    slot: Arc<Slot>,
+    path: PathBuf,
+    _layers: Snapshot,
+}
+
+/// A mounted view, shared by all who look at the same layers.
+#[derive(Default)]
+pub(crate) struct Slot(tokio::sync::OnceCell<Mounted>);
+
+struct Mounted {
+    store: Arc<Inner>,
+    dir: PathBuf,
+    path: PathBuf,
+}
+
+/// A writable tree over a snapshot. Dropped without commit, it is gone.
+pub struct Draft {
+    base: Snapshot,
+    dir: PathBuf,
+    path: PathBuf,
+    open: bool,
+}
+
+impl Store {
+    /// The empty tree.
+    pub fn scratch(&self) -> Snapshot {
+        self.0.snapshot(Vec::new())
+    }
+
+    /// A tree made of an image's layers, bottom first. Nothing is fetched. Layers known by chain id are shared.
+    pub fn image(&self, layers: Vec<LazyLayer>) -> Result<Snapshot> {
+        check_count(layers.len())?;
+        let mut made: Vec<Arc<Layer>> = Vec::new();
+        let mut chain: Option<String> = None;
+        for lazy in layers {
+            crate::blobs::hex_of(&lazy.blob.digest)?;
+            let id = chain_id(chain.as_deref(), &lazy.diff_id)?;
+            made.push(self.0.image_layer(&id, lazy, made.last().cloned())?);
+            chain = Some(id);
+        }
+        Ok(self.0.snapshot(made))
+    }
+
+    /// Layers of all, in order; the last on top. Costs nothing.
+    pub fn merge(&self, snapshots: &[Snapshot]) -> Result<Snapshot> {
+        let mut layers = Vec::new();
+        for snapshot in snapshots {
+            layers.extend(snapshot.0.layers.iter().cloned());
+        }
+        check_count(layers.len())?;
+        // A layer that comes again higher up hides nothing of itself lower down.
+        let mut seen = std::collections::HashSet::new();
+        layers.reverse();
+        layers.retain(|layer| seen.insert(layer.id.clone()));
+        layers.reverse();
+        Ok(self.0.snapshot(layers))
+    }
+
+    /// A writable tree over `base`; fetches and unpacks what is lazy.
+    pub async fn draft(&self, base: &Snapshot) -> Result<Draft> {
+        check_count(base.len() + 1)?;
+        fetch::ensure_all(&base.0.layers).await?;
+        let (store, base) = (self.0.clone(), base.clone());
+        blocking(move || {
+            store.make_room(0, || "a new draft".to_owned())?;
+            let layers = base.dirs()?;
+            let dir = store.root.draft(&new_id());
+            let path = store.snapshotter.draft(&layers, &dir)?;
+            Ok(Draft { base, dir, path, open: true })
+        })
+        .await
+    }
+
+    /// Makes `snapshot` durable (see [`Store::flush`]) and returns its name. Equal snapshots have equal names.
+    pub fn save(&self, snapshot: &Snapshot) -> Result<String> {
+        let name = snapshot.name();
+        if snapshot.is_empty() {
+            return Ok(name);
+        }
+        let mut changes = Vec::new();
+        for layer in &snapshot.0.layers {
+            changes.extend(layer.keep()?);
+        }
+        let usage = match self.0.table.get(Space::Snapshot, name.as_bytes())? {
+            Some(bytes) => {
+                let mut usage = record::decode::<SnapshotRecord>(&bytes)?.usage;
+                usage.touch();
+                usage
+            }
+            None => Usage::new(),
+        };
+        let layers = snapshot.0.layers.iter().map(|layer| layer.id.clone()).collect();
+        let record = record::encode(&SnapshotRecord { usage, layers })?;
+        changes.push((Space::Snapshot, name.clone().into_bytes(), Some(record)));
+        self.0.table.write(changes)?;
+        Ok(name)
+    }
+
+    /// A saved snapshot, or `None` when it is gone. Reads no file of it.
+    pub fn load(&self, name: &str) -> Result<Option<Snapshot>> {
+        if name == SCRATCH {
+            return Ok(Some(self.scratch()));
+        }
+        let Some(bytes) = self.0.table.get(Space::Snapshot, name.as_bytes())? else { return Ok(None) };
+        let record: SnapshotRecord = record::decode(&bytes)?;
+        let mut layers = Vec::with_capacity(record.layers.len());
+        for id in &record.layers {
+            let Some(layer) = self.0.load_layer(id)? else { return Ok(None) };
+            layers.push(layer);
+        }
+        self.0.space.touch(name);
+        Ok(Some(self.0.snapshot(layers)))
+    }
+}
+
+impl Inner {
+    pub fn snapshot(self: &Arc<Self>, layers: Vec<Arc<Layer>>) -> Snapshot {
+        Snapshot(Arc::new(Tree { store: self.clone(), layers, merged: OnceLock::new(), flat: Mutex::default() }))
+    }
+}
+
+impl Snapshot {
+    /// How many layers.
+    pub fn len(&self) -> usize {
+        self.0.layers.len()
+    }
+
+    /// Whether this is the empty tree.
+    pub fn is_empty(&self) -> bool {
+        self.0.layers.is_empty()
+    }
+
+    /// The name that [`Store::save`] gives it.
+    pub fn name(&self) -> String {
+        if self.is_empty() {
+            return SCRATCH.to_owned();
+        }
+        let mut hash = Sha256::new();
+        for layer in &self.0.layers {
+            hash.update(layer.id.as_bytes());
+            hash.update(b"\n");
+        }
+        hex::encode(&hash.finalize()[..20])
+    }
+
+    /// Says what its uppermost layer is, for lists of what takes space: a text for people, and BuildKit's record type
+    /// (`regular`, `source.local`, `exec.cachemount`, `internal`, `frontend`, `source.git.checkout`).
+    pub fn describe(&self, kind: &str, description: &str) -> Result<()> {
+        let Some(top) = self.0.layers.last() else { return Ok(()) };
+        top.update(|record| {
+            record.kind = kind.to_owned();
+            record.description = description.to_owned();
+        })
+    }
+
+    /// The files, to read. Fetches and unpacks what is lazy, several layers at once.
+    pub async fn view(&self) -> Result<View> {
+        fetch::ensure_all(&self.0.layers).await?;
+        let slot = self.slot();
+        let this = self.clone();
+        let mounted = slot.0.get_or_try_init(|| blocking(move || this.mount())).await?;
+        let path = mounted.path.clone();
+        Ok(View { path, slot, _layers: self.clone() })
+    }
+
+    /// What is mounted for these layers by anyone, or a place to mount it.
+    fn slot(&self) -> Arc<Slot> {
+        let key: Vec<String> = self.0.layers.iter().map(|layer| layer.id.clone()).collect();
+        let mut views = self.0.store.views.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = views.get(&key).and_then(Weak::upgrade) {
+            return slot;
+        }
+        views.retain(|_, slot| slot.strong_count() > 0);
+        let slot = Arc::<Slot>::default();
+        views.insert(key, Arc::downgrade(&slot));
+        slot
+    }
+
+    fn mount(&self) -> Result<Mounted> {
+        let store = self.0.store.clone();
+        let layers = self.dirs()?;
+        let hides = self.0.layers.iter().any(|layer| layer.record().hides);
+        let plain = match layers.as_slice() {
+            [] => Some(store.root.empty()),
+            [only] if !hides => Some(only.clone()),
+            _ => None,
+        };
+        if let Some(path) = plain {
+            return Ok(Mounted { store, dir: PathBuf::new(), path });
+        }
+        let dir = store.root.view(&new_id());
+        let path = store.snapshotter.view(&layers, &dir)?;
+        Ok(Mounted { store, dir, path })
+    }
+
+    /// The directories of its layers, bottom first, without empty ones, and not more than can be mounted.
+    pub(crate) fn dirs(&self) -> Result<Vec<PathBuf>> {
+        let full = self.0.layers.iter().filter(|layer| !layer.record().empty);
+        let dirs: Vec<_> = full.map(|layer| layer.dir()).collect();
+        let most = self.0.store.snapshotter.layers_max();
+        if dirs.len() <= most {
+            return Ok(dirs);
+        }
+        crate::flatten::flatten(&self.0, most)
+    }
+}
+
+impl View {
+    /// Where the tree is mounted, read-only. Where the tree is one layer, this is that layer's own directory: do not write to it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How many hold this view.
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.slot)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if self.dir.as_os_str().is_empty() {
+            return;
+        }
+        let (snapshotter, dir) = (self.store.snapshotter.clone(), std::mem::take(&mut self.dir));
+        self.store.janitor.give(move || snapshotter.end_view(&dir));
+    }
+}
+
+impl Draft {
+    /// Where the tree is mounted, writable.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it began as.
+    pub fn base(&self) -> &Snapshot {
+        &self.base
+    }
+
+    /// Freezes it.
+    pub async fn commit(self) -> Result<Snapshot> {
+        blocking(move || self.commit_blocking()).await
+    }
+
+    fn commit_blocking(mut self) -> Result<Snapshot> {
+        let store = self.base.0.store.clone();
+        let id = new_id();
+        let into = store.root.layer(&id);
+        let below = self.base.dirs()?;
+        self.open = false;
+        store.snapshotter.commit(&below, &self.dir, &into)?;
+        let mut record = LayerRecord::new("regular");
+        record.parent = self.base.0.layers.last().map(|layer| layer.id.clone());
+        record.hides = !below.is_empty();
+        record.empty = is_unchanged(&into, below.last().map(PathBuf::as_path))?;
+        if store.space.is_limited() {
+            let bytes = files::disk_bytes(&into)?;
+            record.bytes = Some(bytes);
+            store.make_room(bytes, || "a new layer".to_owned()).inspect_err(|_| drop(files::remove_tree(&into)))?;
+            store.space.add(bytes);
+        }
+        let mut layers = self.base.0.layers.clone();
+        layers.push(store.new_layer(id, record));
+        Ok(store.snapshot(layers))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.open {
+            let store = &self.base.0.store;
+            let (snapshotter, dir) = (store.snapshotter.clone(), self.dir.clone());
+            store.janitor.give(move || snapshotter.discard(&dir));
+        }
+    }
+}
+
+/// Whether a layer has nothing in it, and a root like that of the layer below (of a fresh root, where there is none).
+fn is_unchanged(layer: &Path, below: Option<&Path>) -> Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let mut entries = std::fs::read_dir(layer).at(|| format!("read {}", layer.display()))?;
+    if entries.next().is_some() {
+        return Ok(false);
+    }
+    let root = files::lstat(layer)?;
+    let (mode, uid, gid, xattrs) = match below {
+        Some(below) => {
+            let like = files::lstat(below)?;
+            (like.mode(), like.uid(), like.gid(), files::xattrs(below)?)
+        }
+        None => (root.mode() & !0o7777 | 0o755, 0, 0, Vec::new()),
+    };
+    Ok((root.mode(), root.uid(), root.gid()) == (mode, uid, gid) && files::xattrs(layer)? == xattrs)
+}
+
+fn check_count(layers: usize) -> Result<()> {
+    if layers > LAYERS_MAX {
+        return Err(Error::other(format!("a snapshot of {layers} layers: the most is {LAYERS_MAX}")));
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Overlay mounts: nothing is copied until it is written to.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{Snapshotter, make_dir, make_root};
+use crate::{
+    error::{At, Result},
+    files::{self, Marks},
+};
+
+pub(crate) struct Overlay {
+    pub marks: Marks,
+}
+
+impl Overlay {
+    fn mount(&self, layers: &[PathBuf], upper: Option<(PathBuf, PathBuf)>, target: &Path) -> Result<()> {
+        let lower = layers.iter().rev().cloned().collect();
+        let overlay = sys::mount::Overlay { lower, upper, user_xattr: self.marks.user };
+        sys::mount::overlay(&overlay, target)
+            .at(|| format!("mount an overlay of {} layers at {}", layers.len(), target.display()))
+    }
+}
+
+impl Snapshotter for Overlay {
+    fn name(&self) -> &'static str {
+        "overlay"
+    }
+
+    fn view(&self, layers: &[PathBuf], dir: &Path) -> Result<PathBuf> {
+        make_dir(dir)?;
+        let target = dir.join("tree");
+        make_dir(&target)?;
+        let mut layers = layers.to_vec();
+        if layers.len() == 1 {
+            // An overlay that has no upper directory wants two lower ones.
+            let bottom = dir.join("bottom");
+            make_dir(&bottom)?;
+            layers.insert(0, bottom);
+        }
+        let mounted = self.mount(&layers, None, &target);
+        if mounted.is_err() {
+            let _ = files::remove_tree(dir);
+        }
+        mounted.map(|()| target)
+    }
+
+    fn end_view(&self, dir: &Path) -> Result<()> {
+        unmount(&dir.join("tree"))?;
+        files::remove_tree(dir)
+    }
+
+    fn draft(&self, layers: &[PathBuf], dir: &Path) -> Result<PathBuf> {
+        make_dir(dir)?;
+        let [upper, work, target] = ["upper", "work", "tree"].map(|name| dir.join(name));
+        make_root(layers, &upper)?;
+        if layers.is_empty() {
+            return Ok(upper);
+        }
+        make_dir(&work)?;
+        make_dir(&target)?;
+        let mounted = self.mount(layers, Some((upper, work)), &target);
+        if mounted.is_err() {
+            let _ = files::remove_tree(dir);
+        }
+        mounted.map(|()| target)
+    }
+
+    fn commit(&self, layers: &[PathBuf], dir: &Path, into: &Path) -> Result<()> {
+        if !layers.is_empty() {
+            unmount(&dir.join("tree"))?;
+        }
+        let upper = dir.join("upper");
+        fs::rename(&upper, into).at(|| format!("move {} to {}", upper.display(), into.display()))?;
+        files::remove_tree(dir)
+    }
+
+    fn discard(&self, dir: &Path) -> Result<()> {
+        let target = dir.join("tree");
+        if files::lstat_opt(&target)?.is_some() {
+            unmount(&target)?;
+        }
+        files::remove_tree(dir)
+    }
+
+    fn layers_max(&self) -> usize {
+        sys::mount::OVERLAY_LAYERS_MAX
+    }
+}
+
+fn unmount(target: &Path) -> Result<()> {
+    sys::mount::unmount(target).at(|| format!("unmount {}", target.display()))
+}
+
+/// Whether an overlay can be mounted, written to, and marks a removal, in the empty directory `scratch`.
+pub(crate) fn probe(marks: Marks, scratch: &Path) -> Result<()> {
+    let overlay = Overlay { marks };
+    let [lower, dir, layer] = ["lower", "draft", "layer"].map(|name| scratch.join(name));
+    let tried = (|| {
+        make_dir(&lower)?;
+        fs::write(lower.join("file"), "").at(|| "write a file".to_owned())?;
+        let layers = [lower.clone()];
+        let tree = overlay.draft(&layers, &dir)?;
+        let removed = fs::remove_file(tree.join("file")).at(|| "remove a file from an overlay".to_owned());
+        removed.inspect_err(|_| drop(overlay.discard(&dir)))?;
+        overlay.commit(&layers, &dir, &layer)
+    })();
+    for left in [lower, dir, layer] {
+        files::remove_tree(&left)?;
+    }
+    tried
+}
