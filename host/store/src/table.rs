@@ -44,6 +44,8 @@ pub(crate) enum Space {
 pub(crate) type Change = (Space, Vec<u8>, Option<Vec<u8>>);
 /// Keys and values, in order of the key.
 pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+/// Gets how the commit went that somebody waits for.
+type Waiter = Box<dyn FnOnce(Result<(), String>) + Send>;
 type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 pub(crate) struct Table {
@@ -64,7 +66,7 @@ struct State {
     pending: Changes,
     /// Being committed. What is here may or may not be in the database; it is newer than what is.
     committing: Arc<Changes>,
-    waiting: Vec<oneshot::Sender<Result<(), String>>>,
+    waiting: Vec<Waiter>,
     /// Why the last commit failed, until one succeeds.
     failed: Option<Failure>,
     closing: bool,
@@ -135,33 +137,36 @@ impl Table {
 
     /// Waits until all earlier writes are on disk.
     pub async fn flush(&self) -> Result<()> {
-        let Some(done) = self.ask_flush() else { return Ok(()) };
-        self.flushed(done.await)
+        let (sender, done) = oneshot::channel();
+        let asked = self.ask_flush(Box::new(|outcome| drop(sender.send(outcome))));
+        if asked { self.flushed(done.await.ok()) } else { Ok(()) }
     }
 
     /// As `flush`, for threads that may block.
     pub fn flush_blocking(&self) -> Result<()> {
-        let Some(done) = self.ask_flush() else { return Ok(()) };
-        self.flushed(done.blocking_recv())
+        let (sender, done) = std::sync::mpsc::channel();
+        let asked = self.ask_flush(Box::new(move |outcome| drop(sender.send(outcome))));
+        if asked { self.flushed(done.recv().ok()) } else { Ok(()) }
     }
 
-    fn ask_flush(&self) -> Option<oneshot::Receiver<Result<(), String>>> {
+    /// Answers `false` where there is nothing to wait for.
+    fn ask_flush(&self, waiter: Waiter) -> bool {
         let mut state = self.shared.lock();
         if state.pending.is_empty() && state.committing.is_empty() {
-            return None;
+            return false;
         }
-        let (sender, receiver) = oneshot::channel();
-        state.waiting.push(sender);
+        state.waiting.push(waiter);
         drop(state);
         self.shared.changed.notify_one();
-        Some(receiver)
+        true
     }
 
-    fn flushed(&self, answer: Result<Result<(), String>, oneshot::error::RecvError>) -> Result<()> {
-        match answer {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(text)) => Err(self.shared.lock().failed.clone().map_or_else(|| Error::other(text), Error::from)),
-            Err(_) => Err(Error::other("the database's writer is gone")),
+    /// `outcome` is `None` when the writer dropped the question.
+    fn flushed(&self, outcome: Option<Result<(), String>>) -> Result<()> {
+        match outcome {
+            Some(Ok(())) => Ok(()),
+            Some(Err(text)) => Err(self.shared.lock().failed.clone().map_or_else(|| Error::other(text), Error::from)),
+            None => Err(Error::other("the database's writer is gone")),
         }
     }
 }
@@ -208,14 +213,13 @@ impl Shared {
             let outcome = self.commit(&changes);
             self.finish_group(&changes, &outcome);
             for waiter in waiting {
-                let _ = waiter.send(outcome.as_ref().map(|_| ()).map_err(ToString::to_string));
+                waiter(outcome.as_ref().map(|_| ()).map_err(ToString::to_string));
             }
         }
     }
 
     /// Waits for a group of writes, and for it to gather unless somebody asked to have it on disk.
-    #[allow(clippy::type_complexity)]
-    fn next_group(&self) -> Option<(Arc<Changes>, Vec<oneshot::Sender<Result<(), String>>>)> {
+    fn next_group(&self) -> Option<(Arc<Changes>, Vec<Waiter>)> {
         let mut state = self.lock();
         while state.pending.is_empty() && state.waiting.is_empty() {
             if state.closing {
