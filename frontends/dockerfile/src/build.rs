@@ -192,7 +192,7 @@ impl Build<'_> {
             error.message = nearest::suggest(error.message, written, self.file.names().chain(images));
         }
         if error.places.is_empty() {
-            error = error.at(self.loaded.source.place(plan.base_span(node)));
+            error = error.at(self.loaded.source.place(plan.nodes[node].span));
         }
         error
     }

@@ -48,29 +48,52 @@ fn pattern(line: &str) -> String {
 
 /// `**` stands for any number of parts.
 fn matches(pattern: &[&str], parts: &[&str]) -> bool {
-    match (pattern, parts) {
-        ([], []) => true,
-        (["**", rest @ ..], parts) => (0..=parts.len()).any(|skip| matches(rest, &parts[skip..])),
-        ([first, rest @ ..], [part, parts @ ..]) => matches_part(first, part) && matches(rest, parts),
-        _ => false,
-    }
+    wildcard(pattern, parts, |pattern| *pattern == "**", |pattern, part| matches_part(pattern, part))
 }
 
 /// `*`, `?`, and `\` before a character that means itself.
 fn matches_part(pattern: &str, part: &str) -> bool {
-    let mut rest = pattern.chars();
-    match rest.next() {
-        None => part.is_empty(),
-        Some('*') => {
-            part.char_indices().map(|(at, _)| at).chain([part.len()]).any(|at| matches_part(rest.as_str(), &part[at..]))
-        }
-        Some('?') => part.chars().next().is_some_and(|c| matches_part(rest.as_str(), &part[c.len_utf8()..])),
-        Some('\\') => match rest.next() {
-            Some(c) => part.strip_prefix(c).is_some_and(|part| matches_part(rest.as_str(), part)),
-            None => false,
-        },
-        Some(c) => part.strip_prefix(c).is_some_and(|part| matches_part(rest.as_str(), part)),
+    let mut glyphs = Vec::with_capacity(pattern.len());
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        glyphs.push(match c {
+            '*' => Glyph::Star,
+            '?' => Glyph::Any,
+            '\\' => chars.next().map_or(Glyph::Char('\\'), Glyph::Char),
+            c => Glyph::Char(c),
+        });
     }
+    let part: Vec<char> = part.chars().collect();
+    let fits = |glyph: &Glyph, c: &char| matches!(glyph, Glyph::Any) || *glyph == Glyph::Char(*c);
+    wildcard(&glyphs, &part, |glyph| *glyph == Glyph::Star, fits)
+}
+
+#[derive(PartialEq)]
+enum Glyph {
+    Star,
+    Any,
+    Char(char),
+}
+
+/// Whether a pattern with stars, each for any number of items, matches all items. When an item does not fit, the last star takes
+/// one more: earlier stars need not be tried again.
+fn wildcard<P, I>(pattern: &[P], items: &[I], is_star: impl Fn(&P) -> bool, fits: impl Fn(&P, &I) -> bool) -> bool {
+    let (mut p, mut i) = (0, 0);
+    let mut last_star = None;
+    while i < items.len() {
+        if p < pattern.len() && is_star(&pattern[p]) {
+            last_star = Some((p, i));
+            p += 1;
+        } else if p < pattern.len() && fits(&pattern[p], &items[i]) {
+            (p, i) = (p + 1, i + 1);
+        } else if let Some((star, taken)) = last_star {
+            last_star = Some((star, taken + 1));
+            (p, i) = (star + 1, taken + 1);
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(is_star)
 }
 
 #[cfg(test)]

@@ -218,6 +218,6 @@ mod tests {
         image.set_env("B", "3");
         let want = r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:1"]},"config":{"Env":["A=2","B=3"]}}"#;
         assert_eq!(image.to_json(), want);
-        assert!(Image::parse("{}").is_err());
+        assert!(Image::parse("[1]").is_err());
     }
 }

@@ -101,6 +101,9 @@ pub struct Argument {
 
 /// Understands a node; `None`, and a problem, where that cannot be done.
 pub fn understand(node: &Node, problems: &mut Vec<Problem>) -> Option<Instruction> {
+    if node.is_invalid() {
+        return None;
+    }
     let read = Reader { node }.command();
     match read {
         Ok(command) => Some(Instruction {

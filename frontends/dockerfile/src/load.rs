@@ -51,7 +51,8 @@ pub struct Source {
 impl Source {
     /// A problem as the host shows it.
     pub fn error(&self, problem: &Problem) -> Error {
-        Error::invalid(&problem.message).at(self.place(problem.span))
+        let error = Error::invalid(&problem.message);
+        if problem.span == Span::default() { error } else { error.at(self.place(problem.span)) }
     }
 
     /// A place.

@@ -205,6 +205,16 @@ impl Node {
         }
     }
 
+    /// Whether its arguments, or those of the instruction inside of it, could not be cut.
+    pub fn is_invalid(&self) -> bool {
+        match &self.arguments {
+            Arguments::Invalid => true,
+            Arguments::Typed(_, arguments) => matches!(**arguments, Arguments::Invalid),
+            Arguments::Trigger(node) => node.is_invalid(),
+            _ => false,
+        }
+    }
+
     fn takes_heredocs(&self) -> bool {
         let takes = ["add", "copy", "run"].iter().any(|keyword| self.keyword.text.eq_ignore_ascii_case(keyword));
         takes && !matches!(self.arguments, Arguments::Json(_))

@@ -63,8 +63,10 @@ pub struct Node<'a> {
     pub name: String,
     /// What it begins with.
     pub base: Base,
-    /// Where that is asked for.
+    /// The instruction that asks for it.
     at: Rc<Instruction>,
+    /// Where it is named.
+    pub span: Span,
     /// Its platform, when the Dockerfile or its base says.
     pub platform: Option<Platform>,
     /// Instructions, those of the base image's triggers first.
@@ -81,6 +83,8 @@ pub struct Node<'a> {
     pub located: bool,
     /// Steps that are counted in names.
     pub total: usize,
+    /// As they were before triggers were added: so the base image is named.
+    base_total: usize,
 }
 
 /// An instruction and the nodes that it reads.
@@ -124,6 +128,7 @@ impl<'a> Plan<'a> {
             nodes: Vec::new(),
             target: 0,
         };
+        plan.check_defaults(lint);
         for index in 0..file.stages.len() {
             let node = plan.stage_node(index, lint)?;
             plan.nodes.push(node);
@@ -135,7 +140,10 @@ impl<'a> Plan<'a> {
             plan.link(index)?;
         }
         plan.check_cycles()?;
-        if let [only] = plan.nodes.as_mut_slice() {
+        // One stage alone needs no name. Mounts count as stages, for BuildKit's names do so.
+        let mut steps = plan.nodes.iter().flat_map(|node| &node.steps);
+        let mounts = steps.any(|step| matches!(&step.instruction.command, Command::Run(run) if !run.mounts.is_empty()));
+        if let ([only], false) = (plan.nodes.as_mut_slice(), mounts) {
             only.name.clear();
         }
         Ok(plan)
@@ -148,8 +156,7 @@ impl<'a> Plan<'a> {
         }
         self.file.find(target).ok_or_else(|| {
             let message = format!("target stage {target:?} could not be found");
-            let span = self.file.stages.last().map(|stage| stage.head.span).unwrap_or_default();
-            Problem::new(nearest::suggest(message, target, self.file.names()), span)
+            Problem::new(nearest::suggest(message, target, self.file.names()), Span::default())
         })
     }
 
@@ -168,12 +175,15 @@ impl<'a> Plan<'a> {
         let steps: Vec<Step> = steps.collect();
         let from_outside = !replaced && matches!(base, Base::Image { .. } | Base::Context { .. });
         let counted = steps.iter().filter(|step| is_counted(&step.instruction)).count();
+        let total = counted + usize::from(from_outside);
         Ok(Node {
             stage: Some(stage),
             name: stage.name.clone().unwrap_or_else(|| format!("stage-{index}")),
-            total: counted + usize::from(from_outside),
+            total,
+            base_total: total,
             base,
             at: stage.head.clone(),
+            span: stage.from.base.span,
             platform,
             steps,
             image: Image::default(),
@@ -214,7 +224,7 @@ impl<'a> Plan<'a> {
     }
 
     /// A node for an image, or a named context, that an instruction reads from.
-    fn outside_node(&mut self, name: &str, at: &Rc<Instruction>, located: bool) -> Result<usize, String> {
+    fn outside_node(&mut self, name: &str, at: &Rc<Instruction>, span: Span, located: bool) -> Result<usize, String> {
         let base = if name == "scratch" {
             Base::Scratch
         } else {
@@ -229,6 +239,7 @@ impl<'a> Plan<'a> {
             name: String::new(),
             base,
             at: at.clone(),
+            span,
             platform: None,
             steps: Vec::new(),
             image: Image::default(),
@@ -237,6 +248,7 @@ impl<'a> Plan<'a> {
             replaced: false,
             located,
             total: 0,
+            base_total: 0,
         });
         Ok(self.nodes.len() - 1)
     }
@@ -262,7 +274,7 @@ impl<'a> Plan<'a> {
                 let found = match from.text.parse::<usize>() {
                     Ok(number) if number < self.file.stages.len() => Ok(number),
                     Ok(number) => Err(format!("invalid stage index {number}: there are {}", self.file.stages.len())),
-                    Err(_) => self.source(&from.text, instruction, true),
+                    Err(_) => self.source(&from.text, instruction, from.span, true),
                 };
                 found.map(|node| vec![Some(node)]).map_err(|why| Problem::new(why, from.span))
             }
@@ -273,7 +285,7 @@ impl<'a> Plan<'a> {
                         sources.push(None);
                         continue;
                     };
-                    let found = self.source(from, instruction, false);
+                    let found = self.source(from, instruction, mount.value.span, false);
                     sources.push(Some(found.map_err(|why| Problem::new(why, mount.value.span))?));
                 }
                 Ok(sources)
@@ -282,10 +294,10 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn source(&mut self, name: &str, at: &Rc<Instruction>, located: bool) -> Result<usize, String> {
+    fn source(&mut self, name: &str, at: &Rc<Instruction>, span: Span, located: bool) -> Result<usize, String> {
         match self.file.find(name) {
             Some(stage) => Ok(stage),
-            None => self.outside_node(name, at, located),
+            None => self.outside_node(name, at, span, located),
         }
     }
 
@@ -313,7 +325,7 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// When the image has no usable config.
     pub fn answer(&mut self, index: usize, meta: &SourceMeta, lint: &mut Lint) -> Result<(), Problem> {
-        let span = self.nodes[index].at.span;
+        let span = self.nodes[index].span;
         let image = meta.config.as_deref().unwrap_or_default();
         let mut image = Image::parse(image).map_err(|why| Problem::new(why, span))?;
         self.nodes[index].base_image = Some(image.clone());
@@ -348,7 +360,7 @@ impl<'a> Plan<'a> {
     fn settle_context(&mut self, index: usize, config: Option<String>) -> Result<(), Problem> {
         let platform = self.platform_of(index).clone();
         let node = &mut self.nodes[index];
-        let span = node.at.span;
+        let span = node.span;
         node.image = match config {
             Some(config) => Image::parse(&config).map_err(|why| Problem::new(why, span))?,
             None if node.replaced => Image { platform: platform.clone(), ..Default::default() },
@@ -388,12 +400,6 @@ impl<'a> Plan<'a> {
         &self.nodes[index].at
     }
 
-    /// Where a node's base is named.
-    pub fn base_span(&self, index: usize) -> Span {
-        let node = &self.nodes[index];
-        node.stage.map_or(node.at.span, |stage| stage.from.base.span)
-    }
-
     /// A node's base as the Dockerfile names it.
     pub fn written(&self, index: usize) -> &str {
         match &self.nodes[index].base {
@@ -406,12 +412,12 @@ impl<'a> Plan<'a> {
     /// The name of a node's first step, which is its base image.
     pub fn base_step_name(&self, index: usize, text: &str) -> String {
         let node = &self.nodes[index];
-        if node.total == 0 {
+        if node.base_total == 0 {
             return text.to_string();
         }
         let platform =
             if self.options.multi_platform { format!("{} ", self.platform_of(index)) } else { String::new() };
-        format!("{}{text}", step_prefix(&platform, &node.name, 1, node.total))
+        format!("{}{text}", step_prefix(&platform, &node.name, 1, node.base_total))
     }
 
     /// Whether anything that is needed reads the build context.

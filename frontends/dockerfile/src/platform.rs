@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Platform {
     /// amd64, arm64 ...
+    #[serde(default)]
     pub architecture: String,
     /// linux, windows ...
+    #[serde(default)]
     pub os: String,
     /// Of Windows.
     #[serde(rename = "os.version", default, skip_serializing_if = "String::is_empty")]

@@ -87,7 +87,7 @@ impl Token {
 pub struct Problem {
     /// A lower-case fragment that names what is wrong.
     pub message: String,
-    /// Where.
+    /// Where; `Span::default()` is nowhere in particular.
     pub span: Span,
 }
 

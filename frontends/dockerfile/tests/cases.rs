@@ -59,7 +59,8 @@ fn files() -> Vec<PathBuf> {
 
 fn parse(text: &str) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
-    for line in text.lines() {
+    // Not `lines`: carriage returns belong to the files.
+    for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
         if let Some(name) = line.strip_prefix("=== ") {
             cases.push(Case { name: name.to_string(), sections: Vec::new() });
             continue;
@@ -120,7 +121,7 @@ fn answer(case: &Case) -> Case {
             "names" => names(&host),
             "config" => fields(&config["config"]),
             "history" => history(&config["history"]),
-            "metadata" => built.as_ref().map(|built| other_metadata(built)).unwrap_or_default(),
+            "metadata" => built.as_ref().map(other_metadata).unwrap_or_default(),
             "errors" => built.as_ref().err().map(|error| format!("{}\n", host.describe(error))).unwrap_or_default(),
             "warnings" => {
                 host.warnings().iter().map(|warning| format!("{}\n", host.describe_warning(warning))).collect()

@@ -79,7 +79,7 @@ impl Reader<'_> {
     pub(super) fn run(&self) -> Result<Run, Problem> {
         let flags = self.flags(&FLAGS)?;
         let command = self.line();
-        if command == CommandLine::Exec(Vec::new()) || command == CommandLine::Shell(String::new()) {
+        if command == CommandLine::Exec(Vec::new()) {
             return Err(self.at_least_one("RUN"));
         }
         Ok(Run {

@@ -24,6 +24,8 @@ pub enum Arguments {
     Typed(Token, Box<Arguments>),
     /// The instruction inside an `ONBUILD`.
     Trigger(Box<Node>),
+    /// What could not be cut; a problem says why.
+    Invalid,
 }
 
 /// A name and a value.
@@ -136,7 +138,7 @@ impl Reader<'_> {
         // A list of other things is a mistake; what is not JSON at all is a command that begins with a bracket.
         serde_json::from_str::<Vec<serde_json::Value>>(content).ok()?;
         problems.push(Problem::new("a JSON list of arguments may hold strings only", self.span()));
-        Some(Arguments::Json(Vec::new()))
+        Some(Arguments::Invalid)
     }
 
     fn pairs(&self, keyword: &str, problems: &mut Vec<Problem>) -> Arguments {
@@ -164,7 +166,7 @@ impl Reader<'_> {
     fn legacy_pair(&self, keyword: &str, problems: &mut Vec<Problem>) -> Arguments {
         let Some((name, value)) = self.content().split_once(is_space) else {
             problems.push(Problem::new(format!("{} must have two arguments", keyword.to_uppercase()), self.span()));
-            return Arguments::Pairs(Vec::new());
+            return Arguments::Invalid;
         };
         let value = value.trim_start_matches(is_space);
         Arguments::Pairs(vec![Pair { name: name.into(), value: value.into(), span: self.span(), legacy: true }])

@@ -9,7 +9,7 @@ use crate::{
     options::Options,
     platform::Platform,
     shell::{self, Rules},
-    source::Problem,
+    source::{Problem, Span},
     stage::Dockerfile,
 };
 
@@ -34,7 +34,7 @@ impl GlobalArgs {
     /// A default that cannot be resolved, or a time that is none.
     pub fn new(file: &Dockerfile, options: &Options, platform: &Platform) -> Result<Self, Problem> {
         let mut args = Self::with_defaults(file, options, platform, true)?;
-        args.epoch = parse_epoch(file, options, &args.env)?;
+        args.epoch = parse_epoch(options, &args.env)?;
         if let Some(seconds) = args.epoch {
             args.env.set(EPOCH, &seconds.to_string());
         }
@@ -97,7 +97,7 @@ fn predefined(file: &Dockerfile, options: &Options, platform: &Platform) -> Env 
     env
 }
 
-fn parse_epoch(file: &Dockerfile, options: &Options, env: &Env) -> Result<Option<i64>, Problem> {
+fn parse_epoch(options: &Options, env: &Env) -> Result<Option<i64>, Problem> {
     let given = options.build_args.get(EPOCH).map(String::as_str);
     let Some(text) = given.or(shell::Variables::get(env, EPOCH)).filter(|text| !text.is_empty()) else {
         return Ok(None);
@@ -107,7 +107,6 @@ fn parse_epoch(file: &Dockerfile, options: &Options, env: &Env) -> Result<Option
         return Ok(None);
     }
     let seconds = text.parse::<i64>().ok().filter(|seconds| image::rfc3339(*seconds).is_some());
-    let span = file.stages.first().map(|stage| stage.head.span).unwrap_or_default();
     let message = || format!("invalid {EPOCH}: {text:?} is not a number of seconds since 1970");
-    seconds.map(Some).ok_or_else(|| Problem::new(message(), span))
+    seconds.map(Some).ok_or_else(|| Problem::new(message(), Span::default()))
 }

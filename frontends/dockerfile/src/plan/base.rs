@@ -2,7 +2,7 @@
 
 use pintle_sdk::{SourceMeta, SourceQuery};
 
-use super::Plan;
+use super::{GlobalArgs, Plan};
 use crate::{
     context::ContextSpec,
     image::Image,
@@ -98,6 +98,19 @@ impl Plan<'_> {
         }
         let platform = Platform::parse(&value.text, &self.options.build_platform).map_err(problem)?;
         Ok((name.text, Some(platform)))
+    }
+
+    /// A Dockerfile should be of use to those who give no arguments.
+    pub(super) fn check_defaults(&self, lint: &mut Lint) {
+        let Ok(args) = GlobalArgs::with_defaults(self.file, self.options, &self.platform, false) else { return };
+        for stage in &self.file.stages {
+            let base = &stage.from.base.text;
+            let Ok(name) = shell::expand(base, Rules::new(self.file.escape), &args.env) else { return };
+            if Reference::parse(&name.text).is_err() {
+                let message = format!("Default value for ARG {base} results in empty or invalid base image name");
+                lint.warn(Rule::InvalidDefaultArgInFrom, message, &stage.head);
+            }
+        }
     }
 
     fn expand(&self, text: &str) -> Result<Expansion, String> {

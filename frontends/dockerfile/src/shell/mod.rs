@@ -76,7 +76,7 @@ pub fn expand(source: &str, rules: Rules, variables: &dyn Variables) -> Result<E
     }
     let mut expander =
         Expander { rest: source, rules, variables, depth: 0, used: BTreeSet::new(), unset: BTreeSet::new() };
-    let out = expander.until(None).map_err(|error| format!("cannot process {source:?}: {error}"))?;
+    let out = expander.until(None).map_err(|error| format!("failed to process {source:?}: {error}"))?;
     Ok(Expansion { text: out.text, words: out.words, used: expander.used, unset: expander.unset })
 }
 
