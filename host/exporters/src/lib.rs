@@ -1,11 +1,29 @@
 //! Where results go: one file a kind of exporter.
+//!
+//! An exporter of images assembles manifests, configs and layers first (`assemble`), with nothing written outside; then it
+//! writes or pushes them, and last it publishes: a name in a registry, an `index.json`. Layers are streamed, never held.
 #![forbid(unsafe_code)]
+
+mod annotations;
+mod assemble;
+mod attrs;
+mod config;
+mod content;
+mod documents;
+mod image;
+mod layout;
+mod local;
+mod oci_format;
+mod options;
+mod push;
+mod tar_out;
+mod tree;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use session::Session;
-use store::Snapshot;
+use store::{Snapshot, Store};
 
 /// A kind of exporter: `local`, `tar`, `oci`, `docker`, `image` (also `registry`).
 #[async_trait]
@@ -40,4 +58,26 @@ pub struct Target {
     pub source_date_epoch: Option<i64>,
     /// Bytes done and total, by an id and a name.
     pub progress: Arc<dyn Fn(&str, &str, u64, u64) + Send + Sync>,
+}
+
+impl Target {
+    /// The client.
+    fn session(&self) -> anyhow::Result<&Arc<dyn Session>> {
+        self.session.as_ref().ok_or_else(|| anyhow::anyhow!("the build has no client to send the result to"))
+    }
+}
+
+/// The registry client that logs in as these clients of a build.
+pub type Registries = Arc<dyn Fn(&[Arc<dyn Session>]) -> oci::Client + Send + Sync>;
+
+/// All kinds.
+pub fn all(store: &Store, registries: Registries) -> Vec<Arc<dyn Exporter>> {
+    vec![
+        Arc::new(local::Local),
+        Arc::new(tar_out::TarOut),
+        Arc::new(oci_format::OciFormat::oci()),
+        Arc::new(oci_format::OciFormat::docker()),
+        Arc::new(image::Image::stored(store.clone(), registries.clone())),
+        Arc::new(image::Image::pushed(store.clone(), registries)),
+    ]
 }

@@ -42,12 +42,12 @@ fn rename(def: &mut [Bytes], changed: usize, before: String) {
     let mut work = vec![(changed, before)];
     while let Some((changed, before)) = work.pop() {
         let after = llb::Digest::of(&def[changed]).to_string();
-        for number in 0..def.len() {
-            let Ok(mut op) = llb::wire::pb::Op::decode(def[number].clone()) else { continue };
+        for (number, bytes) in def.iter_mut().enumerate() {
+            let Ok(mut op) = llb::wire::pb::Op::decode(bytes.clone()) else { continue };
             let uses = op.inputs.iter_mut().filter(|input| input.digest == before);
             if uses.map(|input| input.digest.clone_from(&after)).count() > 0 {
-                work.push((number, llb::Digest::of(&def[number]).to_string()));
-                def[number] = op.encode_to_vec().into();
+                work.push((number, llb::Digest::of(bytes).to_string()));
+                *bytes = op.encode_to_vec().into();
             }
         }
     }

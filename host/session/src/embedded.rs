@@ -93,11 +93,11 @@ impl Session for Embedded {
     async fn send_dir(
         &self,
         exporter: &str,
-        root: PathBuf,
+        trees: Vec<crate::ExportTree>,
         attrs: &BTreeMap<String, String>,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> anyhow::Result<()> {
-        self.inner.send_dir(exporter, root, attrs, progress).await
+        self.inner.send_dir(exporter, trees, attrs, progress).await
     }
 
     async fn send_file(&self, exporter: &str, attrs: &BTreeMap<String, String>) -> anyhow::Result<Box<dyn FileWriter>> {

@@ -1,6 +1,6 @@
 //! FileSend: results that the client keeps, as a tree or as one file.
 
-use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, str::FromStr};
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use tonic::{
     transport::Channel,
 };
 
-use crate::{Error, FileWriter, Filter, fsutil, metadata, remote::GrpcSession};
+use crate::{Error, ExportTree, FileWriter, Filter, fsutil, metadata, remote::GrpcSession};
 
 const METHOD: &str = "/moby.filesync.v1.FileSend/DiffCopy";
 /// Messages that may wait to be sent.
@@ -23,11 +23,11 @@ const MESSAGES_WAITING: usize = 32;
 /// The most bytes of a file in one message. Peers accept 4 MiB at least.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Sends the tree under `root`.
+/// Sends the trees as one.
 pub(crate) async fn send_dir(
     session: &GrpcSession,
     exporter: &str,
-    root: PathBuf,
+    trees: Vec<ExportTree>,
     attrs: &BTreeMap<String, String>,
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> anyhow::Result<()> {
@@ -35,13 +35,18 @@ pub(crate) async fn send_dir(
     let (outgoing, packets) = mpsc::channel::<Packet>(MESSAGES_WAITING);
     let mut request = Request::new(ReceiverStream::new(packets).map(|packet| RawMessage::of(&packet)));
     headers(request.metadata_mut(), exporter, attrs);
-    let walk = tokio::task::spawn_blocking(move || fsutil::walk_path(&root, &Filter::default()));
-    let walk = walk.await.context("the thread that lists files died")??;
+    let trees = tokio::task::spawn_blocking(move || trees.into_iter().map(open).collect::<anyhow::Result<Vec<_>>>());
+    let trees = trees.await.context("the thread that lists files died")??;
     // The answer's headers may come as late as its first message, which needs our first.
     let incoming = async move { client.diff_copy(request).await.map(tonic::Response::into_inner) };
     let incoming = futures::stream::once(incoming).try_flatten();
     let incoming = incoming.map(|message| message?.parse::<Packet>().map_err(|e| Status::internal(e.to_string())));
-    fsutil::send(walk, incoming, outgoing, progress).await
+    fsutil::send_trees(trees, incoming, outgoing, progress).await
+}
+
+fn open(tree: ExportTree) -> anyhow::Result<fsutil::Tree> {
+    let ExportTree { root, prefix, mod_time } = tree;
+    Ok(fsutil::Tree { walk: fsutil::walk_path(&root, &Filter::default())?, prefix, mod_time })
 }
 
 /// Opens one file at the client.

@@ -60,12 +60,12 @@ pub trait Session: Send + Sync + 'static {
     /// A unix socket that forwards to the client's agent for as long as the guard lives. `SSH.ForwardAgent`.
     async fn forward_ssh(&self, id: &str) -> anyhow::Result<SshSocket>;
 
-    /// Sends the tree under `root` to the client's export directory. `FileSend.DiffCopy` of a tree.
+    /// Sends trees, as one, to the client's export directory. `FileSend.DiffCopy` of a tree.
     /// `exporter` is the exporter's id; `attrs` reach the client as metadata.
     async fn send_dir(
         &self,
         exporter: &str,
-        root: PathBuf,
+        trees: Vec<ExportTree>,
         attrs: &BTreeMap<String, String>,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> anyhow::Result<()>;
@@ -73,6 +73,17 @@ pub trait Session: Send + Sync + 'static {
     async fn send_file(&self, exporter: &str, attrs: &BTreeMap<String, String>) -> anyhow::Result<Box<dyn FileWriter>>;
     /// Reads an upload (context on stdin) by its URL path. `Upload.Pull`.
     async fn pull_upload(&self, path: &str) -> anyhow::Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>>;
+}
+
+/// A tree that is sent to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportTree {
+    /// Where it is.
+    pub root: PathBuf,
+    /// The directory that it arrives in: one name, or none for the top. Names differ, and come in byte order.
+    pub prefix: Option<String>,
+    /// Every time of change, in nanoseconds since 1970; `None` leaves the files' own.
+    pub mod_time: Option<i64>,
 }
 
 /// A file that is being written on the client.

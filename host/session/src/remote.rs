@@ -157,11 +157,11 @@ impl Session for GrpcSession {
     async fn send_dir(
         &self,
         exporter: &str,
-        root: PathBuf,
+        trees: Vec<crate::ExportTree>,
         attrs: &BTreeMap<String, String>,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> anyhow::Result<()> {
-        self.while_there(filesend::send_dir(self, exporter, root, attrs, progress)).await
+        self.while_there(filesend::send_dir(self, exporter, trees, attrs, progress)).await
     }
 
     async fn send_file(&self, exporter: &str, attrs: &BTreeMap<String, String>) -> anyhow::Result<Box<dyn FileWriter>> {

@@ -19,7 +19,7 @@ mod xattrs;
 pub use apply::Options;
 pub use mirror::mirror;
 pub use receive::receive;
-pub use send::send;
+pub use send::{Tree, send, send_trees};
 pub use walk::{Entry, Walk, walk_path};
 
 use std::{io, os::fd::AsFd, path::Path};

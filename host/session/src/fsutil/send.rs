@@ -11,14 +11,32 @@ use anyhow::Context;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use prost::Message;
-use proto::fsutil::{Packet, packet::PacketType};
+use proto::fsutil::{Packet, Stat, packet::PacketType};
 use rustix::fs::{FileType, OFlags};
 use tokio::sync::mpsc;
 
-use super::{CHUNK_BYTES, ERROR_GRACE, Walk, open_beneath};
+use super::{CHUNK_BYTES, ERROR_GRACE, Entry, Walk, mode, open_beneath};
 
-/// Files that are listed: path and size by id, `None` for what has no content or was already asked for.
-type Table = Arc<Mutex<Vec<Option<(String, u64)>>>>;
+/// Files that are listed, by id; `None` for what has no content or was already asked for.
+type Table = Arc<Mutex<Vec<Option<Listed>>>>;
+
+/// A file whose content can be asked for.
+struct Listed {
+    /// Which of the trees it is in.
+    tree: usize,
+    path: String,
+    size: u64,
+}
+
+/// A tree as it is to arrive.
+pub struct Tree {
+    /// What is sent.
+    pub walk: Walk,
+    /// The directory that it arrives in: one name, or none for the top.
+    pub prefix: Option<String>,
+    /// Every time of change, in nanoseconds since 1970; `None` leaves the files' own.
+    pub mod_time: Option<i64>,
+}
 
 /// Sends the tree that `walk` finds. `progress` gets the bytes sent so far and 0.
 pub async fn send<S, E>(
@@ -31,11 +49,25 @@ where
     S: Stream<Item = Result<Packet, E>> + Send,
     E: std::error::Error + Send + Sync + 'static,
 {
+    send_trees(vec![Tree { walk, prefix: None, mod_time: None }], incoming, outgoing, progress).await
+}
+
+/// Sends several trees as one. Their prefixes must differ, and come in byte order.
+pub async fn send_trees<S, E>(
+    trees: Vec<Tree>,
+    incoming: S,
+    outgoing: mpsc::Sender<Packet>,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> anyhow::Result<()>
+where
+    S: Stream<Item = Result<Packet, E>> + Send,
+    E: std::error::Error + Send + Sync + 'static,
+{
     let (sent, mut counts) = mpsc::unbounded_channel();
     // Not bounded, since whoever waits here stops reading; an honest receiver asks once a file.
     let (requests, wanted) = mpsc::unbounded_channel();
     let out = Out { packets: outgoing, sent };
-    let threads = start(walk, wanted, &out);
+    let threads = start(trees, wanted, &out);
     let count = async {
         let mut bytes = 0;
         while let Some(n) = counts.recv().await {
@@ -60,17 +92,17 @@ where
 
 /// Starts the thread that lists files and the one that reads them; the future waits for both.
 fn start(
-    walk: Walk,
+    trees: Vec<Tree>,
     wanted: mpsc::UnboundedReceiver<u32>,
     out: &Out,
 ) -> impl Future<Output = anyhow::Result<()>> + use<> {
-    let (table, root) = (Table::default(), walk.root());
+    let (table, roots) = (Table::default(), trees.iter().map(|tree| tree.walk.root()).collect::<Vec<_>>());
     let lister = tokio::task::spawn_blocking({
         let (table, out) = (table.clone(), out.clone());
-        move || out.or_tell(list(walk, &table, &out))
+        move || out.or_tell(list(trees, &table, &out))
     });
     let out = out.clone();
-    let reader = tokio::task::spawn_blocking(move || out.or_tell(answer(&root, &table, wanted, &out)));
+    let reader = tokio::task::spawn_blocking(move || out.or_tell(answer(&roots, &table, wanted, &out)));
     async {
         let (listed, read) = tokio::join!(lister, reader);
         listed.context("the thread that lists files died")??;
@@ -127,26 +159,57 @@ impl Out {
     }
 }
 
-fn list(walk: Walk, table: &Table, out: &Out) -> anyhow::Result<()> {
-    for entry in walk {
-        let entry = entry?;
-        let content = entry.has_content.then(|| (entry.stat.path.clone(), entry.stat.size.unsigned_abs()));
+fn list(trees: Vec<Tree>, table: &Table, out: &Out) -> anyhow::Result<()> {
+    let list = |content, stat| {
         table.lock().unwrap_or_else(PoisonError::into_inner).push(content);
-        if !out.send(Packet { stat: Some(entry.stat), ..Packet::default() }) {
+        out.send(Packet { stat: Some(stat), ..Packet::default() })
+    };
+    for (number, tree) in trees.into_iter().enumerate() {
+        if let Some(prefix) = &tree.prefix
+            && !list(None, directory(prefix, tree.mod_time))
+        {
             return Ok(());
+        }
+        for entry in tree.walk {
+            let Entry { mut stat, has_content } = entry?;
+            let size = stat.size.unsigned_abs();
+            let content = has_content.then(|| Listed { tree: number, path: stat.path.clone(), size });
+            let is_hard_link = !has_content && mode::kind(stat.mode) == mode::Kind::Regular;
+            if let Some(prefix) = &tree.prefix {
+                stat.path = format!("{prefix}/{}", stat.path);
+                if is_hard_link && !stat.linkname.is_empty() {
+                    stat.linkname = format!("{prefix}/{}", stat.linkname);
+                }
+            }
+            stat.mod_time = tree.mod_time.unwrap_or(stat.mod_time);
+            if !list(content, stat) {
+                return Ok(());
+            }
         }
     }
     out.send(Packet::default());
     Ok(())
 }
 
-fn answer(root: &OwnedFd, table: &Table, mut wanted: mpsc::UnboundedReceiver<u32>, out: &Out) -> anyhow::Result<()> {
+/// The directory that a tree arrives in.
+fn directory(path: &str, mod_time: Option<i64>) -> Stat {
+    let mode = mode::to_wire(FileType::Directory.as_raw_mode() | 0o755);
+    Stat { path: path.to_owned(), mode, mod_time: mod_time.unwrap_or(0), ..Stat::default() }
+}
+
+fn answer(
+    roots: &[Arc<OwnedFd>],
+    table: &Table,
+    mut wanted: mpsc::UnboundedReceiver<u32>,
+    out: &Out,
+) -> anyhow::Result<()> {
     let mut buffer = BytesMut::new();
     while let Some(id) = wanted.blocking_recv() {
         let entry = table.lock().unwrap_or_else(PoisonError::into_inner).get_mut(id as usize).map(Option::take);
         match entry.with_context(|| format!("the receiver asked for file {id}, which was not listed"))? {
-            Some((path, size)) => {
-                if !content(root, id, &path, size, &mut buffer, out).with_context(|| format!("read {path:?}"))? {
+            Some(Listed { tree, path, size }) => {
+                let sent = content(&roots[tree], id, &path, size, &mut buffer, out);
+                if !sent.with_context(|| format!("read {path:?}"))? {
                     return Ok(());
                 }
             }

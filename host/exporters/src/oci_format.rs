@@ -1,0 +1,115 @@
+//! `oci` and `docker`: an image as an OCI layout, in one tar file or in a directory; `docker` can be loaded by Docker.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use async_trait::async_trait;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::{
+    Built, Exporter, Target,
+    assemble::{Image, assemble},
+    attrs::{self, Attrs, flag},
+    layout::{self, File},
+    options::{self, ImageOptions},
+};
+
+/// `dest` is where the client puts it.
+const OWN: &[&str] = &["tar", "dest"];
+
+pub(crate) struct OciFormat {
+    docker: bool,
+}
+
+impl OciFormat {
+    pub(crate) fn oci() -> Self {
+        OciFormat { docker: false }
+    }
+
+    pub(crate) fn docker() -> Self {
+        OciFormat { docker: true }
+    }
+
+    fn files(&self, image: &Image, names: &[oci::Reference]) -> Result<BTreeMap<String, File>> {
+        if self.docker && image.is_index() {
+            bail!("Docker loads images of one platform: use type=oci, or build one platform");
+        }
+        let docker = image.platforms.first().filter(|_| self.docker);
+        layout::files(image, names, docker)
+    }
+}
+
+#[async_trait]
+impl Exporter for OciFormat {
+    fn names(&self) -> &'static [&'static str] {
+        if self.docker { &["docker"] } else { &["oci"] }
+    }
+
+    fn check(&self, attrs: &Attrs) -> Result<()> {
+        attrs::refuse_unknown(attrs, &[options::IMAGE, OWN])?;
+        ImageOptions::parse(attrs)?;
+        flag(attrs, "tar").map(drop)
+    }
+
+    async fn export(&self, what: &Built, to: &Target) -> Result<BTreeMap<String, String>> {
+        let options = ImageOptions::parse(&to.attrs)?;
+        let session = to.session()?;
+        if self.docker && what.refs.len() > 1 {
+            bail!("Docker loads images of one platform: use type=oci, or build one platform");
+        }
+        let names = crate::image::resolve_names(&options.names, what)?;
+        let references = names.iter().map(|name| name.parse()).collect::<Result<Vec<oci::Reference>, _>>()?;
+        let image = assemble(what, &options, to).await?;
+        let mut response = image.response()?;
+        if !references.is_empty() {
+            let full: Vec<String> = references.iter().map(oci::Reference::to_string).collect();
+            response.insert("image.name".to_owned(), full.join(","));
+        }
+        let files = self.files(&image, &references)?;
+        if flag(&to.attrs, "tar")?.unwrap_or(true) {
+            let mut out = session.send_file(&to.id, &response).await?;
+            layout::write_tar(&files, &mut *out, to).await?;
+            out.finish().await?;
+        } else {
+            let dir = tempfile::tempdir().context("make a directory for the layout")?;
+            stage(&files, dir.path()).await?;
+            let progress = |done, total| (to.progress)("copying files", "copying files", done, total);
+            let tree = session::ExportTree { root: dir.path().to_owned(), prefix: None, mod_time: None };
+            session.send_dir(&to.id, vec![tree], &response, &progress).await?;
+        }
+        Ok(response)
+    }
+}
+
+/// Puts the files under `dir`. Blobs that are files already get another name and are not copied, where the file system can.
+async fn stage(files: &BTreeMap<String, File>, dir: &Path) -> Result<()> {
+    for (path, file) in files {
+        let to = dir.join(path);
+        let parent = to.parent().unwrap_or(dir);
+        tokio::fs::create_dir_all(parent).await.with_context(|| format!("make {}", parent.display()))?;
+        if let Some(from) = local_file(file)
+            && tokio::fs::hard_link(from, &to).await.is_ok()
+        {
+            continue;
+        }
+        copy(file, &to).await.with_context(|| format!("write {}", to.display()))?;
+    }
+    Ok(())
+}
+
+fn local_file(file: &File) -> Option<&PathBuf> {
+    match &file.content {
+        crate::content::Content::Layer(layer) => layer.file.as_ref(),
+        crate::content::Content::Bytes(_) => None,
+    }
+}
+
+async fn copy(file: &File, to: &Path) -> Result<()> {
+    let mut reader = file.content.open().await?;
+    let mut out = tokio::fs::File::create_new(to).await?;
+    tokio::io::copy(&mut reader, &mut out).await?;
+    Ok(out.flush().await?)
+}

@@ -1,0 +1,133 @@
+//! What all exporters of images understand.
+
+use anyhow::{Result, bail};
+use store::Compression;
+
+use crate::{
+    annotations::Annotations,
+    attrs::{Attrs, flag, number},
+};
+
+/// Attributes of every exporter of images.
+pub(crate) const IMAGE: &[&str] = &[
+    "name",
+    "oci-mediatypes",
+    "compression",
+    "compression-level",
+    "force-compression",
+    "rewrite-timestamp",
+    "source-date-epoch",
+    "annotation*",
+];
+
+/// gzip's own default.
+const GZIP_LEVEL: u32 = 6;
+const GZIP_LEVELS: std::ops::RangeInclusive<u32> = 1..=9;
+/// zstd's own default.
+const ZSTD_LEVEL: i32 = 3;
+const ZSTD_LEVELS: std::ops::RangeInclusive<i32> = 1..=22;
+
+/// How an image is put together.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageOptions {
+    /// As the user wrote them, split at commas.
+    pub(crate) names: Vec<String>,
+    pub(crate) compression: Compression,
+    /// Also where a layer came from an image with another compression.
+    pub(crate) force_compression: bool,
+    /// OCI's media types and not Docker's.
+    pub(crate) oci_types: bool,
+    /// Times in layers are clamped too.
+    pub(crate) rewrite_timestamp: bool,
+    pub(crate) annotations: Annotations,
+}
+
+impl ImageOptions {
+    /// Reads the attributes; those of other kinds are left alone.
+    pub(crate) fn parse(attrs: &Attrs) -> Result<Self> {
+        let options = ImageOptions {
+            names: names(attrs.get("name").map_or("", String::as_str)),
+            compression: compression(attrs)?,
+            force_compression: flag(attrs, "force-compression")?.unwrap_or(false),
+            oci_types: flag(attrs, "oci-mediatypes")?.unwrap_or(true),
+            rewrite_timestamp: flag(attrs, "rewrite-timestamp")?.unwrap_or(false),
+            annotations: Annotations::parse(attrs)?,
+        };
+        number::<i64>(attrs, "source-date-epoch")?;
+        if !options.oci_types && matches!(options.compression, Compression::Zstd(_)) {
+            bail!("compression=zstd needs OCI media types: leave out oci-mediatypes=false");
+        }
+        if !options.oci_types && options.annotations.need_oci_types() {
+            bail!("annotations of descriptors and indexes need OCI media types: leave out oci-mediatypes=false");
+        }
+        for name in options.names.iter().filter(|name| *name != "*") {
+            name.parse::<oci::Reference>()?;
+        }
+        Ok(options)
+    }
+}
+
+/// The names in a comma list.
+pub(crate) fn names(list: &str) -> Vec<String> {
+    list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+fn compression(attrs: &Attrs) -> Result<Compression> {
+    let level = number::<i32>(attrs, "compression-level")?;
+    match attrs.get("compression").map_or("gzip", String::as_str) {
+        "uncompressed" => Ok(Compression::Uncompressed),
+        "gzip" => {
+            let level = level.map(u32::try_from).unwrap_or(Ok(GZIP_LEVEL));
+            match level {
+                Ok(level) if GZIP_LEVELS.contains(&level) => Ok(Compression::Gzip(level)),
+                _ => bail!("compression-level: gzip has {} to {}", GZIP_LEVELS.start(), GZIP_LEVELS.end()),
+            }
+        }
+        "zstd" => match level.unwrap_or(ZSTD_LEVEL) {
+            level if ZSTD_LEVELS.contains(&level) => Ok(Compression::Zstd(level)),
+            _ => bail!("compression-level: zstd has {} to {}", ZSTD_LEVELS.start(), ZSTD_LEVELS.end()),
+        },
+        other => bail!("compression={other:?}: want uncompressed, gzip or zstd"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(pairs: &[(&str, &str)]) -> Result<ImageOptions> {
+        ImageOptions::parse(&pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect())
+    }
+
+    #[test]
+    fn defaults() {
+        let options = parse(&[]).unwrap();
+        assert_eq!(options.compression, Compression::Gzip(GZIP_LEVEL));
+        assert!(options.oci_types && !options.force_compression && options.names.is_empty());
+    }
+
+    #[test]
+    fn values() {
+        let options = parse(&[("name", "a, b:1,"), ("compression", "zstd"), ("compression-level", "19")]).unwrap();
+        assert_eq!(options.names, ["a", "b:1"]);
+        assert_eq!(options.compression, Compression::Zstd(19));
+    }
+
+    #[test]
+    fn refusals() {
+        for (pairs, want) in [
+            (&[("compression", "bzip2")][..], "want uncompressed, gzip or zstd"),
+            (&[("compression-level", "10")], "gzip has 1 to 9"),
+            (&[("compression-level", "-1")], "gzip has 1 to 9"),
+            (&[("compression", "zstd"), ("compression-level", "23")], "zstd has 1 to 22"),
+            (&[("compression", "zstd"), ("oci-mediatypes", "false")], "needs OCI media types"),
+            (&[("annotation-index.a", "b"), ("oci-mediatypes", "false")], "need OCI media types"),
+            (&[("oci-mediatypes", "perhaps")], "want true or false"),
+            (&[("source-date-epoch", "soon")], "want a number"),
+            (&[("name", "Not A Name")], "invalid image name"),
+        ] {
+            let error = parse(pairs).unwrap_err().to_string();
+            assert!(error.contains(want), "{pairs:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Pushing an image: blobs first, several at once, then manifests, then what they hang on.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use futures::{StreamExt as _, TryStreamExt as _};
+use oci::{Manifest, Pushed, Reference, Repository};
+
+use crate::{
+    Target,
+    assemble::Image,
+    content::Content,
+    documents::{Descriptor, Document},
+};
+
+/// How many blobs are under way at once.
+const BLOBS_AT_ONCE: usize = 4;
+/// What the locator of a provider begins with that reads from a registry.
+const REGISTRY_LOCATOR: &str = "registry:";
+
+/// How an image is pushed.
+#[derive(Clone, Copy)]
+pub(crate) struct PushOptions {
+    /// Under its digest alone, without a tag.
+    pub(crate) by_digest: bool,
+    /// Any certificate, and plain http.
+    pub(crate) insecure: bool,
+}
+
+/// Pushes `image` under `name`.
+pub(crate) async fn push(
+    image: &Image,
+    name: &Reference,
+    options: PushOptions,
+    client: &oci::Client,
+    to: &Target,
+) -> Result<()> {
+    let repository = client.repository(name).insecure(options.insecure);
+    let target = target(image, name, options)?;
+    let manifests: Vec<&Document> = image.platforms.iter().map(|platform| &platform.manifest).collect();
+    let is_manifest = |digest: &str| {
+        digest == image.root.descriptor.digest || manifests.iter().any(|own| own.descriptor.digest == digest)
+    };
+    let blobs = image.blobs().into_values().filter(|(descriptor, _)| !is_manifest(&descriptor.digest));
+    let pushes = blobs.map(|(descriptor, content)| push_blob(&repository, descriptor, content, to));
+    futures::stream::iter(pushes).buffer_unordered(BLOBS_AT_ONCE).try_collect::<()>().await?;
+    if image.is_index() {
+        for manifest in manifests {
+            repository.put_manifest(&manifest.descriptor.digest, &as_manifest(manifest)).await?;
+        }
+    }
+    Ok(repository.put_manifest(&target, &as_manifest(&image.root)).await?)
+}
+
+/// What the root is put under: a tag, or its digest.
+fn target(image: &Image, name: &Reference, options: PushOptions) -> Result<String> {
+    let digest = &image.root.descriptor.digest;
+    match name.digest() {
+        Some(other) if other != digest => bail!("cannot push {digest} as {name}: it has another digest"),
+        Some(_) => Ok(digest.clone()),
+        None if options.by_digest => Ok(digest.clone()),
+        None => Ok(name.target().to_owned()),
+    }
+}
+
+fn as_manifest(document: &Document) -> Manifest {
+    Manifest::new(document.bytes.clone(), &document.descriptor.media_type)
+}
+
+async fn push_blob(repository: &Repository, descriptor: Descriptor, content: Content, to: &Target) -> Result<()> {
+    let Descriptor { digest, size, .. } = descriptor;
+    let kind = if matches!(content, Content::Layer(_)) { "layer" } else { "config" };
+    let name = format!("pushing {kind} {digest}");
+    let report: Arc<dyn Fn(u64) + Send + Sync> = {
+        let (progress, digest, name) = (to.progress.clone(), digest.clone(), name.clone());
+        Arc::new(move |done| progress(&digest, &name, done, size))
+    };
+    let origin = origin(&content, repository.reference());
+    let from: Vec<&str> = origin.as_deref().into_iter().collect();
+    let pushed = repository.push_blob(&digest, size, &content, &from, report.clone()).await;
+    let pushed = pushed.with_context(|| format!("push {kind} {digest}"))?;
+    if pushed != Pushed::Uploaded {
+        report(size);
+    }
+    Ok(())
+}
+
+/// The repository of the same registry that a layer came from.
+fn origin(content: &Content, to: &Reference) -> Option<String> {
+    let Content::Layer(layer) = content else { return None };
+    let locator = layer.provider.as_ref()?.locator();
+    let from: Reference = locator.strip_prefix(REGISTRY_LOCATOR)?.parse().ok()?;
+    (from.registry() == to.registry()).then(|| from.repository().to_owned())
+}
