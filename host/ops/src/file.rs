@@ -1,6 +1,6 @@
 //! The file op: a list of actions, each on a tree that an input or an earlier action left.
 
-mod copier;
+pub(crate) mod copier;
 pub mod glob;
 mod mode;
 mod owner;

@@ -4,6 +4,7 @@
 //! inputs; the other modules do the work, one op a file.
 #![forbid(unsafe_code)]
 
+mod caches;
 mod exec;
 pub mod file;
 pub mod key;
