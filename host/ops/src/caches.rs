@@ -64,12 +64,8 @@ pub async fn acquire(
             let (volume, lock) = open(store, name, 0)?;
             (volume, Hold::Alone { _guard: lock.write_owned().await })
         }
-        CacheSharing::Shared => {
-            first(store, name, |lock| Some(Hold::Shared { _guard: lock.try_read_owned().ok()? }))?
-        }
-        CacheSharing::Private => {
-            first(store, name, |lock| Some(Hold::Alone { _guard: lock.try_write_owned().ok()? }))?
-        }
+        CacheSharing::Shared => first(store, name, |lock| Some(Hold::Shared { _guard: lock.try_read_owned().ok()? }))?,
+        CacheSharing::Private => first(store, name, |lock| Some(Hold::Alone { _guard: lock.try_write_owned().ok()? }))?,
     };
     let tree = volume.path().join(TREE);
     if !tree.exists() {
@@ -79,11 +75,7 @@ pub async fn acquire(
 }
 
 /// The first volume of `name` that `take` can have.
-fn first(
-    store: &Store,
-    name: &str,
-    take: impl Fn(Arc<RwLock<()>>) -> Option<Hold>,
-) -> anyhow::Result<(Volume, Hold)> {
+fn first(store: &Store, name: &str, take: impl Fn(Arc<RwLock<()>>) -> Option<Hold>) -> anyhow::Result<(Volume, Hold)> {
     for number in 0..COPIES_MAX {
         let (volume, lock) = open(store, name, number)?;
         if let Some(hold) = take(lock) {

@@ -251,11 +251,7 @@ impl Maker<'_> {
 }
 
 /// The secret `id` of the first client that has it. `None` when none has and it is optional.
-pub async fn secret(
-    sessions: &[Arc<dyn Session>],
-    id: &str,
-    optional: bool,
-) -> anyhow::Result<Option<Vec<u8>>> {
+pub async fn secret(sessions: &[Arc<dyn Session>], id: &str, optional: bool) -> anyhow::Result<Option<Vec<u8>>> {
     if id.is_empty() {
         bail!("a secret without an id");
     }
