@@ -138,13 +138,16 @@ pub struct Resources {
     pub cpuset_mems: String,
 }
 
+/// Takes a piece of output.
+pub type Sink = Box<dyn Fn(&[u8]) + Send + Sync>;
+
 /// Where output goes and input comes from. Output is handed on as it comes.
 #[derive(Default)]
 #[allow(missing_docs)]
 pub struct Io {
     pub stdin: Option<Box<dyn tokio::io::AsyncRead + Send + Unpin>>,
-    pub stdout: Option<Box<dyn Fn(&[u8]) + Send + Sync>>,
-    pub stderr: Option<Box<dyn Fn(&[u8]) + Send + Sync>>,
+    pub stdout: Option<Sink>,
+    pub stderr: Option<Sink>,
     /// Signals by number for the process, while it runs.
     pub signals: Option<tokio::sync::mpsc::Receiver<i32>>,
     /// Rows and columns, for a terminal.

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    Exit, Io, Keep, MountKind, Process, cgroup,
+    Exit, Io, Keep, MountKind, Process, Sink, cgroup,
     helper::HELPER_WORD,
     pty::{self, Pty},
     spec,
@@ -344,9 +344,7 @@ fn open_streams(io: &Io) -> anyhow::Result<(Vec<OwnedFd>, Ends)> {
     Ok((streams, ends))
 }
 
-type Sink = Option<Box<dyn Fn(&[u8]) + Send + Sync>>;
-
-async fn pump(from: Option<pipe::Receiver>, to: Sink) {
+async fn pump(from: Option<pipe::Receiver>, to: Option<Sink>) {
     let (Some(mut from), Some(to)) = (from, to) else { return };
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
@@ -358,7 +356,7 @@ async fn pump(from: Option<pipe::Receiver>, to: Sink) {
     }
 }
 
-async fn pump_pty(from: &Pty, to: Sink) {
+async fn pump_pty(from: &Pty, to: Option<Sink>) {
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
         match from.read(&mut buffer).await {

@@ -93,7 +93,7 @@ fn root(dir: &Path) -> PathBuf {
 struct Output(Arc<Mutex<String>>);
 
 impl Output {
-    fn sink(&self) -> Option<Box<dyn Fn(&[u8]) + Send + Sync>> {
+    fn sink(&self) -> Option<exec::Sink> {
         let text = self.0.clone();
         Some(Box::new(move |bytes| text.lock().unwrap().push_str(&String::from_utf8_lossy(bytes))))
     }

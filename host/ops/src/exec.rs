@@ -180,7 +180,7 @@ fn resources(limits: &op::LinuxResources) -> Resources {
 }
 
 /// Hands a process's output on as log events. The solver gives them the vertex's id.
-fn log(sink: &Sink, stream: u32) -> Option<Box<dyn Fn(&[u8]) + Send + Sync>> {
+fn log(sink: &Sink, stream: u32) -> Option<::exec::Sink> {
     let sink: Sink = sink.clone();
     let vertex: Arc<str> = "".into();
     Some(Box::new(move |data| {

@@ -107,8 +107,8 @@ fn prefer_one_cgroup_version() {
 fn last_error(log: &Path) -> Option<String> {
     let text = fs::read_to_string(log).ok()?;
     let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let errors = lines.filter(|line| line["level"] == "error");
-    errors.last().and_then(|line| Some(line["msg"].as_str()?.trim().to_string()))
+    let mut errors = lines.filter(|line| line["level"] == "error");
+    errors.next_back().and_then(|line| Some(line["msg"].as_str()?.trim().to_string()))
 }
 
 /// The terminal's master, which a runtime has sent to the console socket by now.
