@@ -13,6 +13,8 @@ use solver::{
 
 /// How many random histories a test goes through, unless `CASES` says otherwise.
 const CASES: u64 = 100;
+/// What some ops give by chance, and some sources give always.
+const COIN: [&str; 2] = ["heads", "tails"];
 /// How many vertices a graph has.
 const VERTICES: usize = 8;
 
@@ -41,7 +43,8 @@ fn nothing_is_done_twice() {
             history.solve(&top).await.expect("nothing fails here");
             let done: Vec<_> = history.world.done().into_iter().filter(|did| !matches!(did, Did::Key(_))).collect();
             assert!(anew || done.len() == 1, "the same again costs one load, not {done:?}");
-            history.keep_only(&top);
+            history.keep_only(&top).await;
+            history.world.done();
             history.solve(&top).await.expect("nothing fails here");
             let done: Vec<_> = history.world.done().into_iter().filter(|did| !matches!(did, Did::Key(_))).collect();
             assert!(anew || done.len() == 1, "nor does it need what lies below, but did {done:?}");
@@ -165,25 +168,29 @@ impl History {
         History { rng, world, disk, kv, solver, shape, specs: Specs::default(), faults: true }
     }
 
-    /// Other ops in the same graph.
+    /// Other ops in much the same graph.
     fn change(&mut self) {
         for i in 0..VERTICES {
-            let (rng, inputs) = (&mut self.rng, self.shape[i].clone());
-            let key = format!("{i}.{}", rng.random_range(0..3));
+            let rng = &mut self.rng;
+            if rng.random_ratio(1, 4) {
+                self.shape[i] = random_inputs(rng, i);
+            }
+            let inputs = self.shape[i].clone();
+            let key = format!("{}.{}", i % 3, rng.random_range(0..2));
             let mut values = vec![];
             if inputs.is_empty() {
                 // Several keys share a value, so that contents are equal where definitions are not.
-                values = vec![format!("{}|{}", i % 2, rng.random_range(0..3))];
-            } else if rng.random_ratio(1, 8) {
-                values = vec!["heads".into(), "tails".into()];
+                values = vec![format!("{}|{}", COIN[rng.random_range(0..2)], rng.random_range(0..2))];
+            } else if rng.random_ratio(1, 4) {
+                values = COIN.map(String::from).to_vec();
             }
-            // What an op gives is decided by its key, but for those that toss a coin.
-            let key = if values.is_empty() { key } else { format!("{key}:{}", values.join("/")) };
             let fault = if self.faults && rng.random_ratio(1, 24) {
                 Some([Fault::Run, Fault::Panic, Fault::Key][rng.random_range(0..3)])
             } else {
                 None
             };
+            // What an op gives is decided by its key, but for those that toss a coin.
+            let key = format!("{key}{fault:?}:{}", values.join("/"));
             let spec = Spec {
                 key,
                 values,
@@ -286,13 +293,17 @@ impl History {
         assert_eq!(self.kv.refused(), 0, "the storage is used as it should be");
     }
 
-    /// Loses and forgets all but what `top` gave.
-    fn keep_only(&self, top: &str) {
-        let before = self.world.saved();
-        (0..VERTICES).map(name).filter(|name| name != top).for_each(|name| self.world.lose(Some(&name)));
-        let left = self.world.saved();
-        let gone = before.iter().filter(|record| !left.contains(record));
-        gone.for_each(|record| self.solver.forget(record).unwrap());
+    /// Loses and forgets all but the results of `top`'s class.
+    async fn keep_only(&self, top: &str) {
+        let vertex = self.world.vertex(&self.specs, top);
+        let build = self.solver.build(checked());
+        build.result(&vertex, 0).await.expect("nothing fails here");
+        let chain = self.solver.chain(build.class(&vertex).expect("it was solved")).unwrap();
+        let kept = &chain.last().expect("it is remembered").records;
+        for record in self.world.saved().iter().filter(|record| !kept.contains(record)) {
+            self.world.lose_record(record);
+            self.solver.forget(record).unwrap();
+        }
     }
 
     async fn solve(&self, name: &str) -> Result<String, solver::SolveError> {

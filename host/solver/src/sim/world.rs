@@ -26,7 +26,7 @@ struct Inner {
     saved: Mutex<BTreeMap<RecordId, Saved>>,
     /// How often each vertex ran, by its key.
     runs: Mutex<HashMap<String, usize>>,
-    /// What runs now, by key and what it sees.
+    /// What runs now, by definition and what it sees.
     running: Mutex<HashMap<String, usize>>,
     overlaps: AtomicUsize,
     serial: AtomicUsize,
@@ -96,8 +96,8 @@ impl FakeWorld {
         let looks = inputs.iter().map(|input| input.look.clone()).collect();
         let no_cache = spec.no_cache;
         let definition = format!("{} {} {no_cache} {}", spec.key, spec.values.join(" "), below.join(","));
-        let id = Class::of_text("definition", &definition).to_string().into();
-        let op = Arc::new(FakeOp { name: name.into(), spec, looks, world: self.0.clone() });
+        let id: Arc<str> = Class::of_text("definition", &definition).to_string().into();
+        let op = Arc::new(FakeOp { id: id.clone(), name: name.into(), spec, looks, world: self.0.clone() });
         Vertex { id, name: name.into(), op, inputs, no_cache, group: None }
     }
 
@@ -109,6 +109,11 @@ impl FakeWorld {
     /// Loses the saved results of `maker`; all of them with `None`.
     pub fn lose(&self, maker: Option<&str>) {
         lock(&self.0.saved).retain(|_, saved| maker.is_some_and(|maker| saved.maker != maker));
+    }
+
+    /// Loses one saved result.
+    pub fn lose_record(&self, record: &RecordId) {
+        lock(&self.0.saved).remove(record);
     }
 
     /// Loses the saved result that `maker` gave last.
@@ -133,7 +138,7 @@ impl FakeWorld {
         lock(&self.0.running).values().sum()
     }
 
-    /// How often a run began while the same op ran over the same inputs. Runs that were asked for with no cache do not count.
+    /// How often a run began while the same vertex ran over the same inputs.
     pub fn overlaps(&self) -> usize {
         self.0.overlaps.load(Ordering::SeqCst)
     }
@@ -176,6 +181,7 @@ impl World for FakeWorld {
 }
 
 struct FakeOp {
+    id: Arc<str>,
     name: String,
     spec: Spec,
     looks: Vec<Look>,
@@ -225,11 +231,11 @@ struct Running<'a> {
 
 impl<'a> Running<'a> {
     fn new(op: &'a FakeOp, seen: &[String]) -> Self {
-        let what = format!("{} over {seen:?}", op.spec.key);
+        let what = format!("{} over {seen:?}", op.id);
         op.world.did(Did::Start(op.name.clone()));
         let mut running = lock(&op.world.running);
         let same = running.entry(what.clone()).or_default();
-        if *same > 0 && !op.spec.no_cache {
+        if *same > 0 {
             op.world.overlaps.fetch_add(1, Ordering::SeqCst);
         }
         *same += 1;
