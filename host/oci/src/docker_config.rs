@@ -140,7 +140,7 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let scripts = [
-            ("good", r#"read host; echo "{\"Username\":\"u\",\"Secret\":\"for $host\"}""#),
+            ("good", r#"echo "{\"Username\":\"u\",\"Secret\":\"for $host\"}""#),
             ("token", r#"echo '{"Username":"<token>","Secret":"t"}'"#),
             ("none", "echo credentials not found in native keychain; exit 1"),
             ("fails", "echo a secret; echo it is locked >&2; exit 1"),
@@ -148,7 +148,7 @@ mod tests {
         ];
         for (name, script) in scripts {
             let file = dir.path().join(format!("docker-credential-{name}"));
-            std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::write(&file, format!("#!/bin/sh\nread host\n{script}\n")).unwrap();
             std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         }
         let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());

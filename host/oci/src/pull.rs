@@ -138,7 +138,7 @@ impl Repository {
     }
 
     /// The bytes of a blob of `size` bytes, from `offset` on. A connection that breaks is taken up again where it broke. Read from the
-    /// start, the digest is verified: the last read fails when it is wrong. Errors within are an [`Error`] in an `io::Error`.
+    /// start, the digest is verified: the read that would give the last bytes fails when it is wrong. Errors within are an [`Error`] in an `io::Error`.
     pub async fn blob(&self, digest: &str, size: u64, offset: u64) -> Result<BlobReader> {
         let verifier = match offset {
             0 => Verifier::new(digest),
@@ -299,7 +299,7 @@ impl Download {
                 return self.took(bytes).map(Some);
             }
             if self.position == self.size {
-                return self.finish().map(|()| None);
+                return self.verify().map(|()| None);
             }
             self.resume().await?;
         }
@@ -312,6 +312,10 @@ impl Download {
         }
         if let Some(verifier) = &mut self.verifier {
             verifier.update(&bytes);
+        }
+        // Before the last bytes are handed out: who has all of them asks for no more.
+        if self.position == self.size {
+            self.verify()?;
         }
         Ok(bytes)
     }
@@ -333,7 +337,7 @@ impl Download {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<()> {
+    fn verify(&mut self) -> Result<()> {
         let wrong = match self.verifier.take() {
             Some(verifier) => verifier.finish(),
             None => Ok(()),

@@ -198,6 +198,12 @@ impl Content {
         digest
     }
 
+    /// All blobs and manifests, each with its media type.
+    pub fn all(&self) -> Vec<(String, Bytes)> {
+        let blobs = self.blobs.values().map(|bytes| ("application/octet-stream".to_string(), bytes.clone()));
+        blobs.chain(self.manifests.values().cloned()).collect()
+    }
+
     /// What a good registry answers, for reads in any repository.
     pub fn answer(&self, request: &Request) -> Response {
         let name = request.path.rsplit('/').next().unwrap_or_default();

@@ -9,6 +9,8 @@ mod local;
 mod manifests;
 mod oci_layout;
 mod registry;
+#[cfg(test)]
+mod tests;
 
 pub use http::HttpSource;
 pub use image::ImageSource;
@@ -81,8 +83,10 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// All kinds that there are, over one store.
+    /// All kinds that there are, over one store, which from then on can fetch again what an earlier run of the engine did not.
     pub fn standard(store: &store::Store, registries: Arc<Registries>) -> anyhow::Result<Sources> {
+        let reopen = registries.clone();
+        store.set_providers(move |locator| reopen.reopen(locator));
         let mut sources = Sources::default();
         sources.add(Arc::new(ImageSource::new(store.clone(), registries)));
         sources.add(Arc::new(OciLayoutSource::new(store.clone())));

@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, OwnedFd},
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -17,6 +17,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use cap_std::fs::Dir;
+use rustix::fs::{Mode, OFlags};
 use session::{Filter, Session};
 use sha2::{Digest as _, Sha256};
 use store::{Snapshot, Store, TreeOptions, patterns};
@@ -153,7 +154,7 @@ impl LocalSource {
                 link: false,
                 progress: Some(&report),
             };
-            let snapshot = store.tree_from_dir(dir.as_fd(), &options)?;
+            let snapshot = store.tree_from_dir(readable(&dir)?.as_fd(), &options)?;
             let sent = sent.into_inner();
             if sent > 0 {
                 progress(&id, &id, sent, sent);
@@ -216,6 +217,12 @@ fn selection(dir: &Dir, filter: &Filter) -> anyhow::Result<patterns::Filter> {
         }
     }
     Ok(patterns::Filter::new(&include, &filter.exclude)?)
+}
+
+/// A handle from which entries can be read; that of a capability may only name the directory.
+fn readable(dir: &Dir) -> anyhow::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, ".", flags, Mode::empty()).context("cannot open the directory")
 }
 
 /// Removes what is in a directory.

@@ -103,14 +103,14 @@ async fn config(store: &Store, origin: &dyn Origin, name: &str, image: &ImageMan
 
 /// A small blob that is in the store.
 async fn kept(store: &Store, digest: &str, limit: u64) -> anyhow::Result<Option<Bytes>> {
-    let Some(path) = store.blob(digest)? else { return Ok(None) };
-    match tokio::fs::read(&path).await {
-        Ok(bytes) if bytes.len() as u64 <= limit => Ok(Some(bytes.into())),
-        Ok(bytes) => bail!("blob {digest} has {} bytes; a manifest or config may have {limit}", bytes.len()),
-        // Nothing pins it, so that it may have been collected since.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    let Some(blob) = store.pin_blob(digest)? else { return Ok(None) };
+    let path = blob.path();
+    let shown = || format!("cannot read {}", path.display());
+    let size = tokio::fs::metadata(&path).await.with_context(shown)?.len();
+    if size > limit {
+        bail!("blob {digest} has {size} bytes; a manifest or config may have {limit}");
     }
+    Ok(Some(tokio::fs::read(&path).await.with_context(shown)?.into()))
 }
 
 pub(crate) async fn keep(store: &Store, digest: &str, media_type: &str, bytes: Bytes) -> anyhow::Result<()> {
@@ -196,7 +196,7 @@ impl Resolved for ResolvedImage {
                 blob: blob.clone(),
                 diff_id: diff_id.clone(),
                 provider: self.provider.clone(),
-                progress: Some(Arc::new(move |phase, done, total| progress(&digest, phase, done, total))),
+                progress: Some(Arc::new(move |_, done, total| progress(&digest, "downloading", done, total))),
             }
         };
         Ok(self.store.image(self.image.layers.iter().map(lazy).collect())?)

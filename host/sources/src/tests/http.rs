@@ -1,0 +1,121 @@
+use std::os::unix::fs::MetadataExt as _;
+
+use oci::testing::Response;
+
+use super::*;
+
+fn url(server: &Server, path: &str) -> String {
+    format!("http://{}{path}", server.address)
+}
+
+#[tokio::test]
+async fn a_file_comes_again_only_when_it_changed() {
+    for validator in ["etag", "last-modified"] {
+        let content = Arc::new(Mutex::new(("first", "Sun, 06 Nov 1994 08:49:37 GMT")));
+        let state = content.clone();
+        let server = Server::start(move |request| {
+            let (body, date) = *state.lock().unwrap();
+            let value = if validator == "etag" { format!("\"{body}\"") } else { date.to_string() };
+            let sent = if validator == "etag" { "if-none-match" } else { "if-modified-since" };
+            match request.header(sent) == value {
+                true => Response::status(304),
+                false => Response::ok(body).with(validator, value),
+            }
+        })
+        .await;
+        let world = World::new();
+        let asked = request(&url(&server, "/d/file.txt"), &[], &[]);
+        let first = world.resolve(&asked).await.unwrap();
+        assert_eq!(files(&first.snapshot().await.unwrap()).await.unwrap(), is(&[("file.txt", "first")]));
+        assert_eq!(world.resolve(&asked).await.unwrap().key(), first.key());
+        *content.lock().unwrap() = ("second", "Mon, 07 Nov 1994 08:49:37 GMT");
+        let second = world.resolve(&asked).await.unwrap();
+        assert_ne!(second.key(), first.key());
+        assert_eq!(files(&second.snapshot().await.unwrap()).await.unwrap(), is(&[("file.txt", "second")]));
+        assert_eq!(server.requests().len(), 3, "{validator}");
+    }
+}
+
+#[tokio::test]
+async fn with_a_checksum_nothing_is_asked_before_the_file_is_needed() {
+    let server =
+        Server::start(|_| Response::ok("data").with("content-disposition", "attachment; filename=other")).await;
+    let world = World::new();
+    let sum = digest_of(b"data");
+    let asked = request(&url(&server, "/file"), &[("http.checksum", &sum)], &[]);
+    let resolved = world.resolve(&asked).await.unwrap();
+    assert!(server.requests().is_empty());
+    assert_eq!(resolved.pinned(), format!("{}@{sum}", url(&server, "/file")));
+    let (a, b) = futures::join!(resolved.snapshot(), resolved.snapshot());
+    assert_eq!(files(&a.unwrap()).await.unwrap(), is(&[("file", "data")]));
+    assert!(b.is_ok());
+    assert_eq!(server.requests().len(), 1);
+    assert_eq!(world.files(&asked).await.unwrap(), is(&[("file", "data")]));
+    assert_eq!(server.requests().len(), 1, "it is here");
+    let wrong = request(&url(&server, "/file"), &[("http.checksum", &digest_of(b"else"))], &[]);
+    let error = world.files(&wrong).await.unwrap_err();
+    assert!(error.contains(&format!("has digest {sum}, want {}", digest_of(b"else"))), "{error}");
+}
+
+#[tokio::test]
+async fn name_mode_owner_and_time() {
+    let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let server = Server::start(move |_| Response::ok("data").with("last-modified", date)).await;
+    let world = World::new();
+    let attrs = [("http.filename", "tool"), ("http.perm", "0755")];
+    let resolved = world.resolve(&request(&url(&server, "/x"), &attrs, &[])).await.unwrap();
+    let view = resolved.snapshot().await.unwrap().view().await.unwrap();
+    let meta = std::fs::metadata(view.path().join("tool")).unwrap();
+    assert_eq!((meta.mode() & 0o7777, meta.mtime()), (0o755, 784_111_777));
+    let plain = world.resolve(&request(&url(&server, "/tool"), &[], &[])).await.unwrap();
+    assert_ne!(plain.key(), resolved.key(), "another mode is another file");
+}
+
+#[tokio::test]
+async fn troubles() {
+    // The answers, in order; words of the error, or none; how many requests.
+    let table: [(&[Response], &str, usize); 6] = [
+        (&[Response::status(404)], "the server answers 404", 1),
+        (&[Response::status(503)], "the server answers 503", 3),
+        (&[Response::status(500), Response::ok("data").cut(2), Response::ok("data")], "", 3),
+        (&[Response::ok("data").cut(2)], "broke off after 2 bytes", 3),
+        (&[Response::status(304)], "but it was not asked that", 1),
+        (&[Response::status(302).with("location", "file:///etc/passwd")], "the server answers 302", 1),
+    ];
+    for (answers, words, requests) in table {
+        let (list, done) = (answers.to_vec(), AtomicUsize::new(0));
+        let server =
+            Server::start(move |_| list[done.fetch_add(1, Ordering::SeqCst).min(list.len() - 1)].clone()).await;
+        let outcome = World::new().files(&request(&url(&server, "/f"), &[], &[])).await;
+        match outcome {
+            Ok(found) => assert_eq!((words, found), ("", is(&[("f", "data")]))),
+            Err(error) => {
+                assert!(!words.is_empty() && error.contains(words), "{answers:?}: {error}");
+                assert!(error.contains(&url(&server, "/f")), "{error}");
+            }
+        }
+        assert_eq!(server.requests().len(), requests, "{answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn headers_and_secrets() {
+    let target = Server::start(|_| Response::ok("data")).await;
+    let to = url(&target, "/g");
+    let server = Server::start(move |request| match (request.header("authorization"), request.header("accept")) {
+        ("Bearer s3cret", "text/plain") => Response::status(302).with("location", to.clone()),
+        _ => Response::status(403),
+    })
+    .await;
+    let attrs = [("http.authheadersecret", "tok"), ("http.header.accept", "text/plain")];
+    let user = Arc::new(Client { secrets: HashMap::from([("tok".into(), b"Bearer s3cret\n".to_vec())]), ..client() });
+    let world = World::new();
+    let found = world.files(&request(&url(&server, "/f"), &attrs, &[Arc::new(client()), user])).await.unwrap();
+    assert_eq!(found, is(&[("f", "data")]));
+    assert_eq!(target.requests()[0].header("authorization"), "", "a secret does not go to another server");
+    let error = world.files(&request(&url(&server, "/h"), &attrs, &[Arc::new(client())])).await.unwrap_err();
+    assert!(error.contains("--secret id=tok"), "{error}");
+    let login = format!("http://user:pass@{}/f", server.address);
+    let error = world.files(&request(&login, &[], &[])).await.unwrap_err();
+    assert!(error.contains("403") && !error.contains("pass"), "{error}");
+}
