@@ -131,16 +131,15 @@ impl Work<'_> {
         let dirs: Vec<_> = below.iter().map(|layer| layer.dir()).collect();
         let (dir, into) = (store.root.draft(&new_id()), store.root.draft(&new_id()));
         let tree = store.snapshotter.draft(&dirs, &dir)?;
-        match self.run(&tree, Form::Tree) {
-            Ok(outcome) => {
-                store.snapshotter.commit(&dirs, &dir, &into)?;
-                self.publish(&into, true).map(|()| outcome)
-            }
-            Err(error) => {
-                store.snapshotter.discard(&dir)?;
-                Err(error)
-            }
+        let outcome = self.run(&tree, Form::Tree);
+        if outcome.is_err() {
+            store.snapshotter.discard(&dirs, &dir)?;
+        } else {
+            store.snapshotter.commit(&dirs, &dir, &into)?;
         }
+        files::remove_tree(&dir)?;
+        let outcome = outcome?;
+        self.publish(&into, true).map(|()| outcome)
     }
 
     fn run(&self, root: &Path, form: Form) -> Result<Outcome> {

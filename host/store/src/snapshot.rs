@@ -56,6 +56,8 @@ struct Mounted {
 /// A writable tree over a snapshot. Dropped without commit, it is gone.
 pub struct Draft {
     base: Snapshot,
+    /// The directories that it was made of.
+    below: Vec<PathBuf>,
     dir: PathBuf,
     path: PathBuf,
     open: bool,
@@ -105,8 +107,8 @@ impl Store {
             store.make_room(0, || "a new draft".to_owned())?;
             let layers = base.dirs()?;
             let dir = store.root.draft(&new_id());
-            let path = store.snapshotter.draft(&layers, &dir)?;
-            Ok(Draft { base, dir, path, open: true })
+            let path = store.snapshotter.draft(&layers, &dir).inspect_err(|_| drop(files::remove_tree(&dir)))?;
+            Ok(Draft { base, below: layers, dir, path, open: true })
         })
         .await
     }
@@ -229,7 +231,7 @@ impl Snapshot {
             return Ok(Mounted { store, dir: PathBuf::new(), path });
         }
         let dir = store.root.view(&new_id());
-        let path = store.snapshotter.view(&layers, &dir)?;
+        let path = store.snapshotter.view(&layers, &dir).inspect_err(|_| drop(files::remove_tree(&dir)))?;
         Ok(Mounted { store, dir, path })
     }
 
@@ -263,7 +265,7 @@ impl Drop for Mounted {
             return;
         }
         let (snapshotter, dir) = (self.store.snapshotter.clone(), std::mem::take(&mut self.dir));
-        self.store.janitor.give(move || snapshotter.end_view(&dir));
+        self.store.janitor.give(move || snapshotter.end_view(&dir).and_then(|()| files::remove_tree(&dir)));
     }
 }
 
@@ -287,9 +289,11 @@ impl Draft {
         let store = self.base.0.store.clone();
         let id = new_id();
         let into = store.root.layer(&id);
-        let below = self.base.dirs()?;
+        let below = std::mem::take(&mut self.below);
         self.open = false;
         store.snapshotter.commit(&below, &self.dir, &into)?;
+        let dir = self.dir.clone();
+        store.janitor.give(move || files::remove_tree(&dir));
         let mut record = LayerRecord::new("regular");
         record.parent = self.base.0.layers.last().map(|layer| layer.id.clone());
         record.hides = !below.is_empty();
@@ -311,7 +315,8 @@ impl Drop for Draft {
         if self.open {
             let store = &self.base.0.store;
             let (snapshotter, dir) = (store.snapshotter.clone(), self.dir.clone());
-            store.janitor.give(move || snapshotter.discard(&dir));
+            let below = std::mem::take(&mut self.below);
+            store.janitor.give(move || snapshotter.discard(&below, &dir).and_then(|()| files::remove_tree(&dir)));
         }
     }
 }

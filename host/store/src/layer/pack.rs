@@ -74,7 +74,10 @@ impl<W: Write> Pack<'_, W> {
     fn mark(&mut self, path: &Path) -> Result<()> {
         let mut header = Header::new_ustar();
         header.set_entry_type(EntryType::Regular);
+        header.set_size(0);
         header.set_mode(0);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_mtime(self.epoch.map_or(0, |epoch| epoch.max(0)) as u64);
         self.append(header, path.as_os_str().as_bytes(), b"", Vec::new(), io::empty())
     }
@@ -122,6 +125,7 @@ impl<W: Write> Pack<'_, W> {
             Kind::Fifo => EntryType::Fifo,
             Kind::Socket => return Err(Error::other("a socket cannot be packed")),
         });
+        header.set_size(0);
         header.set_mode(metadata.mode() & 0o7777);
         header.set_uid(u64::from(metadata.uid()));
         header.set_gid(u64::from(metadata.gid()));

@@ -104,7 +104,7 @@ impl<R: Read> Reader<R> {
         }
         let header = Header::from_byte_slice(&block).clone();
         check_sum(&header)?;
-        self.set_size(header.entry_size()?);
+        self.set_size(or_blank(&header.as_old().size, || header.entry_size())?);
         Ok(Some(header))
     }
 
@@ -138,9 +138,9 @@ impl<R: Read> Reader<R> {
             path: header.path_bytes().into_owned(),
             link: header.link_name_bytes().map(|link| link.into_owned()).unwrap_or_default(),
             kind: header.entry_type(),
-            mode: header.mode()? & 0o7777,
-            uid: id(extensions.number("uid")?.map_or_else(|| header.uid(), Ok)?)?,
-            gid: id(extensions.number("gid")?.map_or_else(|| header.gid(), Ok)?)?,
+            mode: or_blank(&header.as_old().mode, || header.mode().map(u64::from))? as u32 & 0o7777,
+            uid: id(extensions.number("uid")?.map_or_else(|| or_blank(&header.as_old().uid, || header.uid()), Ok)?)?,
+            gid: id(extensions.number("gid")?.map_or_else(|| or_blank(&header.as_old().gid, || header.gid()), Ok)?)?,
             mtime: (header.mtime().unwrap_or_default() as i64, 0),
             device: (
                 header.device_major().ok().flatten().unwrap_or(0),
@@ -304,6 +304,11 @@ fn check_sum(header: &Header) -> io::Result<()> {
     } else {
         Err(bad("a header's checksum is wrong: this is no tar archive"))
     }
+}
+
+/// A number of a header; a field that was left blank is 0.
+fn or_blank(field: &[u8], read: impl FnOnce() -> io::Result<u64>) -> io::Result<u64> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) { Ok(0) } else { read() }
 }
 
 /// `LENGTH KEY=VALUE\n`, the length counting all of itself.

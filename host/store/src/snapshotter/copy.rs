@@ -49,15 +49,11 @@ impl Copy {
     fn build(&self, layers: &[PathBuf], dir: &Path) -> Result<PathBuf> {
         make_dir(dir)?;
         let tree = dir.join("tree");
-        let built = make_root(layers, &tree).and_then(|()| {
-            layers.iter().try_for_each(|layer| lay(layer, &tree, self.marks))?;
-            // What is in a directory changed its time.
-            layers.last().map_or(Ok(()), |top| restore_times(top, &tree))
-        });
-        if built.is_err() {
-            let _ = files::remove_tree(dir);
-        }
-        built.map(|()| tree)
+        make_root(layers, &tree)?;
+        layers.iter().try_for_each(|layer| lay(layer, &tree, self.marks))?;
+        // What is in a directory changed its time.
+        layers.last().map_or(Ok(()), |top| restore_times(top, &tree))?;
+        Ok(tree)
     }
 }
 
@@ -70,8 +66,8 @@ impl Snapshotter for Copy {
         self.build(layers, dir)
     }
 
-    fn end_view(&self, dir: &Path) -> Result<()> {
-        files::remove_tree(dir)
+    fn end_view(&self, _dir: &Path) -> Result<()> {
+        Ok(())
     }
 
     fn draft(&self, layers: &[PathBuf], dir: &Path) -> Result<PathBuf> {
@@ -93,12 +89,12 @@ impl Snapshotter for Copy {
         } else {
             Change { tree: &tree, into, stamps: &stamps, children: children(&stamps) }.collect()?;
         }
-        files::remove_tree(dir)
+        Ok(())
     }
 
-    fn discard(&self, dir: &Path) -> Result<()> {
+    fn discard(&self, _layers: &[PathBuf], dir: &Path) -> Result<()> {
         self.take_stamps(dir);
-        files::remove_tree(dir)
+        Ok(())
     }
 
     fn layers_max(&self) -> usize {

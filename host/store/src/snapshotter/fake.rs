@@ -107,9 +107,11 @@ impl Snapshotter for Fake {
         self.inner.commit(layers, dir, into)?;
         self.check(&[into.to_owned()])
     }
-    fn discard(&self, dir: &Path) -> Result<()> {
-        self.end(dir, true)?;
-        self.inner.discard(dir)
+    fn discard(&self, layers: &[PathBuf], dir: &Path) -> Result<()> {
+        if self.end(dir, true)? != layers {
+            return Err(Error::other("the end of a draft of other layers"));
+        }
+        self.inner.discard(layers, dir)
     }
     fn layers_max(&self) -> usize {
         7

@@ -21,7 +21,7 @@ pub(crate) mod tests;
 ///
 /// `layers` are directories, bottom first; no layer changes once it was handed in. `dir` is a path of the caller's choice that
 /// does not exist yet, in which the snapshotter may keep what it needs; the caller names it again to end the view or draft. A call
-/// that fails leaves nothing mounted.
+/// that fails, or ends a view or draft, leaves nothing mounted; what is left of `dir` is the caller's to delete, when nobody waits.
 pub(crate) trait Snapshotter: Send + Sync {
     /// The word that chooses it.
     fn name(&self) -> &'static str;
@@ -29,18 +29,17 @@ pub(crate) trait Snapshotter: Send + Sync {
     /// Makes the tree of `layers` (at least one) readable, and answers where. Reads see the same for as long as the view lasts.
     fn view(&self, layers: &[PathBuf], dir: &Path) -> Result<PathBuf>;
 
-    /// Ends a view. Nothing of `dir` is left.
+    /// Ends a view.
     fn end_view(&self, dir: &Path) -> Result<()>;
 
     /// Makes a writable tree that begins as `layers` (none: empty), and answers where.
     fn draft(&self, layers: &[PathBuf], dir: &Path) -> Result<PathBuf>;
 
     /// Ends a draft that was made of these `layers`: what was changed in it becomes the layer `into`, which does not exist yet.
-    /// Nothing of `dir` is left.
     fn commit(&self, layers: &[PathBuf], dir: &Path, into: &Path) -> Result<()>;
 
-    /// Ends a draft and forgets it. Nothing of `dir` is left.
-    fn discard(&self, dir: &Path) -> Result<()>;
+    /// Ends a draft that was made of these `layers`, and forgets it.
+    fn discard(&self, layers: &[PathBuf], dir: &Path) -> Result<()>;
 
     /// The most layers that it takes at once.
     fn layers_max(&self) -> usize;

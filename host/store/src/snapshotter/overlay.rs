@@ -29,10 +29,10 @@ impl Snapshotter for Overlay {
         "overlay"
     }
 
+    // Trees are mounted over the directory that holds what they are made of: one directory less to make and to remove.
+
     fn view(&self, layers: &[PathBuf], dir: &Path) -> Result<PathBuf> {
         make_dir(dir)?;
-        let target = dir.join("tree");
-        make_dir(&target)?;
         let mut layers = layers.to_vec();
         if layers.len() == 1 {
             // An overlay that has no upper directory wants two lower ones.
@@ -40,49 +40,36 @@ impl Snapshotter for Overlay {
             make_dir(&bottom)?;
             layers.insert(0, bottom);
         }
-        let mounted = self.mount(&layers, None, &target);
-        if mounted.is_err() {
-            let _ = files::remove_tree(dir);
-        }
-        mounted.map(|()| target)
+        self.mount(&layers, None, dir)?;
+        Ok(dir.to_owned())
     }
 
     fn end_view(&self, dir: &Path) -> Result<()> {
-        unmount(&dir.join("tree"))?;
-        files::remove_tree(dir)
+        unmount(dir)
     }
 
     fn draft(&self, layers: &[PathBuf], dir: &Path) -> Result<PathBuf> {
         make_dir(dir)?;
-        let [upper, work, target] = ["upper", "work", "tree"].map(|name| dir.join(name));
+        let [upper, work] = ["upper", "work"].map(|name| dir.join(name));
         make_root(layers, &upper)?;
         if layers.is_empty() {
             return Ok(upper);
         }
         make_dir(&work)?;
-        make_dir(&target)?;
-        let mounted = self.mount(layers, Some((upper, work)), &target);
-        if mounted.is_err() {
-            let _ = files::remove_tree(dir);
-        }
-        mounted.map(|()| target)
+        self.mount(layers, Some((upper, work)), dir)?;
+        Ok(dir.to_owned())
     }
 
     fn commit(&self, layers: &[PathBuf], dir: &Path, into: &Path) -> Result<()> {
         if !layers.is_empty() {
-            unmount(&dir.join("tree"))?;
+            unmount(dir)?;
         }
         let upper = dir.join("upper");
-        fs::rename(&upper, into).at(|| format!("move {} to {}", upper.display(), into.display()))?;
-        files::remove_tree(dir)
+        fs::rename(&upper, into).at(|| format!("move {} to {}", upper.display(), into.display()))
     }
 
-    fn discard(&self, dir: &Path) -> Result<()> {
-        let target = dir.join("tree");
-        if files::lstat_opt(&target)?.is_some() {
-            unmount(&target)?;
-        }
-        files::remove_tree(dir)
+    fn discard(&self, layers: &[PathBuf], dir: &Path) -> Result<()> {
+        if layers.is_empty() { Ok(()) } else { unmount(dir) }
     }
 
     fn layers_max(&self) -> usize {
@@ -104,7 +91,7 @@ pub(crate) fn probe(marks: Marks, scratch: &Path) -> Result<()> {
         let layers = [lower.clone()];
         let tree = overlay.draft(&layers, &dir)?;
         let removed = fs::remove_file(tree.join("file")).at(|| "remove a file from an overlay".to_owned());
-        removed.inspect_err(|_| drop(overlay.discard(&dir)))?;
+        removed.inspect_err(|_| drop(overlay.discard(&layers, &dir)))?;
         overlay.commit(&layers, &dir, &layer)
     })();
     for left in [lower, dir, layer] {

@@ -12,6 +12,10 @@ use crate::{
 };
 
 mod basic;
+mod crash;
+mod image;
+mod limits;
+mod model;
 
 /// A runtime of two threads, as blocking work is done beside it.
 fn block_on<T>(work: impl Future<Output = T>) -> T {
