@@ -17,7 +17,7 @@ use url::Url;
 
 use crate::{
     error::{Error, Kind, Result, chain, detail},
-    hosts::Endpoint,
+    hosts::{Endpoint, HostConfig, http_client, is_loopback},
     pull::read_limited,
 };
 
@@ -227,6 +227,23 @@ impl Tokens {
             error(at, what, Kind::Local { source })
         })
     }
+}
+
+/// Fetches a token with a login that stays here: for an engine elsewhere, which was asked for the token by the registry.
+///
+/// Whoever asks names the realm, so a login goes to no unsafe place unless that is this machine.
+pub async fn token_for(request: &TokenRequest, login: Option<&Login>) -> Result<Token> {
+    let fetch = async {
+        let realm = Url::parse(&request.realm).map_err(|why| Kind::Invalid { why: format!("its realm: {why}") })?;
+        let safe = realm.scheme() == "https" || realm.host_str().is_some_and(is_loopback);
+        if login.is_some() && !safe {
+            return Err(Kind::Invalid { why: format!("it sends logins to {realm}, which is not https") });
+        }
+        let http = http_client(&request.host, &HostConfig::default()).map_err(|source| Kind::Local { source })?;
+        fetch_token(&http, request, login).await
+    };
+    let error = |kind| Error { what: "an access token".to_string(), registry: request.host.clone(), kind };
+    fetch.await.map_err(error)
 }
 
 fn error(at: &Endpoint, what: &str, kind: Kind) -> Error {

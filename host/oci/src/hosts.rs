@@ -179,7 +179,7 @@ impl Hosts {
     }
 }
 
-fn http_client(host: &str, config: &HostConfig) -> anyhow::Result<reqwest::Client> {
+pub(crate) fn http_client(host: &str, config: &HostConfig) -> anyhow::Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("pintle/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
@@ -228,7 +228,7 @@ fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Whether `host` (maybe with a port) is this machine.
-fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(""),
         None => host.split(':').next().unwrap_or(""),

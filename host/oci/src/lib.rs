@@ -20,7 +20,7 @@ mod reference;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use auth::{Anonymous, Credentials, Login, Token, TokenRequest};
+pub use auth::{Anonymous, Credentials, Login, Token, TokenRequest, token_for};
 pub use client::{Client, Repository};
 pub use digest::{Verifier, digest_of, is_digest};
 pub use error::{Error, Kind};

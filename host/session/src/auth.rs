@@ -24,7 +24,7 @@ pub(crate) async fn credentials(session: &GrpcSession, host: &str) -> anyhow::Re
     match timed(call).await.with_context(|| format!("waiting for credentials for {host}"))? {
         Ok(answer) => Ok((answer.username, answer.secret)),
         Err(status) if status.code() == Code::Unimplemented => Ok(Default::default()),
-        Err(status) => Err(refused(format!("give credentials for {host}"), status)),
+        Err(status) => Err(Error::of_call(format!("give credentials for {host}"), &status).into()),
     }
 }
 
@@ -40,7 +40,7 @@ pub(crate) async fn fetch_token(session: &GrpcSession, request: TokenRequest) ->
         Ok(answer) => Ok(Some(Token { token: answer.token, expires_in: answer.expires_in })),
         // A client may be told not to fetch tokens; then it gives its credentials instead.
         Err(status) if matches!(status.code(), Code::Unimplemented | Code::Unavailable) => Ok(None),
-        Err(status) => Err(refused(what, status)),
+        Err(status) => Err(Error::of_call(what, &status).into()),
     }
 }
 
@@ -48,9 +48,4 @@ async fn timed<T>(call: impl Future<Output = Result<tonic::Response<T>, Status>>
     let answer = tokio::time::timeout(TIMEOUT, call).await;
     let answer = answer.with_context(|| format!("the client gave no answer within {} s", TIMEOUT.as_secs()))?;
     Ok(answer.map(tonic::Response::into_inner))
-}
-
-fn refused(what: String, status: Status) -> anyhow::Error {
-    let error = Error::Refused { what, message: status.message().to_owned() };
-    anyhow::Error::new(status).context(error)
 }

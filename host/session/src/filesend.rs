@@ -40,7 +40,10 @@ pub(crate) async fn send_dir(
     // The answer's headers may come as late as its first message, which needs our first.
     let incoming = async move { client.diff_copy(request).await.map(tonic::Response::into_inner) };
     let incoming = futures::stream::once(incoming).try_flatten();
-    let incoming = incoming.map(|message| message?.parse::<Packet>().map_err(|e| Status::internal(e.to_string())));
+    let incoming = incoming.map(|message| -> Result<Packet, Error> {
+        let message = message.map_err(|status| Error::of_call("take the result", &status))?;
+        message.parse().map_err(|e| Error::Unreadable(e.to_string()))
+    });
     fsutil::send_trees(trees, incoming, outgoing, progress).await
 }
 
@@ -85,11 +88,10 @@ impl Drop for Call {
 impl Call {
     async fn end(&mut self) -> anyhow::Result<()> {
         let result = (&mut self.0).await.context("the export to the client was cut off")?;
-        result.map_err(|status| match status.code() {
-            Code::AlreadyExists => {
-                Error::Refused { what: "take the file".to_owned(), message: "it exists already".to_owned() }
-            }
-            _ => Error::Refused { what: "take the file".to_owned(), message: status.message().to_owned() },
+        let is_there = |status: &Status| status.code() == Code::AlreadyExists;
+        result.map_err(|status| match is_there(&status) {
+            true => Error::Refused { what: "take the file".to_owned(), message: "it exists already".to_owned() },
+            false => Error::of_call("take the file", &status),
         })?;
         Ok(())
     }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use proto::filesync::file_sync_client::FileSyncClient;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
 
 use crate::{Error, Filter, fsutil, metadata, remote::GrpcSession};
 
@@ -33,8 +33,8 @@ pub(crate) async fn sync_dir(
     let mut client = FileSyncClient::new(session.channel.clone())
         .max_decoding_message_size(proto::MAX_MESSAGE_BYTES)
         .max_encoding_message_size(proto::MAX_MESSAGE_BYTES);
-    let incoming = client.diff_copy(request).await.map_err(|status| explain(name, status))?.into_inner();
-    let incoming = futures::TryStreamExt::map_err(incoming, |status| explain(name, status));
+    let incoming = client.diff_copy(request).await.map_err(|status| explain(name, &status))?.into_inner();
+    let incoming = futures::TryStreamExt::map_err(incoming, |status| explain(name, &status));
     let dest = fsutil::open_root(&dest).with_context(|| format!("open directory {}", dest.display()))?;
     fsutil::receive(incoming, outgoing, dest, options(), progress).await
 }
@@ -46,9 +46,6 @@ pub(crate) fn options() -> fsutil::Options {
     fsutil::Options { delete: true, keep_unchanged: true, owner, devices: false }
 }
 
-fn explain(name: &str, status: Status) -> Status {
-    match status.code() {
-        Code::NotFound => Status::not_found(format!("the client shares no directory {name:?} ({})", status.message())),
-        _ => status,
-    }
+fn explain(name: &str, status: &Status) -> Error {
+    Error::of_call(format!("send directory {name:?}"), status)
 }

@@ -63,6 +63,12 @@ impl AsyncWrite for Hijacked {
     }
 }
 
+impl tonic::transport::server::Connected for Hijacked {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, collections::HashSet, path::PathBuf, sync::Arc}
 use async_trait::async_trait;
 use tokio::sync::watch;
 use tonic::{
-    Code, Status,
     metadata::MetadataMap,
     transport::{Channel, Endpoint},
 };
@@ -71,11 +70,11 @@ impl GrpcSession {
         tokio::select! {
             biased;
             reason = self.ended() => Err(self.gone_error(reason).into()),
-            result = call => match result {
+            result = call => result.map_err(|e| match disconnect(&e) {
                 // The connection breaks before the session is known to have ended.
-                Err(e) if is_disconnect(&e) => Err(self.gone_error(format!("{e:#}")).into()),
-                result => result,
-            },
+                Some(reason) => self.gone_error(reason).into(),
+                None => e,
+            }),
         }
     }
 
@@ -84,12 +83,11 @@ impl GrpcSession {
     }
 }
 
-/// Whether an error says that the connection broke, rather than that the client refused something.
-fn is_disconnect(error: &anyhow::Error) -> bool {
-    let status = error.chain().find_map(|cause| cause.downcast_ref::<Status>());
-    // tonic makes these two of a broken transport; a client that answers gives the error no source.
-    status.is_some_and(|s| {
-        matches!(s.code(), Code::Unavailable | Code::Unknown) && std::error::Error::source(s).is_some()
+/// The text of an error that says that the connection broke.
+fn disconnect(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| match cause.downcast_ref() {
+        Some(Error::Disconnected(text)) => Some(text.clone()),
+        _ => None,
     })
 }
 

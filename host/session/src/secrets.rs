@@ -25,9 +25,6 @@ pub(crate) async fn secret(session: &GrpcSession, id: &str) -> anyhow::Result<Op
             Ok(Some(data.into()))
         }
         Err(status) if matches!(status.code(), Code::NotFound | Code::Unimplemented) => Ok(None),
-        Err(status) => {
-            let error = Error::Refused { what: format!("give secret {id:?}"), message: status.message().to_owned() };
-            Err(anyhow::Error::new(status).context(error))
-        }
+        Err(status) => Err(Error::of_call(format!("give secret {id:?}"), &status).into()),
     }
 }

@@ -28,10 +28,8 @@ pub(crate) async fn check(session: &GrpcSession, id: &str) -> anyhow::Result<()>
     supported(session)?;
     let id = name(id);
     let mut client = SshClient::new(session.channel.clone());
-    client.check_agent(CheckAgentRequest { id: id.clone() }).await.map_err(|status| {
-        let error = Error::Refused { what: format!("forward SSH agent {id:?}"), message: status.message().to_owned() };
-        anyhow::Error::new(status).context(error)
-    })?;
+    let answer = client.check_agent(CheckAgentRequest { id: id.clone() }).await;
+    answer.map_err(|status| Error::of_call(format!("forward SSH agent {id:?}"), &status))?;
     Ok(())
 }
 

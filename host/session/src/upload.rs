@@ -1,6 +1,5 @@
 //! Upload: bytes that the client reads from its standard input, such as a context as a tar.
 
-use anyhow::Context;
 use futures::StreamExt;
 use proto::upload::{BytesMessage, upload_client::UploadClient};
 use tokio_util::io::StreamReader;
@@ -24,7 +23,10 @@ pub(crate) async fn pull(
     metadata::insert_list(request.metadata_mut(), metadata::UPLOAD_PATH, &[path.to_owned()]);
     metadata::insert_list(request.metadata_mut(), metadata::UPLOAD_HOST, &[UPLOAD_HOST.to_owned()]);
     let mut client = UploadClient::new(session.channel.clone()).max_decoding_message_size(proto::MAX_MESSAGE_BYTES);
-    let incoming = client.pull(request).await.with_context(|| format!("upload {path:?} from the client"))?.into_inner();
-    let incoming = incoming.map(|message| message.map(|m| m.data).map_err(std::io::Error::other));
+    let answer = client.pull(request).await;
+    let incoming = answer.map_err(|status| Error::of_call(format!("upload {path:?}"), &status))?.into_inner();
+    let incoming = incoming.map(|message| {
+        message.map(|m| m.data).map_err(|status| std::io::Error::other(Error::of_call("upload", &status)))
+    });
     Ok(Box::new(StreamReader::new(incoming.boxed())))
 }

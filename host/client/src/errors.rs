@@ -1,0 +1,222 @@
+//! Errors of a build as the engine tells them: a text, and details in BuildKit's types.
+//!
+//! A detail is a `google.protobuf.Any` whose type URL ends in `+json` and whose value is the JSON of the Go struct. Both ends use
+//! [`Detail`]: the engine to write them, the client to read them.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use prost::Message;
+use serde::{Deserialize, Serialize};
+use tonic::{Code, Status};
+
+use crate::progress::{Range, SourceInfo, harmless};
+
+const URL_PREFIX: &str = "github.com/moby/buildkit/";
+/// Lines shown around the one that failed.
+const CONTEXT_LINES: usize = 4;
+/// The longest line of a source that is shown, in characters.
+const LINE_MAX_CHARS: usize = 400;
+
+/// What an error is about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Detail {
+    /// A part of a source file.
+    Source(Source),
+    /// A vertex.
+    Vertex(Vertex),
+    /// The operation that failed and its inputs, which a debugger can open.
+    Solve(Solve),
+    /// A subrequest that the frontend does not know.
+    Subrequest(Name),
+    /// A feature that the frontend asked for and the engine does not have.
+    FrontendCap(Name),
+}
+
+/// `errdefs.Source`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct Source {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub info: Option<SourceInfo>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<Range>,
+}
+
+/// `errdefs.Vertex`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct Vertex {
+    pub digest: String,
+}
+
+/// `errdefs.Solve`; `op` is BuildKit's JSON form of the operation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct Solve {
+    #[serde(rename = "inputIDs", skip_serializing_if = "Vec::is_empty")]
+    pub input_ids: Vec<String>,
+    #[serde(rename = "mountIDs", skip_serializing_if = "Vec::is_empty")]
+    pub mount_ids: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub op: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub description: BTreeMap<String, String>,
+}
+
+/// `errdefs.Subrequest`, `errdefs.FrontendCap`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct Name {
+    pub name: String,
+}
+
+impl Detail {
+    /// The wire form.
+    pub fn encode(&self) -> prost_types::Any {
+        let (name, json) = match self {
+            Detail::Source(d) => ("Source", serde_json::to_vec(d)),
+            Detail::Vertex(d) => ("Vertex", serde_json::to_vec(d)),
+            Detail::Solve(d) => ("Solve", serde_json::to_vec(d)),
+            Detail::Subrequest(d) => ("Subrequest", serde_json::to_vec(d)),
+            Detail::FrontendCap(d) => ("FrontendCap", serde_json::to_vec(d)),
+        };
+        // These types have string keys and no failing serializers, so there is always JSON.
+        prost_types::Any { type_url: format!("{URL_PREFIX}errdefs.{name}+json"), value: json.unwrap_or_default() }
+    }
+
+    /// Reads a detail; `None` for types that are not ours to know, and for what cannot be read.
+    pub fn decode(any: &prost_types::Any) -> Option<Detail> {
+        let name = any.type_url.rsplit('/').next()?.strip_prefix("errdefs.")?.strip_suffix("+json")?;
+        fn json<T: serde::de::DeserializeOwned>(value: &[u8]) -> Option<T> {
+            serde_json::from_slice(value).inspect_err(|e| tracing::debug!(error = %e, "error detail not read")).ok()
+        }
+        match name {
+            "Source" => json(&any.value).map(Detail::Source),
+            "Vertex" => json(&any.value).map(Detail::Vertex),
+            "Solve" => json(&any.value).map(Detail::Solve),
+            "Subrequest" => json(&any.value).map(Detail::Subrequest),
+            "FrontendCap" => json(&any.value).map(Detail::FrontendCap),
+            _ => None,
+        }
+    }
+}
+
+/// A status with details, as the engine answers.
+pub fn status(code: Code, message: &str, details: &[Detail]) -> Status {
+    let rpc = proto::rpc::Status {
+        code: code as i32,
+        message: message.to_owned(),
+        details: details.iter().map(Detail::encode).collect(),
+    };
+    Status::with_details(code, message, rpc.encode_to_vec().into())
+}
+
+/// A build that failed.
+#[derive(Clone, Debug)]
+pub struct BuildError {
+    /// What was to be done, for instance `failed to solve`.
+    pub doing: &'static str,
+    /// The engine's words.
+    pub message: String,
+    /// The gRPC code.
+    pub code: Code,
+    /// What it is about; the innermost source comes last.
+    pub details: Vec<Detail>,
+}
+
+impl BuildError {
+    /// Takes a status apart.
+    pub fn from_status(doing: &'static str, status: Status) -> BuildError {
+        let rpc = proto::rpc::Status::decode(status.details()).unwrap_or_default();
+        let details = rpc.details.iter().filter_map(Detail::decode).collect();
+        BuildError { doing, message: status.message().to_owned(), code: status.code(), details }
+    }
+
+    /// Whether it was cancelled, so that it is no fault of the build.
+    pub fn is_cancelled(&self) -> bool {
+        self.code == Code::Cancelled
+    }
+
+    /// The places in source files that it is about.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.details.iter().filter_map(|detail| match detail {
+            Detail::Source(source) => Some(source),
+            _ => None,
+        })
+    }
+
+    /// The digest of the vertex that failed.
+    pub fn vertex(&self) -> Option<&str> {
+        self.details.iter().find_map(|detail| match detail {
+            Detail::Vertex(vertex) => Some(vertex.digest.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The text for a user: the excerpts of the sources, then one line that says what failed.
+    pub fn render(&self) -> String {
+        let mut out: String = self.sources().filter_map(excerpt).collect();
+        let _ = writeln!(out, "ERROR: {}", harmless(&self.to_string()));
+        out
+    }
+}
+
+impl std::fmt::Display for BuildError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "failed to build: {}: {}", self.doing, self.message)
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// The lines of a source around what failed, those that failed marked with `>>>`, and under a part of a line a caret.
+pub fn excerpt(source: &Source) -> Option<String> {
+    let info = source.info.as_ref()?;
+    let text = info.data.text();
+    let lines: Vec<&str> = text.lines().collect();
+    let in_file = |line: i64| usize::try_from(line).ok().filter(|line| (1..=lines.len()).contains(line));
+    let first = in_file(source.ranges.iter().map(|r| r.start.line).min()?)?;
+    let last = source.ranges.iter().map(|r| r.end.line.max(r.start.line)).max()?;
+    let last = usize::try_from(last).ok()?.min(lines.len());
+    let pad = if first == last { CONTEXT_LINES / 2 } else { CONTEXT_LINES / 4 };
+    let (from, to) = (first.saturating_sub(pad).max(1), (last + pad).min(lines.len()));
+    let rule = "--------------------";
+    let mut out = format!("{}:{first}\n{rule}\n", harmless(&info.filename));
+    for number in from..=to {
+        let hit = source.ranges.iter().find(|r| {
+            let number = number as i64;
+            r.start.line <= number && number <= r.end.line.max(r.start.line)
+        });
+        let line: String = harmless(lines[number - 1]).chars().take(LINE_MAX_CHARS).collect();
+        let _ = writeln!(
+            out,
+            "{}",
+            format!(" {number:>3} | {} {line}", if hit.is_some() { ">>>" } else { "   " }).trim_end()
+        );
+        if let Some(carets) = hit.and_then(|range| carets(range, lines[number - 1])) {
+            let _ = writeln!(out, "     |     {carets}");
+        }
+    }
+    let _ = writeln!(out, "{rule}");
+    Some(out)
+}
+
+/// `^^^` under the part of `line` that the range covers; nothing when that is all of it or more lines.
+fn carets(range: &Range, line: &str) -> Option<String> {
+    let one_line = range.end.line == range.start.line || range.end.line == 0;
+    let start = usize::try_from(range.start.character).ok()?;
+    let end = usize::try_from(range.end.character).ok()?;
+    let indent = line.chars().take_while(|c| c.is_whitespace()).count();
+    let length = line.trim_end().chars().count();
+    let covers_part = start > indent || end < length;
+    if !one_line || end <= start || start >= length || !covers_part || length > LINE_MAX_CHARS {
+        return None;
+    }
+    // Tabs stay tabs, so that the caret stands under its character whatever their width.
+    let blank: String = line.chars().take(start).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+    Some(format!("{blank}{}", "^".repeat(end.min(length) - start)))
+}
