@@ -18,7 +18,7 @@ use client::{
 };
 use futures::{StreamExt, stream::BoxStream};
 use proto::control::{self, control_server};
-use session::{Filter, Manager, Session, TokenRequest};
+use session::{ExportTree, Filter, Manager, Session, TokenRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -204,7 +204,7 @@ async fn results_arrive_as_tree_and_as_file() {
         let root = root.clone();
         async move {
             let attrs = BTreeMap::from([("a.b".to_owned(), "c".to_owned()), ("bad key".to_owned(), "\n".to_owned())]);
-            session.send_dir("0", root.clone(), &attrs, &|_, _| ()).await?;
+            session.send_dir("0", vec![tree(root)], &attrs, &|_, _| ()).await?;
             let mut file = session.send_file("1", &attrs).await?;
             let data = bytes::Bytes::from(vec![7; 5 << 20]);
             file.write(data.clone()).await?;
@@ -232,6 +232,10 @@ async fn results_arrive_as_tree_and_as_file() {
     assert_eq!(fs::read_to_string(to.path().join("tree/d/f")).unwrap(), "tree");
     let file = fs::read(to.path().join("new/out.tar")).unwrap();
     assert_eq!((file.len(), &file[5 << 20..]), ((5 << 20) + 3, &b"end"[..]));
+}
+
+fn tree(root: std::path::PathBuf) -> ExportTree {
+    ExportTree { root, prefix: None, mod_time: None }
 }
 
 struct Logins;
@@ -366,7 +370,7 @@ async fn what_a_client_does_not_offer_is_said_at_once() {
         let error = |e: anyhow::Error| format!("{e:#}");
         let texts = [
             error(session.sync_dir("context", &Filter::default(), dest.clone(), &|_, _| ()).await.unwrap_err()),
-            error(session.send_dir("0", dest, &BTreeMap::new(), &|_, _| ()).await.unwrap_err()),
+            error(session.send_dir("0", vec![tree(dest)], &BTreeMap::new(), &|_, _| ()).await.unwrap_err()),
             error(session.send_file("0", &BTreeMap::new()).await.err().unwrap()),
             error(session.check_ssh("").await.unwrap_err()),
             error(session.forward_ssh("").await.err().unwrap()),
