@@ -12,7 +12,7 @@ use crate::{
     keys::Class,
     memory::{
         Contents, Entry, EntryInput, Learned, RECORDS_PER_CLASS_MAX, Recorded, SEEN_PER_OP_MAX, WAYS_PER_INPUT_MAX,
-        decode, key, of_op, of_record,
+        decode, key, of_op, record_key,
     },
 };
 
@@ -49,12 +49,12 @@ impl<'a> Change<'a> {
             None => self.new_entry(op, name, inputs)?,
         };
         for record in &records {
-            self.put(b'r', of_record(record), &Recorded { record: record.clone(), class })?;
+            self.put_at(record_key(record, class), &Recorded { record: record.clone(), class })?;
         }
         entry.records.retain(|known| !records.contains(known));
         entry.records.splice(..0, records);
         for old in entry.records.drain(RECORDS_PER_CLASS_MAX.min(entry.records.len())..) {
-            self.delete(b'r', of_record(&old));
+            self.written.insert(record_key(&old, class), None);
         }
         self.put(b'c', class, &entry)?;
         let mut seen: Vec<Class> = self.get(b'o', of_op(op))?.unwrap_or_default();
@@ -91,12 +91,12 @@ impl<'a> Change<'a> {
         self.sweep()
     }
 
-    /// See [`Memory::forget`](crate::memory::Memory::forget).
-    pub(crate) fn forget(&mut self, record: &RecordId) -> anyhow::Result<()> {
-        let Some(Recorded { class, .. }) = self.get(b'r', of_record(record))? else { return Ok(()) };
-        self.delete(b'r', of_record(record));
+    /// Forgets what stands at `at`, that a record is a result of a class. `None` when that cannot be read.
+    pub(crate) fn forget(&mut self, at: &[u8], recorded: Option<Recorded>) -> anyhow::Result<()> {
+        self.written.insert(at.to_vec(), None);
+        let Some(Recorded { record, class }) = recorded else { return Ok(()) };
         if let Some(mut entry) = self.get::<Entry>(b'c', class)? {
-            entry.records.retain(|known| known != record);
+            entry.records.retain(|known| *known != record);
             self.put(b'c', class, &entry)?;
             self.loose.push(class);
         }
@@ -202,7 +202,11 @@ impl<'a> Change<'a> {
     }
 
     fn put<T: Serialize>(&mut self, kind: u8, hash: Class, value: &T) -> anyhow::Result<()> {
-        self.written.insert(key(kind, hash), Some(serde_json::to_vec(value)?));
+        self.put_at(key(kind, hash), value)
+    }
+
+    fn put_at<T: Serialize>(&mut self, at: Vec<u8>, value: &T) -> anyhow::Result<()> {
+        self.written.insert(at, Some(serde_json::to_vec(value)?));
         Ok(())
     }
 

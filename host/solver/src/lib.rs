@@ -33,7 +33,7 @@ pub trait World: Send + Sync + 'static {
     /// include patterns). Equal digests mean interchangeable for every op that looks through this view.
     async fn content(&self, output: &Self::Output, view: &str) -> anyhow::Result<String>;
 
-    /// Makes a result durable and returns the name to find it by. Called once for each run. Its write and the solver's own are
+    /// Makes a result durable and returns the name to find it by; equal results may get the same name. Called once for each run. Its write and the solver's own are
     /// made in call order, so that after a crash no record names a result that is gone.
     async fn save(&self, outputs: &[Self::Output]) -> anyhow::Result<RecordId>;
 

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `c` | a class | [`Entry`]: what it was made of and its records, newest first |
 //! | `v` | an output's class and a view | [`Contents`]: what that output was last seen to hold, a *way* to a class |
-//! | `r` | a record's name | the record and its class |
+//! | `r` | a record's name, and then the class | the record and a class that it is a result of |
 //! | `o` | an op's key | the classes that this op last gave, to explain a miss |
 //! | `i` | a list of inputs | the class last made of them, to explain a miss |
 //!
@@ -164,9 +164,15 @@ impl Memory {
         self.change(|change| change.learn(class, learned))
     }
 
-    /// Forgets a record, and all that was kept for it alone.
+    /// Forgets a record, of whatever classes it is a result, and all that was kept for it alone.
     pub(crate) fn forget(&self, record: &RecordId) -> anyhow::Result<()> {
-        self.change(|change| change.forget(record))
+        loop {
+            let page = self.kv.scan(&key(b'r', of_record(record)), PAGE)?;
+            self.change(|change| page.iter().try_for_each(|(at, value)| change.forget(at, decode(at, value))))?;
+            if page.len() < PAGE {
+                return Ok(());
+            }
+        }
     }
 
     /// Remembers an entry of another memory. What it says of contents was seen elsewhere, in no record of this memory.
@@ -198,7 +204,7 @@ impl Memory {
         Ok(chain)
     }
 
-    /// Hands each record to `visit`, in no order. Holds no lock: what is recorded meanwhile may or may not be seen.
+    /// Hands each record to `visit`, in no order, once for each class that it is a result of. Holds no lock: what is recorded meanwhile may or may not be seen.
     pub(crate) fn each_record(&self, visit: &mut dyn FnMut(RecordId)) -> anyhow::Result<()> {
         let mut prefixes = vec![[PREFIX, b"r/"].concat()];
         while let Some(prefix) = prefixes.pop() {
@@ -244,6 +250,11 @@ pub(crate) fn of_op(op: &str) -> Class {
 
 pub(crate) fn key(kind: u8, hash: Class) -> Vec<u8> {
     [PREFIX, &[kind, b'/'], hash.as_bytes()].concat()
+}
+
+/// Where it stands that `record` is a result of `class`.
+pub(crate) fn record_key(record: &RecordId, class: Class) -> Vec<u8> {
+    [&key(b'r', of_record(record))[..], class.as_bytes()].concat()
 }
 
 /// A value that cannot be read counts as absent: what it said is worked out, and written, anew.

@@ -100,7 +100,7 @@ impl<W: World> Solver<W> {
         self.0.memory.forget(record)
     }
 
-    /// Hands each remembered record to `visit`, in no order. For who wants to [`forget`](Solver::forget) those that are gone.
+    /// Hands each remembered record to `visit`, in no order, once for each class that it is a result of. For who wants to [`forget`](Solver::forget) those that are gone.
     pub fn each_record(&self, mut visit: impl FnMut(RecordId)) -> anyhow::Result<()> {
         self.0.memory.each_record(&mut visit)
     }

@@ -62,8 +62,8 @@ fn what_is_remembered_goes_with_its_records() {
         }
         let mut records = vec![];
         history.solver.each_record(|record| records.push(record)).unwrap();
-        let distinct: BTreeSet<_> = records.iter().collect();
-        assert_eq!(distinct.len(), records.len(), "each record is listed once");
+        let listed: BTreeSet<_> = records.iter().collect();
+        assert!(history.world.saved().iter().all(|record| listed.contains(record)), "what was saved is listed");
         for record in &records {
             history.solver.forget(record).unwrap();
         }
@@ -99,7 +99,7 @@ fn what_is_exported_is_found_elsewhere() {
 fn what_is_remembered_does_not_grow_with_builds() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let mut history = History::new(StdRng::seed_from_u64(0));
+        let mut history = History::new(StdRng::seed_from_u64(1));
         let mut sizes = vec![];
         for i in 0..1_000 {
             let old = history.world.saved();
@@ -162,6 +162,9 @@ struct History {
 impl History {
     fn new(mut rng: StdRng) -> Self {
         let (world, disk) = (FakeWorld::default(), MemDisk::default());
+        if rng.random_ratio(1, 3) {
+            world.name_by_contents();
+        }
         let kv = disk.open();
         let solver = Solver::new(Arc::new(world.clone()), kv.clone(), Limits { max_running: rng.random_range(1..4) });
         let shape = (0..VERTICES).map(|i| random_inputs(&mut rng, i)).collect();
