@@ -87,7 +87,12 @@ impl Reference {
     pub fn familiar(&self) -> String {
         let full = self.to_string();
         let Some(hub) = full.strip_prefix("docker.io/") else { return full };
-        hub.strip_prefix(OFFICIAL_PREFIX).unwrap_or(hub).to_string()
+        let short = match hub.strip_prefix(OFFICIAL_PREFIX) {
+            Some(official) if !self.repository[OFFICIAL_PREFIX.len()..].contains('/') => official,
+            _ => hub,
+        };
+        // A repository that begins like a registry would be read as one.
+        if split_registry(short).0 == DEFAULT_REGISTRY { short.to_string() } else { full }
     }
 }
 
@@ -246,6 +251,8 @@ mod tests {
             ("[::1]/a", "[::1]/a:latest", "[::1]", "[::1]/a:latest"),
             ("Registry/app", "Registry/app:latest", "Registry", "Registry/app:latest"),
             ("quay.io/a/b/c:v1.0-x_y", "quay.io/a/b/c:v1.0-x_y", "quay.io", "quay.io/a/b/c:v1.0-x_y"),
+            ("docker.io/a.b/c", "docker.io/a.b/c:latest", "registry-1.docker.io", "docker.io/a.b/c:latest"),
+            ("library/a/b", "docker.io/library/a/b:latest", "registry-1.docker.io", "library/a/b:latest"),
             ("a__b---c.d", "docker.io/library/a__b---c.d:latest", "registry-1.docker.io", "a__b---c.d:latest"),
         ];
         for (text, full, host, familiar) in table {
@@ -304,6 +311,17 @@ mod tests {
         for (text, why) in table {
             let error = text.parse::<Reference>().expect_err(text).to_string();
             assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever is written, it is refused or it is a name whose full form means the same.
+        #[test]
+        fn full_forms_read_back(text in "[a-zA-Z0-9:/@._\\-\\[\\]é]{0,24}(:[a-z0-9]{1,3})?") {
+            if let Ok(parsed) = text.parse::<Reference>() {
+                proptest::prop_assert_eq!(parsed.to_string().parse::<Reference>(), Ok(parsed.clone()));
+                proptest::prop_assert_eq!(parsed.familiar().parse::<Reference>(), Ok(parsed));
+            }
         }
     }
 }

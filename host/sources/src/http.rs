@@ -94,6 +94,7 @@ impl Inner {
 
     fn note(&self, want: &Want, fetched: Fetched) -> anyhow::Result<(Record, Snapshot)> {
         let Fetched { digest, filename, snapshot, etag, last_modified } = fetched;
+        snapshot.describe("regular", &format!("http url {}", want.shown()))?;
         let name = self.store.save(&snapshot)?;
         let record = Record { digest, filename, snapshot: name, etag, last_modified };
         self.store.write(vec![(want.record_key(), Some(serde_json::to_vec(&record)?))])?;

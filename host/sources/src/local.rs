@@ -27,8 +27,8 @@ use crate::{
     attrs::{Attrs, after_scheme},
 };
 
-/// BuildKit's record type of a mirror.
-const VOLUME_KIND: &str = "source.local";
+/// BuildKit's record type of what comes from a client's directory.
+const RECORD_KIND: &str = "source.local";
 
 /// Directories of a build's client.
 pub struct LocalSource {
@@ -122,6 +122,7 @@ impl Source for LocalSource {
         .with_context(|| shown)?;
         let name = self.store.save(&snapshot)?;
         if before.as_deref() != Some(&name) {
+            snapshot.describe(RECORD_KIND, &format!("local source for {}", want.name))?;
             self.store.write(vec![(record, Some(name.clone().into_bytes()))])?;
         }
         Ok(Box::new(ResolvedLocal { snapshot, name, pinned: request.identifier.clone() }))
@@ -173,7 +174,7 @@ impl LocalSource {
         session: &dyn Session,
         previous: Option<Snapshot>,
     ) -> anyhow::Result<Snapshot> {
-        let volume = self.store.volume(&format!("local-{key}"), VOLUME_KIND)?;
+        let volume = self.store.volume(&format!("local-{key}"), RECORD_KIND)?;
         if !want.compare {
             let path = volume.path().to_path_buf();
             tokio::task::spawn_blocking(move || empty(&path)).await??;

@@ -289,6 +289,14 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn a_server_cannot_name_a_file_elsewhere(value in "[a-z]{0,3};? ?filename\\*?=.{0,24}", url in "[a-z/.%2ef\\\\]{0,12}") {
+            let name = want(&format!("http://a.b/{url}"), &[]).unwrap().filename(Some(&value)).unwrap();
+            proptest::prop_assert!(is_name(&name), "{}", name);
+        }
+    }
+
     fn want(url: &str, attrs: &[(&str, &str)]) -> anyhow::Result<Want> {
         let attrs = attrs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         Want::read(&Request {

@@ -29,7 +29,8 @@ fn shares(dir: &Path, wire: bool) -> Arc<Client> {
 #[tokio::test]
 async fn what_the_filter_selects() {
     // The include patterns; the exclude patterns; the paths to follow; what comes.
-    let table: [(&[&str], &[&str], &[&str], &[&str]); 7] = [
+    type Case<'a> = (&'a [&'a str], &'a [&'a str], &'a [&'a str], &'a [&'a str]);
+    let table: [Case<'_>; 7] = [
         (&[], &[], &[], &["a.txt", "b.md", "d/", "d/e/", "d/e/f.txt", "d/g.md", "link->d/e"]),
         (&["*.txt"], &[], &[], &["a.txt"]),
         (&["**/*.txt"], &["d"], &[], &["a.txt"]),
@@ -72,7 +73,7 @@ async fn what_is_excluded_is_not_even_opened() {
     // Root may open everything, so that permissions prove nothing: a pipe does. Opening it to read would wait for a writer.
     let pipe = std::process::Command::new("mkfifo").arg(dir.join("secret/pipe")).status().unwrap();
     assert!(pipe.success());
-    fs::set_permissions(dir.join("secret"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(dir.join("secret"), fs::Permissions::from_mode(0o000)).unwrap();
     let asked = request("local://context", &[("local.excludepatterns", r#"["secret"]"#)], &[shares(&dir, false)]);
     assert_eq!(world.files(&asked).await.unwrap(), is(&[("keep", "/"), ("keep/a", "1")]));
     fs::set_permissions(dir.join("secret"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -136,7 +137,8 @@ async fn refusals() {
     let dir = world.dir.path().join("context");
     write(&dir, &[("a", "1")]);
     let build = [shares(&dir, false)];
-    let table: [(&str, &[(&str, &str)], &str); 6] = [
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+    let table: [Case<'_>; 6] = [
         ("local://context", &[("local.includepattern", "a")], "want a JSON list of strings"),
         ("local://context", &[("local.excludepatterns", r#"["["]"#)], "pattern \"[\""),
         ("local://context", &[("local.differ", "maybe")], "want metadata or none"),

@@ -181,7 +181,7 @@ impl Session for Client {
     async fn send_dir(
         &self,
         _: &str,
-        _: PathBuf,
+        _: Vec<session::ExportTree>,
         _: &BTreeMap<String, String>,
         _: &(dyn Fn(u64, u64) + Sync),
     ) -> anyhow::Result<()> {
