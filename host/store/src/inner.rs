@@ -4,9 +4,10 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{
-        Arc, Mutex, RwLock, Weak,
+        Arc, Mutex, OnceLock, RwLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    thread::Thread,
 };
 
 use crate::{
@@ -41,6 +42,8 @@ pub(crate) struct Inner {
     pub providers: RwLock<Option<Providers>>,
     pub space: Space,
     pub janitor: Janitor,
+    /// Woken when the store closes, to end.
+    pub syncer: OnceLock<Thread>,
     serial: AtomicU64,
 }
 
@@ -77,6 +80,7 @@ impl Inner {
             providers: RwLock::default(),
             space: Space::new(max_bytes),
             janitor: Janitor::start()?,
+            syncer: OnceLock::new(),
             serial: AtomicU64::new(0),
         });
         inner.recover(crashed)?;
@@ -100,6 +104,9 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.janitor.finish();
+        if let Some(syncer) = self.syncer.get() {
+            syncer.unpark();
+        }
         if let Err(error) = self.write_touches() {
             tracing::warn!("close the store: {error}");
         }

@@ -109,7 +109,8 @@ pub struct TreeOptions<'a> {
     pub owner: Option<(u32, u32)>,
     /// An earlier answer for the same directory.
     pub previous: Option<&'a Snapshot>,
-    /// Files may be hard-linked into the store, because whoever writes the directory replaces files and never writes into one.
+    /// Files may be hard-linked into the store, because whoever writes the directory replaces a file and never changes one: neither
+    /// its contents nor its mode, owner or times.
     pub link: bool,
     /// Gets the number of files and bytes copied so far.
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,

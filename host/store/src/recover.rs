@@ -122,7 +122,9 @@ impl Inner {
                 std::thread::park_timeout(SYNC_AFTER);
             }
         });
-        syncer.map(drop).at(|| "start the store's syncer".to_owned())
+        let syncer = syncer.at(|| "start the store's syncer".to_owned())?;
+        let _ = self.syncer.set(syncer.thread().clone());
+        Ok(())
     }
 }
 

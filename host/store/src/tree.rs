@@ -4,7 +4,7 @@
 //! layers; then one is made anew, of links to the files that stayed. Contents are hashed while they are copied.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     ffi::{CStr, OsStr},
     fs::{self, File},
     io::{Read, Write},
@@ -173,10 +173,17 @@ impl<'a> Plan<'a> {
             is_same(file, merged.at(place), options).then_some(place)
         });
         let same = same.collect();
-        let here: HashSet<&[u8]> = found.iter().map(|file| &file.key.0[..]).collect();
+        let here: HashMap<&[u8], Kind> = found.iter().map(|file| (&file.key.0[..], file.kind)).collect();
+        let mut gone: Option<&Key> = None;
         let mut removed: Vec<Key> = Vec::new();
         for key in merged.map.keys() {
-            if !here.contains(&key.0[..]) && !removed.last().is_some_and(|top| key.is_below(&top.0)) {
+            if here.contains_key(&key.0[..]) || gone.is_some_and(|top| key.is_below(&top.0)) {
+                continue;
+            }
+            gone = Some(key);
+            // A file that took the place of the directory above hides all that was in it by itself.
+            let parent = key.0.iter().rposition(|&byte| byte == b'/').map(|slash| &key.0[..slash]);
+            if parent.is_none_or(|parent| here.get(parent) == Some(&Kind::Dir)) {
                 removed.push(key.clone());
             }
         }
@@ -287,11 +294,7 @@ impl<'a> Writer<'a> {
             fs::create_dir(&path).at(|| format!("make {}", path.display()))?;
         }
         for key in removed {
-            // A file that took the place of a directory, or the other way round, hides the old one by itself.
-            let path = self.into.join(key.path());
-            if files::lstat_opt(&path)?.is_none() {
-                files::make_whiteout(&path)?;
-            }
+            files::make_whiteout(&self.into.join(key.path()))?;
         }
         self.write_files(&others)?;
         for &at in dirs.iter().rev() {
@@ -444,7 +447,8 @@ impl<'a> Writer<'a> {
 
     fn is_as_found(&self, found: &Found, file: &File) -> Result<bool> {
         let stat = rustix::fs::fstat(file).at(|| vanished(&found.key))?;
-        Ok(stamp_of(&stat, self.options.link) == found.stamp)
+        // A new name or a lost one changes its time of change, which is no change of contents.
+        Ok(stamp_of(&stat, true) == Stamp { ctime: (0, 0), ..found.stamp })
     }
 
     /// What the new layer holds, without looking at it again.
@@ -482,7 +486,6 @@ impl<'a> Writer<'a> {
         });
         let mut entries: Vec<Entry> = here.chain(removed.iter().cloned().map(whiteout)).collect();
         entries.sort_by(|one, other| one.key.cmp(&other.key));
-        entries.dedup_by(|later, first| later.key == first.key);
         Index { entries, changed: AtomicBool::new(true) }
     }
 }

@@ -134,7 +134,10 @@ fn compressions_are_read_back_and_repeatable() {
     }
 }
 
-/// Archives by hand: `kind path [link or contents]`.
+/// Kind, path, link target or contents.
+type Line = (EntryType, &'static str, &'static str);
+
+/// Archives by hand.
 fn archive(lines: &[(EntryType, &str, &str)]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (kind, path, extra) in lines {
@@ -163,7 +166,7 @@ use EntryType::{Directory as D, Link as L, Regular as F, Symlink as S};
 /// Whatever an archive holds, nothing beside the directory changes.
 #[test]
 fn hostile_archives_stay_inside() {
-    let cases: &[&[(EntryType, &str, &str)]] = &[
+    let cases: &[&[Line]] = &[
         &[(F, "../out", "x")],
         &[(F, "a/../../out", "x")],
         &[(F, "/../out", "x")],
@@ -290,16 +293,16 @@ fn sparse_files_are_read_in_every_form() {
     }
     drop(file);
     let expect = fs::read(from.join("sparse")).unwrap();
-    let mut tried = 0;
-    for form in [
+    let forms = [
         &["--format=gnu"][..],
         &["--format=pax", "--sparse-version=0.0"],
         &["--format=pax", "--sparse-version=0.1"],
         &["--format=pax", "--sparse-version=1.0"],
-    ] {
+    ];
+    for (tried, form) in forms.iter().enumerate() {
         let made = std::process::Command::new("tar")
             .arg("-S")
-            .args(form)
+            .args(*form)
             .args(["-C", from.to_str().unwrap(), "-cf", "-", "sparse"])
             .output();
         let Ok(made) = made else {
@@ -312,7 +315,6 @@ fn sparse_files_are_read_in_every_form() {
         unpack(&made.stdout, &to, layer_form()).unwrap();
         assert!(fs::read(to.join("sparse")).unwrap() == expect, "{form:?}");
         assert!(fs::metadata(to.join("sparse")).unwrap().blocks() < 4 << 11, "{form:?}: holes stay holes");
-        tried += 1;
     }
 }
 
@@ -320,7 +322,7 @@ fn sparse_files_are_read_in_every_form() {
 #[test]
 fn archives_that_need_lower_layers_say_so() {
     let form = Form::Layer { marks: marks(), has_lower: true };
-    let cases: &[(&[(EntryType, &str, &str)], bool)] = &[
+    let cases: &[(&[Line], bool)] = &[
         (&[(D, "d", ""), (F, "d/f", "x"), (L, "l", "d/f")], false),
         (&[(F, "d/f", "x")], true),
         (&[(L, "l", "lower")], true),

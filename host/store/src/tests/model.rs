@@ -44,7 +44,6 @@ impl Known {
     }
 }
 
-const DIRS: [&str; 3] = ["a", "a/b", "c"];
 const FILES: [&str; 5] = ["f", "a/f", "a/b/f", "a/b/g", "c/f"];
 
 fn read(tree: &Path) -> Model {
