@@ -118,6 +118,38 @@ async fn refusals() {
 }
 
 #[tokio::test]
+async fn indexes_in_indexes() {
+    let (mut content, _) = content();
+    let manifest = add_image(&mut content, None, "amd64", &[tar(&[("deep", "down")])]);
+    let mut entry = ("amd64", manifest);
+    for depth in 1..=5 {
+        let tag = format!("deep{depth}");
+        let digest = add_index(&mut content, &tag, std::slice::from_ref(&entry));
+        let size = content.all().iter().find(|(_, bytes)| digest_of(bytes) == digest).unwrap().1.len();
+        entry.1 = serde_json::json!({"mediaType": OCI_INDEX, "digest": digest, "size": size});
+    }
+    let server = serve(content).await;
+    let world = World::new();
+    let ask = |tag: &str| request(&image(&server, &format!("x:{tag}")), &[], &[Arc::new(client())]);
+    assert_eq!(world.files(&ask("deep4")).await.unwrap(), is(&[("deep", "down")]));
+    let error = world.files(&ask("deep5")).await.unwrap_err();
+    assert!(error.contains("more than 4 deep"), "{error}");
+}
+
+#[tokio::test]
+async fn a_config_that_is_too_large() {
+    let mut content = Content::default();
+    let large = oci::CONFIG_BYTES_MAX + 1;
+    let config = serde_json::json!({"mediaType": OCI_CONFIG, "digest": digest_of(b""), "size": large});
+    let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": []}).to_string();
+    content.manifest(Some("1"), OCI_MANIFEST, manifest);
+    let server = serve(content).await;
+    let asked = request(&image(&server, "x:1"), &[], &[Arc::new(client())]);
+    let error = World::new().files(&asked).await.unwrap_err();
+    assert!(error.contains("has 8388609 bytes; 8388608 are allowed"), "{error}");
+}
+
+#[tokio::test]
 async fn fewer_layers() {
     let (content, _) = content();
     let server = serve(content).await;
