@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(annotations.manifest_descriptor(None)["b"], "1");
         assert_eq!(annotations.index()["org.example.c"], "2");
         assert_eq!(annotations.index_descriptor()["d"], "3");
-        assert_eq!(annotations.stray_platform(&[amd.clone()]), Some(&arm));
+        assert_eq!(annotations.stray_platform(std::slice::from_ref(&amd)), Some(&arm));
         assert_eq!(annotations.stray_platform(&[amd, arm]), None);
     }
 

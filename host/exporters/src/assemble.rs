@@ -7,7 +7,7 @@ use base64::Engine as _;
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use oci::{Platform, media_type};
-use store::{LayerBlob, Snapshot};
+use store::{BlobOptions, LayerBlob, Snapshot};
 
 use crate::{
     Built, Target,
@@ -156,7 +156,12 @@ impl Part<'_> {
 
     async fn layers(&self, snapshot: &Snapshot) -> Result<Vec<LayerBlob>> {
         let options = self.options;
-        let mut layers = snapshot.blobs(options.compression, options.force_compression).await?;
+        let blobs = BlobOptions {
+            compression: options.compression,
+            force: options.force_compression,
+            epoch: self.epoch.filter(|_| options.rewrite_timestamp).map(Timestamp::as_second),
+        };
+        let mut layers = snapshot.blobs_with(blobs).await?;
         for layer in &mut layers {
             layer.descriptor.media_type = layer_type(&layer.descriptor.media_type, options.oci_types);
         }
@@ -211,7 +216,8 @@ fn root(platforms: &[PlatformImage], options: &ImageOptions, annotations: &Annot
 }
 
 fn layer_info(layer: &LayerBlob) -> LayerInfo {
-    LayerInfo { diff_id: layer.diff_id.clone(), created: None }
+    let created = layer.created.and_then(|time| Timestamp::from_millisecond(time.try_into().ok()?).ok());
+    LayerInfo { diff_id: layer.diff_id.clone(), created, description: layer.description.clone() }
 }
 
 fn layer_descriptor(layer: &LayerBlob) -> Descriptor {

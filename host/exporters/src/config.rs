@@ -24,6 +24,8 @@ pub(crate) struct LayerInfo {
     pub(crate) diff_id: String,
     /// When it was made, where that is known.
     pub(crate) created: Option<Timestamp>,
+    /// What made it; may be empty.
+    pub(crate) description: String,
 }
 
 /// A history entry. `created` is kept as it was written.
@@ -126,7 +128,7 @@ fn match_layers(history: &mut Vec<History>, layers: &[LayerInfo]) {
     for layer in &layers[seen..] {
         history.push(History {
             created: layer.created.map(|time| time.to_string()),
-            created_by: UNNAMED_LAYER.into(),
+            created_by: if layer.description.is_empty() { UNNAMED_LAYER } else { &layer.description }.into(),
             comment: ADDED_COMMENT.into(),
             ..History::default()
         });
@@ -195,6 +197,7 @@ mod tests {
         let layer = |(number, second): (usize, &Option<i64>)| LayerInfo {
             diff_id: format!("sha256:{number:064}"),
             created: second.map(time),
+            description: String::new(),
         };
         times.iter().enumerate().map(layer).collect()
     }

@@ -46,6 +46,9 @@ pub struct Built {
     pub metadata: BTreeMap<String, Vec<u8>>,
 }
 
+/// Gets bytes done and total, by an id and a name. A total of 0 is not known.
+pub type Progress = Arc<dyn Fn(&str, &str, u64, u64) + Send + Sync>;
+
 /// Where to, and for whom.
 #[derive(Clone)]
 #[allow(missing_docs)]
@@ -56,8 +59,7 @@ pub struct Target {
     pub session: Option<Arc<dyn Session>>,
     /// Seconds since 1970 that timestamps are set to, where given.
     pub source_date_epoch: Option<i64>,
-    /// Bytes done and total, by an id and a name.
-    pub progress: Arc<dyn Fn(&str, &str, u64, u64) + Send + Sync>,
+    pub progress: Progress,
 }
 
 impl Target {

@@ -38,6 +38,10 @@ pub struct LayerBlob {
     pub provider: Option<Arc<dyn Provider>>,
     /// Keeps the file from being deleted.
     pub pin: Option<Arc<Blob>>,
+    /// When the layer was made, in milliseconds since 1970; `None` for a layer that an image brought.
+    pub created: Option<u64>,
+    /// What made the layer, as [`Snapshot::describe`] noted it; may be empty.
+    pub description: String,
 }
 
 /// How layers become blobs.
@@ -62,7 +66,14 @@ impl Snapshot {
     /// See [`blobs`](Self::blobs).
     pub async fn blobs_with(&self, options: BlobOptions) -> Result<Vec<LayerBlob>> {
         let layers = self.0.layers.clone();
-        let blobs = futures::stream::iter(layers).map(|layer| async move { layer_blob(&layer, options).await });
+        let blobs = futures::stream::iter(layers).map(|layer| async move {
+            let blob = layer_blob(&layer, options).await?;
+            let record = layer.record();
+            Ok(match record.origin {
+                Some(_) => blob,
+                None => LayerBlob { created: Some(record.usage.created), description: record.description, ..blob },
+            })
+        });
         blobs.buffered(LAYERS_AT_ONCE).try_collect().await
     }
 }
@@ -75,7 +86,15 @@ async fn layer_blob(layer: &Arc<Layer>, options: BlobOptions) -> Result<LayerBlo
             let file = pin.as_ref().map(|pin| pin.path());
             let diff_id = record.diff_id.ok_or_else(|| Error::other("a layer of an image without a diff id"))?;
             let provider = source.map(|source| source.provider);
-            return Ok(LayerBlob { descriptor, diff_id, file, provider, pin });
+            return Ok(LayerBlob {
+                descriptor,
+                diff_id,
+                file,
+                provider,
+                pin,
+                created: None,
+                description: String::new(),
+            });
         }
     }
     let _only = layer.flight.lock().await;
@@ -110,6 +129,8 @@ fn finished(record: BlobRecord, pin: Blob) -> LayerBlob {
         diff_id: record.diff_id,
         provider: None,
         pin: Some(Arc::new(pin)),
+        created: None,
+        description: String::new(),
     }
 }
 
