@@ -220,3 +220,96 @@ fn carets(range: &Range, line: &str) -> Option<String> {
     let blank: String = line.chars().take(start).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
     Some(format!("{blank}{}", "^".repeat(end.min(length) - start)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::{Data, Position};
+
+    fn source(text: &str, ranges: &[[i64; 4]]) -> Source {
+        let position = |line, character| Position { line, character };
+        let info = SourceInfo { filename: "Dockerfile".into(), data: Data(text.into()), ..SourceInfo::default() };
+        let ranges = ranges.iter().map(|[a, b, c, d]| Range { start: position(*a, *b), end: position(*c, *d) });
+        Source { info: Some(info), ranges: ranges.collect() }
+    }
+
+    const FILE: &str = "FROM alpine\nRUN one\n\tCOPY --from=nope a b\nRUN two \\\n  three\nENV x\nCMD y\n";
+
+    #[test]
+    fn a_line_is_shown_among_its_neighbours() {
+        let want = "\
+Dockerfile:2
+--------------------
+   1 |     FROM alpine
+   2 | >>> RUN one
+   3 |     \tCOPY --from=nope a b
+   4 |     RUN two \\
+--------------------
+";
+        assert_eq!(excerpt(&source(FILE, &[[2, 0, 2, 7]])).unwrap(), want);
+    }
+
+    #[test]
+    fn a_part_of_a_line_has_carets() {
+        let text = excerpt(&source(FILE, &[[3, 13, 3, 17]])).unwrap();
+        assert!(text.contains("   3 | >>> \tCOPY --from=nope a b\n     |     \t            ^^^^\n"), "{text}");
+    }
+
+    #[test]
+    fn several_lines_are_all_marked() {
+        let text = excerpt(&source(FILE, &[[4, 0, 5, 7]])).unwrap();
+        assert!(text.contains("   4 | >>> RUN two \\\n   5 | >>>   three\n   6 |     ENV x\n-"), "{text}");
+        assert!(!text.contains('^'));
+    }
+
+    #[test]
+    fn places_that_are_not_there_are_no_panic() {
+        let numbers = [i64::MIN, -1, 0, 1, 3, 7, 8, 100, i64::MAX];
+        for a in numbers {
+            for b in numbers {
+                for c in numbers {
+                    let _ = excerpt(&source(FILE, &[[a, b, c, a]]));
+                }
+            }
+        }
+        assert_eq!(excerpt(&source(FILE, &[[8, 0, 8, 1]])), None);
+        assert_eq!(excerpt(&source("", &[[1, 0, 1, 1]])), None);
+        assert_eq!(excerpt(&source(FILE, &[])), None);
+        assert_eq!(excerpt(&Source::default()), None);
+    }
+
+    #[test]
+    fn what_a_go_engine_sends_is_read() {
+        let any = |name: &str, json: &str| prost_types::Any {
+            type_url: format!("github.com/moby/buildkit/{name}"),
+            value: json.as_bytes().to_vec(),
+        };
+        let json = r#"{"info":{"filename":"Dockerfile","data":"RlJPTQ==","definition":{"def":["AA=="]},"language":"Dockerfile"},"ranges":[{"start":{"line":1},"end":{"line":1,"character":4}},null]}"#;
+        assert_eq!(
+            Detail::decode(&any("errdefs.Source+json", &json.replace(",null", ""))),
+            Some(Detail::Source(Source {
+                info: Some(SourceInfo {
+                    filename: "Dockerfile".into(),
+                    data: Data(b"FROM".to_vec()),
+                    language: "Dockerfile".into()
+                }),
+                ranges: source("", &[[1, 0, 1, 4]]).ranges,
+            }))
+        );
+        assert_eq!(Detail::decode(&any("errdefs.Source+json", json)), None);
+        let solve =
+            r#"{"inputIDs":["a",""],"mountIDs":["b"],"op":{"Op":{"exec":{}}},"Subject":null,"description":{"k":"v"}}"#;
+        let Some(Detail::Solve(solve)) = Detail::decode(&any("errdefs.Solve+json", solve)) else { panic!("not read") };
+        assert_eq!((solve.input_ids.len(), solve.mount_ids.len(), solve.description["k"].as_str()), (2, 1, "v"));
+        assert_eq!(Detail::decode(&any("stack.Stack+json", "{}")), None);
+        assert_eq!(Detail::decode(&any("errdefs.Vertex+json", "[")), None);
+    }
+
+    #[test]
+    fn the_last_word_is_one_line() {
+        let status = status(Code::Unknown, "step \x1b[31mfailed", &[Detail::Source(source(FILE, &[[2, 0, 2, 7]]))]);
+        let text = BuildError::from_status("failed to solve", status).render();
+        assert!(text.starts_with("Dockerfile:2\n"), "{text}");
+        assert!(text.ends_with("\nERROR: failed to build: failed to solve: step failed\n"), "{text}");
+    }
+}

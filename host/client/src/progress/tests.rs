@@ -108,18 +108,21 @@ fn screen(events: &[Event], until: Option<Timestamp>) -> String {
     let ask = size.clone();
     let mut display = Tty::new(Box::new(out.clone()), Box::new(move || Some(*ask.lock().unwrap())), "pintle", true);
     let mut terminal = vt100::Parser::new(24.try_into().unwrap(), 80.try_into().unwrap(), 1000);
+    let mut resized = None;
     for event in events {
         let time = match event {
             Event::Resize(new) => {
-                *size.lock().unwrap() = *new;
-                let (rows, columns) = (new.rows.try_into().unwrap(), new.columns.try_into().unwrap());
-                terminal.screen_mut().set_size(rows, columns);
+                resized = Some(*new);
                 continue;
             }
             Event::News(time, _) | Event::Tick(time) | Event::Finish(time) => *time,
         };
         if until.is_some_and(|until| time > until) {
             break;
+        }
+        if let Some(new) = resized.take() {
+            *size.lock().unwrap() = new;
+            terminal.screen_mut().set_size(new.rows.try_into().unwrap(), new.columns.try_into().unwrap());
         }
         play(&mut display, event);
         terminal.process(&std::mem::take(&mut *out.0.lock().unwrap()));

@@ -161,14 +161,20 @@ impl Tty {
         }
         // The line below the last is where the cursor stands.
         let free = usize::from(size.rows).saturating_sub(2);
-        let (kept, mut left) = choose(&groups, free);
-        for (id, rows) in kept {
+        let runs = |rows: &[Row]| rows.first().is_some_and(|row| row.runs);
+        let running = groups.iter().flat_map(|(_, rows)| rows).filter(|row| row.runs).count();
+        // Output of what runs is worth more than what has ended, but the latest of that stays in sight too.
+        let mut room = free.saturating_sub(running) * 2 / 3;
+        let mut logs = HashMap::new();
+        for (id, _) in groups.iter().filter(|(_, rows)| runs(rows)) {
+            let lines = self.logs(*id, columns, room);
+            room -= lines.len();
+            logs.insert(*id, lines);
+        }
+        let taken: usize = logs.values().map(Vec::len).sum();
+        for (id, rows) in choose(&groups, free - taken) {
             lines.extend(rows.iter().map(|row| row.lay_out(columns)));
-            if rows.first().is_some_and(|row| row.runs) {
-                let logs = self.logs(id, columns, left);
-                left -= logs.len();
-                lines.extend(logs);
-            }
+            lines.extend(logs.remove(&id).unwrap_or_default());
         }
         lines
     }
@@ -296,9 +302,8 @@ fn bar(current: i64, total: i64, columns: usize) -> String {
     format!("[{}]", format::fit(&format!("{}{head}", "=".repeat(full)), inner))
 }
 
-/// What of the tree fits into `free` lines, and how many stay free: what has ended goes first, the oldest before the rest; then of
-/// what runs the oldest.
-fn choose(groups: &[(usize, Vec<Row>)], free: usize) -> (Vec<(usize, &[Row])>, usize) {
+/// What of the tree fits into `free` lines: what has ended goes first, the oldest before the rest; then of what runs the oldest.
+fn choose(groups: &[(usize, Vec<Row>)], free: usize) -> Vec<(usize, &[Row])> {
     let total: usize = groups.iter().map(|(_, rows)| rows.len()).sum();
     let mut excess = total.saturating_sub(free);
     let mut kept: Vec<(usize, &[Row])> = groups.iter().map(|(id, rows)| (*id, rows.as_slice())).collect();
@@ -310,8 +315,7 @@ fn choose(groups: &[(usize, Vec<Row>)], free: usize) -> (Vec<(usize, &[Row])>, u
             *rows = &rows[..keep];
         }
     }
-    let used: usize = kept.iter().map(|(_, rows)| rows.len()).sum();
-    (kept, free.saturating_sub(used))
+    kept
 }
 
 /// Lines of the terminal that text of these widths takes, now that it is as wide as it is: a narrower one has wrapped it.
