@@ -1,14 +1,17 @@
 //! The variables of a stage.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, rc::Rc};
 
 use crate::shell::Variables;
+
+/// A name and a value.
+pub type Variable = Rc<(String, String)>;
 
 /// Variables in the order in which each was last set, which is the order in which steps get them.
 #[derive(Clone, Debug, Default)]
 pub struct Env {
     /// `None` where a later entry has taken the name.
-    entries: Vec<Option<(String, String)>>,
+    entries: Vec<Option<Variable>>,
     index: HashMap<String, usize>,
 }
 
@@ -23,7 +26,7 @@ impl Env {
         if let Some(before) = self.index.insert(name.to_string(), self.entries.len()) {
             self.entries[before] = None;
         }
-        self.entries.push(Some((name.to_string(), value.to_string())));
+        self.entries.push(Some(Rc::new((name.to_string(), value.to_string()))));
         if self.entries.len() > 2 * self.index.len() + 16 {
             self.compact();
         }
@@ -32,12 +35,17 @@ impl Env {
     fn compact(&mut self) {
         self.entries.retain(Option::is_some);
         let names = self.entries.iter().flatten().enumerate();
-        self.index = names.map(|(at, (name, _))| (name.clone(), at)).collect();
+        self.index = names.map(|(at, variable)| (variable.0.clone(), at)).collect();
     }
 
     /// Names and values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.entries.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.entries.iter().flatten().map(|variable| (variable.0.as_str(), variable.1.as_str()))
+    }
+
+    /// As they are now.
+    pub fn snapshot(&self) -> Vec<Variable> {
+        self.entries.iter().flatten().cloned().collect()
     }
 
     /// All names.

@@ -95,7 +95,7 @@ impl<'a> Lexer<'a> {
     pub fn physical(&mut self) -> Option<(usize, &'a str)> {
         let start = self.at;
         let rest = self.source.get(start..).filter(|rest| !rest.is_empty())?;
-        let length = rest.bytes().position(|byte| byte == b'\n').map_or(rest.len(), |at| at + 1);
+        let length = rest.find('\n').map_or(rest.len(), |at| at + 1);
         self.at += length;
         self.line += 1;
         Some((start, &rest[..length]))

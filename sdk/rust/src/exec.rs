@@ -1,5 +1,7 @@
 //! Running a command.
 
+use std::collections::HashMap;
+
 use crate::{
     Attr, Edge, Result, State, VertexBuilder, VertexOptions,
     attrs::{attr, setters},
@@ -56,11 +58,7 @@ impl Exec {
 
     /// An environment variable; the last one of a name counts, at the place of the first.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        let (name, value) = (name.into(), value.into());
-        match self.env.iter_mut().find(|(known, _)| *known == name) {
-            Some(known) => known.1 = value,
-            None => self.env.push((name, value)),
-        }
+        self.env.push((name.into(), value.into()));
         self
     }
 
@@ -133,7 +131,8 @@ impl Exec {
         let attrs = self.options.attrs_with(attrs);
         let mounts: Vec<llb::Mount> = self.mounts.iter().map(|mount| mount.wit.clone()).collect();
         let host = self.root.host();
-        let added = host.calls().add_exec(self.root.edge(), &self.args, &self.env, &mounts, &attrs);
+        let env = without_repeats(&self.env);
+        let added = host.calls().add_exec(self.root.edge(), &self.args, &env, &mounts, &attrs);
         let edge = self.options.located(host, added)?;
         Ok(Ran { vertex: edge.vertex, root: self.root, mounts: self.mounts, readonly_root: self.readonly_root })
     }
@@ -145,6 +144,22 @@ impl Exec {
     pub fn root(self) -> Result<State> {
         Ok(self.add()?.root())
     }
+}
+
+/// Each variable once: its last value, at the place of the first.
+fn without_repeats(env: &[Attr]) -> Vec<Attr> {
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(env.len());
+    let mut out: Vec<Attr> = Vec::with_capacity(env.len());
+    for (name, value) in env {
+        match places.get(name.as_str()) {
+            Some(place) => out[*place].1.clone_from(value),
+            None => {
+                places.insert(name, out.len());
+                out.push((name.clone(), value.clone()));
+            }
+        }
+    }
+    out
 }
 
 /// Trees by target, then secrets, then agents; those two as they were given.

@@ -13,7 +13,7 @@ const OWNED_CACHE: &str = "/cache";
 
 impl Emitter<'_, '_> {
     pub(super) fn run(&mut self, base: &State, op: &RunOp) -> Result<State> {
-        let exec = base.run(&op.args).envs(op.env.iter().cloned()).cwd(&op.cwd);
+        let exec = base.run(&op.args).envs(op.env.iter().map(|variable| (&variable.0, &variable.1))).cwd(&op.cwd);
         let exec = if op.user.is_empty() { exec } else { exec.user(&op.user) };
         let exec = exec.network(self.network(op)).security(security(op));
         let mut exec = self.limits(exec, op);

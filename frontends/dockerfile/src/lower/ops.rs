@@ -1,6 +1,6 @@
 //! What steps do, without variables.
 
-use crate::{git::GitRef, instruction::Network, platform::Platform, source::Lines};
+use crate::{env::Variable, git::GitRef, instruction::Network, platform::Platform, source::Lines};
 
 /// A step.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ pub struct RunOp {
     /// argv.
     pub args: Vec<String>,
     /// In order.
-    pub env: Vec<(String, String)>,
+    pub env: Vec<Variable>,
     /// Working directory.
     pub cwd: String,
     /// user[:group]; empty is root.

@@ -8,6 +8,7 @@ use super::{
     stage::Lowerer,
 };
 use crate::{
+    env::Variable,
     instruction::{CommandLine, Instruction, Network, Run, Security},
     parse::{Heredoc, opening},
     shell::{Rules, Variables},
@@ -98,12 +99,11 @@ impl Lowerer<'_, '_> {
         self.shown_text(text, rules, &masked)
     }
 
-    fn process_env(&self, mounts: &Mounts) -> Vec<(String, String)> {
-        let mut env: Vec<(String, String)> =
-            self.state.env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    fn process_env(&self, mounts: &Mounts) -> Vec<Variable> {
+        let mut env = self.state.env.snapshot();
         let unset = self.state.env.get("SSH_AUTH_SOCK").is_none();
         let socket = mounts.first_socket().filter(|_| unset);
-        env.extend(socket.map(|socket| ("SSH_AUTH_SOCK".to_string(), socket.to_string())));
+        env.extend(socket.map(|socket| Variable::new(("SSH_AUTH_SOCK".to_string(), socket.to_string()))));
         env
     }
 

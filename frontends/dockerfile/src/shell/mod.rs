@@ -101,8 +101,11 @@ impl Output {
     /// Adds text in which space ends a word.
     fn push_split(&mut self, text: &str) {
         self.text.push_str(text);
-        for c in text.chars() {
-            if c.is_whitespace() { self.end_word() } else { self.word.push(c) }
+        let mut parts = text.split(char::is_whitespace);
+        self.word.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            self.end_word();
+            self.word.push_str(part);
         }
     }
 
@@ -156,14 +159,21 @@ impl Expander<'_> {
                 '\'' if !self.rules.ignore_quotes => out.push_whole(&self.single_quoted()?),
                 '"' if !self.rules.ignore_quotes => out.push_whole(&self.double_quoted()?),
                 c if c == self.rules.escape => self.escaped(&mut out),
-                c => {
-                    self.next();
-                    out.push_split(c.encode_utf8(&mut [0; 4]));
-                }
+                _ => out.push_split(self.plain(stop)),
             }
         }
         out.end_word();
         Ok(out)
+    }
+
+    /// The text up to the next character that may have a meaning; at least one character.
+    fn plain(&mut self, stop: Option<char>) -> &str {
+        let special = |c: char| matches!(c, '$' | '<' | '\'' | '"') || c == self.rules.escape || Some(c) == stop;
+        let first = self.peek().map_or(0, char::len_utf8);
+        let end = self.rest[first..].find(special).map_or(self.rest.len(), |at| first + at);
+        let (plain, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        plain
     }
 
     fn escaped(&mut self, out: &mut Output) {
