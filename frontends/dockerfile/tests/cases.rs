@@ -4,8 +4,9 @@
 //! given:
 //!
 //! - `images`: lines `NAME DIGEST CONFIG`, the config as the JSON of an image config's `config`, or of all of it.
-//! - `opts`: lines `NAME=VALUE`.
-//! - any other title is a file of the build context; `Dockerfile` is one.
+//! - `opts`: lines `NAME=VALUE`. `inputs`: lines `NAME IDENTIFIER`, the source that is the input.
+//! - any other title is a file of the build context; `Dockerfile` is one. `IDENTIFIER PATH` is a file of another source, and
+//!   `vertex NUMBER PATH` of what a vertex makes.
 //!
 //! What it is to answer, compared where the section is there, and rewritten with `UPDATE=1`:
 //!
@@ -112,7 +113,12 @@ fn answer(case: &Case) -> Case {
     let host = script(case);
     let opts = section(case, "opts");
     let opts: Vec<(&str, &str)> = opts.lines().filter_map(|line| line.split_once('=')).collect();
-    let built = host.build(&Dockerfile, &opts);
+    let mut request = host.request(&opts);
+    for (name, identifier) in section(case, "inputs").lines().filter_map(|line| line.split_once(' ')) {
+        let state = host.host().source(identifier).add().expect("an input");
+        request.inputs.insert(name.to_string(), state);
+    }
+    let built = host.build_request(&Dockerfile, request);
     let metadata = |key: &str| built.as_ref().ok().and_then(|built| built.metadata(key)).unwrap_or_default();
     let config: Value = serde_json::from_str(&metadata("containerimage.config")).unwrap_or_default();
     let sections = case.sections.iter().map(|(title, content)| {
@@ -154,7 +160,16 @@ fn script(case: &Case) -> FakeHost {
         host = host.image(&reference, digest, &image_config(words.next().unwrap_or("{}")));
     }
     for (title, content) in &case.sections {
-        if title == "images" || title == "opts" || ANSWERS.contains(&title.as_str()) {
+        if ["images", "opts", "inputs"].contains(&title.as_str()) || ANSWERS.contains(&title.as_str()) {
+            continue;
+        }
+        if let Some((identifier, path)) = title.split_once(' ').filter(|(identifier, _)| identifier.contains("://")) {
+            host = host.file(identifier, path, content);
+            continue;
+        }
+        let made = title.strip_prefix("vertex ").and_then(|rest| rest.split_once(' '));
+        if let Some((vertex, path)) = made {
+            host = host.file_of(vertex.parse().expect("a vertex's number"), path, content);
             continue;
         }
         host = host.file("local://context", title, content).file("local://dockerfile", title, content);
