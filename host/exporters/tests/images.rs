@@ -307,3 +307,51 @@ fn damage(path: &Path) {
     std::fs::set_permissions(path, permissions).unwrap();
     std::fs::File::create(path).unwrap().write_all(&bytes).unwrap();
 }
+
+/// Says where a layer is, and fails when somebody wants its bytes.
+struct Elsewhere(String);
+
+#[async_trait::async_trait]
+impl store::Provider for Elsewhere {
+    async fn fetch(
+        &self,
+        descriptor: &store::Descriptor,
+        _: u64,
+    ) -> anyhow::Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>> {
+        anyhow::bail!("{} was fetched", descriptor.digest)
+    }
+
+    fn locator(&self) -> String {
+        format!("registry:{}", self.0)
+    }
+}
+
+#[tokio::test]
+async fn a_base_image_is_pushed_without_its_bytes() {
+    let world = World::new();
+    let Some(registry) = Registry::start(world.root.path()).await else { return };
+    let base = format!("{}/base", registry.host);
+    world.export("registry", &single(&world.tree().await), &[("name", &base)], None).await.unwrap();
+    let manifest = json(&pull(&registry.host, "base").await.unwrap().bytes);
+    let config = world.store.blob(manifest["config"]["digest"].as_str().unwrap()).unwrap().unwrap();
+    let config = json(&std::fs::read(config).unwrap());
+
+    // Another engine, which has none of the layers.
+    let other = World::new();
+    let layers = manifest["layers"].as_array().unwrap().iter().zip(config["rootfs"]["diff_ids"].as_array().unwrap());
+    let provider = Arc::new(Elsewhere(base));
+    let lazy = layers.map(|(layer, diff_id)| store::LazyLayer {
+        blob: serde_json::from_value(serde_json::json!({
+            "media_type": layer["mediaType"], "digest": layer["digest"], "size": layer["size"],
+        }))
+        .unwrap(),
+        diff_id: diff_id.as_str().unwrap().to_owned(),
+        provider: provider.clone(),
+        progress: None,
+    });
+    let snapshot = other.store.image(lazy.collect()).unwrap();
+    let name = format!("{}/copy", registry.host);
+    other.export("registry", &single(&snapshot), &[("name", &name)], None).await.unwrap();
+    let copied = json(&pull(&registry.host, "copy").await.unwrap().bytes);
+    assert_eq!(copied["layers"], manifest["layers"]);
+}

@@ -344,3 +344,39 @@ async fn sockets_and_pipes_do_not_block() {
     let pipe = to.path().join("pipe").metadata().unwrap();
     assert_eq!(pipe.mode(), 0o010640);
 }
+
+#[tokio::test]
+async fn trees_arrive_side_by_side() {
+    let (first, second, to) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::create_dir(first.path().join("d")).unwrap();
+    fs::write(first.path().join("d/one"), "1").unwrap();
+    fs::hard_link(first.path().join("d/one"), first.path().join("same")).unwrap();
+    symlink("d/one", first.path().join("soft")).unwrap();
+    fs::write(second.path().join("two"), "2").unwrap();
+    let tree = |dir: &Path, prefix: &str| Tree {
+        walk: walk_path(dir, &Filter::default()).unwrap(),
+        prefix: Some(prefix.to_owned()),
+        mod_time: Some(7_000_000_009),
+    };
+    let trees = vec![tree(first.path(), "a"), tree(second.path(), "b")];
+    let (to_receiver, at_receiver) = mpsc::channel(4);
+    let (to_sender, at_sender) = mpsc::unbounded_channel::<Packet>();
+    let at_sender = UnboundedReceiverStream::new(at_sender).map(Ok::<_, Status>);
+    let from_sender = ReceiverStream::new(at_receiver).map(Ok::<_, Status>);
+    let receive = receive(from_sender, to_sender, open_root(to.path()).unwrap(), KEEP, &|_, _| ());
+    let (sent, received) = tokio::join!(send_trees(trees, at_sender, to_receiver, &|_, _| ()), receive);
+    sent.unwrap();
+    received.unwrap();
+    let time = "(7, 9)";
+    let want = [
+        format!("a 40755 {time} =a "),
+        format!("a/d 40755 {time} =a/d "),
+        format!("a/d/one 100644 {time} =a/d/one 1"),
+        format!("a/same 100644 {time} =a/d/one 1"),
+        format!("a/soft 120777 {time} =a/soft d/one"),
+        format!("b 40755 {time} =b "),
+        format!("b/two 100644 {time} =b/two 2"),
+    ];
+    assert_eq!(describe(to.path()), want);
+}
