@@ -14,7 +14,7 @@ pub trait Frontend: Send + Sync + 'static {
 }
 
 /// What the user asked of a frontend.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
     /// BuildKit's frontend options: target, platform, build-arg:X, filename, context, requestid ...
     pub opts: BTreeMap<String, String>,
@@ -31,7 +31,7 @@ pub struct Definition {
 }
 
 /// What a frontend answers.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Output {
     /// By platform id (`linux/amd64`), or one with an empty id.
@@ -157,4 +157,37 @@ pub struct Error {
     /// The cause, when it is an error of the engine (a failed step): shown as it is.
     #[source]
     pub cause: Option<Arc<anyhow::Error>>,
+}
+
+impl Error {
+    /// With a code and a message.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        let code = code.to_owned();
+        Error { code, message: message.into(), detail: Vec::new(), source_location: None, cause: None }
+    }
+
+    /// What was said is wrong.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new("invalid-argument", message)
+    }
+
+    /// Something that was asked for is not there.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new("not-found", message)
+    }
+
+    /// Over a limit.
+    pub fn limit(message: impl Into<String>) -> Self {
+        Self::new("limit", message)
+    }
+
+    /// What should not happen.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new("internal", message)
+    }
+
+    /// A detail by its key.
+    pub fn detail(&self, key: &str) -> Option<&str> {
+        self.detail.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
 }

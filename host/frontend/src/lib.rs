@@ -1,8 +1,27 @@
 //! Build languages as sandboxed components: the runtime, and what a frontend may ask of its host.
 //!
-//! wasmtime is seen in this crate alone.
+//! wasmtime is seen in this crate alone. A component is loaded by [`Runtime::load`]; [`WasmFrontend`] runs it, each time in a
+//! fresh instance, within [`Limits`], and with nothing of the world but what [`Bridge`] answers.
 #![forbid(unsafe_code)]
 
+mod artifact;
 mod bridge;
+mod component;
+mod limits;
+mod meter;
+pub mod resolve;
+mod runtime;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod ticker;
+mod trap;
+mod v0_1;
+mod wasm;
+mod words;
 
+pub use artifact::precompile;
 pub use bridge::*;
+pub use component::encode;
+pub use limits::Limits;
+pub use runtime::{Options, Runtime};
+pub use wasm::{Statistics, WasmFrontend};

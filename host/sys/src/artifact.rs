@@ -7,6 +7,7 @@
 #![allow(unsafe_code, reason = "one call, in `Verified::call_unsafe`")]
 
 use std::{
+    borrow::Cow,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -27,9 +28,9 @@ pub struct Vault {
     key: [u8; KEY_LEN],
 }
 
-/// Bytes whose MAC was right: they are what [`Vault::put`] was given.
+/// Bytes that this machine may trust: what [`Vault::put`] was given, or what is part of this program.
 pub struct Verified {
-    bytes: Vec<u8>,
+    bytes: Cow<'static, [u8]>,
 }
 
 impl Vault {
@@ -76,7 +77,7 @@ impl Vault {
         }
         let mut bytes = Vec::with_capacity(file.metadata()?.len() as usize);
         file.read_to_end(&mut bytes)?;
-        Ok(equal(&mac, &self.mac(name, &bytes)).then_some(Verified { bytes }))
+        Ok(equal(&mac, &self.mac(name, &bytes)).then_some(Verified { bytes: bytes.into() }))
     }
 
     fn mac(&self, name: &str, bytes: &[u8]) -> [u8; MAC_LEN] {
@@ -96,6 +97,12 @@ impl Vault {
 }
 
 impl Verified {
+    /// Bytes that were compiled into this program (`include_bytes!`), and are trusted as its code is. Whoever calls this vouches
+    /// for that.
+    pub fn built_in(bytes: &'static [u8]) -> Verified {
+        Verified { bytes: bytes.into() }
+    }
+
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -103,8 +110,8 @@ impl Verified {
 
     /// Calls `f(a, bytes)`. `f` must be unsafe for one reason alone: that it trusts its bytes to be an unchanged output of its
     /// counterpart. Whoever calls this vouches that only such outputs are [`put`](Vault::put) under the name that was loaded.
-    pub fn call_unsafe<A, R>(self, a: A, f: unsafe fn(A, &[u8]) -> R) -> R {
-        // SAFETY: the MAC was right, so the bytes are what `put` was given; by the contract above, that is all that `f` asks for.
+    pub fn call_unsafe<'a, A, R>(&'a self, a: A, f: unsafe fn(A, &'a [u8]) -> R) -> R {
+        // SAFETY: the bytes are what `put` was given, or a part of this program; by the contract above, that is all that `f` asks for.
         unsafe { f(a, &self.bytes) }
     }
 }

@@ -64,7 +64,7 @@ pub use vertex::{LinuxResources, VertexBuilder, VertexOptions};
 
 /// Exports a [`Frontend`] as the component of this crate.
 ///
-/// Takes an expression that makes the frontend; it is made anew for each call. Expands to nothing in a native build. A panic is
+/// Takes an expression that makes the frontend; it is made anew for each call. In a native build it is only checked. A panic is
 /// told to the host with its message and place before the instance traps.
 #[macro_export]
 macro_rules! frontend {
@@ -91,6 +91,11 @@ macro_rules! frontend {
             }
 
     $crate::bindings::export!(Component with_types_in $crate::bindings);
+        };
+
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() = || {
+            let _: &dyn $crate::Frontend = &$frontend;
         };
     };
 }

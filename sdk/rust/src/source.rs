@@ -141,8 +141,6 @@ setters!(Git {
     flag keep_git_dir = "keep-git-dir";
     /// The URL as the user wrote it, with its transport.
     text full_url = "full-url";
-    /// Only this directory.
-    text subdir = "subdir";
     /// Commit, or a prefix of it, that the ref must have.
     text checksum = "checksum";
     /// Leave submodules out.

@@ -101,6 +101,14 @@ fn put_bytes(out: &mut Vec<u8>, tag: u32, data: &[u8]) {
 }
 
 impl Graph {
+    /// As [`Graph::encode`], as the bytes of the message.
+    ///
+    /// # Errors
+    /// An edge that is not in the graph.
+    pub fn encode_bytes(&self, edge: impl Into<Option<Edge>>) -> Result<Bytes, GraphError> {
+        Ok(self.encode(edge)?.encode_to_vec().into())
+    }
+
     /// The definition of `edge`: its vertices, inputs first, and last an op that names the edge; with metadata and source maps.
     /// `None` is the empty definition, an empty tree.
     ///

@@ -1,0 +1,68 @@
+//! Components as bytes: what they are, what they import, and how a core module becomes one.
+
+use wasmtime::{Engine, component::Component};
+
+use crate::{Error, v0_1};
+
+/// The first bytes of every WebAssembly binary.
+const MAGIC: &[u8] = b"\0asm";
+/// What follows them in a core module.
+const CORE_MODULE: &[u8] = &[1, 0, 0, 0];
+
+/// Makes a component of a core module that was built with the SDK: the interface that it speaks is in a section of its own.
+///
+/// # Errors
+/// When the module is malformed, or imports anything that is not part of an interface.
+pub fn encode(module: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut encoder = wit_component::ComponentEncoder::default();
+    let encoded = encoder.validate(true).module(module).and_then(|encoder| encoder.encode());
+    encoded.map_err(|error| Error::invalid(format!("cannot make a component: {error:#}")))
+}
+
+/// Refuses what is plainly no component, with what it is instead.
+pub(crate) fn check_bytes(name: &str, bytes: &[u8], limit: usize) -> Result<(), Error> {
+    if bytes.len() > limit {
+        let (size, limit) = (bytes.len(), limit >> 20);
+        return Err(Error::limit(format!(
+            "frontend {name}: {size} bytes are more than the {limit} MiB that a component may have"
+        )));
+    }
+    let Some(rest) = bytes.strip_prefix(MAGIC) else {
+        return Err(Error::invalid(format!("frontend {name}: not WebAssembly")));
+    };
+    if rest.starts_with(CORE_MODULE) {
+        return Err(Error::invalid(format!(
+            "frontend {name}: a core module, not a component; make one of it with pintle-componentize"
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses a component that imports anything but the interfaces of this host's version.
+pub(crate) fn check_imports(engine: &Engine, name: &str, component: &Component) -> Result<(), Error> {
+    for (import, _) in component.component_type().imports(engine) {
+        let Some((path, version)) = own_import(import) else {
+            return Err(Error::new(
+                "denied",
+                format!(
+                    "frontend {name}: imports {import:?}, which is not granted; a frontend may import {} alone",
+                    v0_1::PACKAGE
+                ),
+            ));
+        };
+        let (major, minor) = v0_1::VERSION;
+        if !version.starts_with(&format!("{major}.{minor}.")) || !v0_1::INTERFACES.contains(&path) {
+            return Err(Error::new(
+                "unsupported",
+                format!("frontend {name}: imports {import:?}; this host speaks {} {major}.{minor}", v0_1::PACKAGE),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Interface and version of an import from our package.
+fn own_import(import: &str) -> Option<(&str, &str)> {
+    let path = import.strip_prefix(v0_1::PACKAGE)?.strip_prefix('/')?;
+    Some(path.split_once('@').unwrap_or((path, "")))
+}

@@ -1,0 +1,53 @@
+//! How a guest ended, for its user and for its author.
+
+use wasmtime::{Trap, WasmBacktrace};
+
+use crate::{
+    Error,
+    limits::{Breach, Limits},
+};
+
+/// Key of the detail that holds the guest's backtrace.
+const BACKTRACE: &str = "backtrace";
+/// Key of the detail that names the frontend.
+const FRONTEND: &str = "frontend";
+/// What wasmtime says when a call hands over more than it may; it has no type of its own.
+const CALL_BYTES_TEXT: &str = "fuel allocated for hostcalls has been exhausted";
+
+/// A limit that was broken outside of the guest's code.
+pub(crate) fn breach(name: &str, breach: &Breach) -> Error {
+    let mut error = Error::limit(format!("frontend {name} {breach}"));
+    error.detail.push((FRONTEND.to_owned(), name.to_owned()));
+    error
+}
+
+/// An error that ended a guest. `panic` is what the guest said before.
+pub(crate) fn explain(name: &str, error: &wasmtime::Error, panic: Option<&str>, limits: &Limits) -> Error {
+    let (code, what) = what(error, panic, limits);
+    let mut explained = Error::new(code, format!("frontend {name} {what}"));
+    explained.detail.push((FRONTEND.to_owned(), name.to_owned()));
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        explained.detail.push((BACKTRACE.to_owned(), backtrace.to_string()));
+    }
+    explained
+}
+
+fn what(error: &wasmtime::Error, panic: Option<&str>, limits: &Limits) -> (&'static str, String) {
+    if let Some(breach) = error.downcast_ref::<Breach>() {
+        return ("limit", breach.to_string());
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::OutOfFuel) => ("limit", format!("used up its {} instructions", limits.instructions)),
+        Some(Trap::StackOverflow) => ("trap", "recursed until its stack was full".to_owned()),
+        Some(trap) => ("trap", panic.map_or_else(|| format!("trapped: {trap}"), panicked)),
+        None if error.chain().any(|cause| cause.to_string().contains(CALL_BYTES_TEXT)) => {
+            ("limit", format!("hands over more than {} MiB in one call", limits.call_bytes >> 20))
+        }
+        None => ("trap", format!("broke the interface: {}", error.root_cause())),
+    }
+}
+
+/// Rust's text begins with `panicked at`, which is what it did.
+fn panicked(text: &str) -> String {
+    if text.starts_with("panicked") { text.to_owned() } else { format!("panicked: {text}") }
+}

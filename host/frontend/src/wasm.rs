@@ -1,0 +1,115 @@
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use wasmtime::Store;
+
+use crate::{
+    Bridge, Error, Frontend, Output, Request, Runtime,
+    meter::Running,
+    trap,
+    v0_1::{self, FrontendPre, Guest},
+};
+
+/// A build language that is a component.
+#[derive(Clone)]
+pub struct WasmFrontend {
+    runtime: Runtime,
+    name: Arc<str>,
+    component: Arc<FrontendPre<Guest>>,
+    digest: [u8; 32],
+}
+
+/// What one call of a frontend used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Statistics {
+    /// WebAssembly instructions, by wasmtime's fuel: most cost one, some none. The same for the same component and answers.
+    pub instructions: u64,
+    /// Bytes of linear memory in the end, which is the peak.
+    pub memory_bytes: usize,
+    /// Calls of the host.
+    pub host_calls: u64,
+    /// Time that the guest ran, without the time that it waited for answers.
+    pub running: Duration,
+}
+
+impl WasmFrontend {
+    pub(crate) fn new(runtime: Runtime, name: Arc<str>, component: Arc<FrontendPre<Guest>>, digest: [u8; 32]) -> Self {
+        WasmFrontend { runtime, name, component, digest }
+    }
+
+    /// The name that it was loaded by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// SHA-256 of the component.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// As [`Frontend::build`], with what it used.
+    pub async fn run(&self, bridge: Arc<dyn Bridge>, request: Request) -> (Result<Output, Error>, Statistics) {
+        let kind = request.opts.get("requestid").cloned();
+        let (outcome, statistics) = self.run_guest(bridge, request).await;
+        let outcome = match (outcome, kind) {
+            (Err(error), Some(kind)) if error.code == "unsupported" => default_answer(&kind, error),
+            (outcome, _) => outcome,
+        };
+        tracing::debug!(frontend = %self.name, ?statistics, failed = outcome.is_err(), "frontend ran");
+        (outcome, statistics)
+    }
+
+    async fn run_guest(&self, bridge: Arc<dyn Bridge>, request: Request) -> (Result<Output, Error>, Statistics) {
+        let runtime = &self.runtime.0;
+        let mut store = Store::new(&runtime.engine, Guest::new(bridge, runtime.limits));
+        let ticking = v0_1::prepare(&mut store)
+            .map_err(|error| Error::internal(format!("{error:#}")))
+            .and_then(|()| runtime.ticker.tick(&runtime.engine).map_err(|error| Error::internal(error.to_string())));
+        let _ticking = match ticking {
+            Ok(ticking) => ticking,
+            Err(error) => return (Err(error), Statistics::default()),
+        };
+        let (ran, running) =
+            Running::new(v0_1::run(&mut store, &self.component, request), runtime.limits.running).await;
+        let outcome = match ran {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => Err(trap::explain(&self.name, &error, store.data().panic.as_deref(), &runtime.limits)),
+            Err(breach) => Err(trap::breach(&self.name, &breach)),
+        };
+        let statistics = Statistics {
+            instructions: v0_1::instructions(&store),
+            memory_bytes: store.data().meter.memory_bytes(),
+            host_calls: store.data().calls,
+            running,
+        };
+        (outcome, statistics)
+    }
+}
+
+#[async_trait]
+impl Frontend for WasmFrontend {
+    async fn build(&self, bridge: Arc<dyn Bridge>, request: Request) -> Result<Output, Error> {
+        self.run(bridge, request).await.0
+    }
+}
+
+/// BuildKit's id of the request that lists the requests which a frontend answers.
+const DESCRIBE: &str = "frontend.subrequests.describe";
+
+/// What the host answers for a frontend that leaves it to it.
+fn default_answer(kind: &str, error: Error) -> Result<Output, Error> {
+    if kind != DESCRIBE {
+        return Err(error);
+    }
+    let answer = serde_json::json!([{
+        "name": DESCRIBE,
+        "version": "1.0.0",
+        "type": "rpc",
+        "description": "List available subrequest types",
+        "metadata": [{ "name": "result.json" }, { "name": "result.txt" }],
+    }]);
+    let metadata =
+        [("result.json", answer.to_string()), ("result.txt", format!("{DESCRIBE}\n")), ("version", "1.0.0".to_owned())];
+    let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value.into_bytes())).collect();
+    Ok(Output { refs: Vec::new(), metadata })
+}

@@ -1,0 +1,152 @@
+//! Guests that do what they should not: each is one clear error, and the runtime goes on.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{check_error, component, run};
+use frontend::{Limits, Options, Runtime, testing::FakeBridge};
+
+/// Small limits, so that each is reached in no time.
+fn limits() -> Limits {
+    Limits {
+        memory_bytes: 64 << 20,
+        instructions: 200_000_000,
+        call_bytes: 1 << 20,
+        vertices: 100,
+        copied_vertices: 1000,
+        source_files: 10,
+        refs: 100,
+        queries: 10,
+        log_bytes: 100,
+        warnings: 3,
+        results: 4,
+        metadata_bytes: 1000,
+        error_bytes: 200,
+        ..Limits::default()
+    }
+}
+
+/// What the guest does, how often, and the error: code and message.
+const ERRORS: &[(&str, usize, &str, &str)] = &[
+    ("loop", 0, "limit", "frontend guest used up its 200000000 instructions"),
+    ("panic", 7, "trap", "frontend guest panicked at host/frontend/tests/guest/src/lib.rs:[..]:\nno 7 here"),
+    (
+        "index",
+        41,
+        "trap",
+        "frontend guest panicked at host/frontend/tests/guest/src/lib.rs:[..]:\nindex out of bounds[..]",
+    ),
+    ("allocate", 1 << 30, "limit", "frontend guest needs more than 64 MiB of memory"),
+    ("recurse", 1 << 30, "trap", "frontend guest trapped: wasm trap: out of bounds memory access"),
+    ("supports", 1 << 30, "limit", "frontend guest used up its 200000000 instructions"),
+    ("vertices", 101, "limit", "frontend guest makes a graph of more than 100 vertices"),
+    (
+        "grow-and-solve",
+        100,
+        "limit",
+        "frontend guest solves a growing graph so often that 1000 vertices were copied; solve once for many reads",
+    ),
+    ("hold-refs", 101, "limit", "frontend guest holds more than 100 refs; drop those that are read"),
+    ("source-files", 11, "limit", "frontend guest adds more than 10 source texts"),
+    ("queries", 11, "limit", "frontend guest resolves more than 10 sources in one call"),
+    ("huge-string", 2 << 20, "limit", "frontend guest hands over more than 1 MiB in one call"),
+    ("huge-string", 1 << 19, "invalid-argument", "[..]"),
+    ("huge-error", 1000, "invalid-argument", "xxx[..]xxx ..."),
+    ("huge-metadata", 1001, "limit", "answers more than 0 MiB of metadata"),
+    ("results", 5, "limit", "answers more than 4 results"),
+    ("same-platform", 0, "invalid-argument", "answers two results for platform \"\""),
+    ("dangling-edge", 0, "invalid-argument", "there is no vertex 77 among the 1 added"),
+    ("unknown-op", 0, "unknown-kind", "unknown operation \"fold\""),
+    ("unheard-of", 0, "unsupported", "no deed \"unheard-of\""),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_is_one_clear_error_and_the_runtime_goes_on() {
+    let Some(component) = component("hostile-guest") else { return };
+    let runtime = Runtime::new(Options { limits: limits(), ..Options::default() }).expect("the engine is set up");
+    let guest = runtime.load(component, "guest").await.expect("it is a frontend");
+    for (deed, times, code, message) in ERRORS {
+        let bridge = FakeBridge::new();
+        let error = run(&guest, &bridge, deed, *times).await.expect_err(deed);
+        check_error(deed, &error, code, message);
+        run(&guest, &bridge, "honest", 0).await.expect("an honest build works after it");
+    }
+    assert_eq!(runtime.compiled(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_told_to_the_guest() {
+    let Some(component) = component("hostile-guest") else { return };
+    let runtime = Runtime::new(Options::default()).expect("the engine is set up");
+    let guest = runtime.load(component, "guest").await.expect("it is a frontend");
+    let refused = [
+        ("dangling-edge", "invalid-argument", "there is no vertex 77 among the 1 added"),
+        ("dangling-output", "invalid-argument", "vertex 0 has no output 5"),
+        ("dangling-result", "invalid-argument", "answers an edge that is not there: vertex 3 has no output 9"),
+        ("unknown-attr", "unknown-attr", "unknown attribute \"tag\" of source.docker-image"),
+        ("bad-definition", "invalid-argument", "[..]"),
+        ("bad-place", "invalid-argument", "no such place: line 2 to line 1"),
+        ("read-fails", "not-found", "the build file: local://missing: not found"),
+    ];
+    for (deed, code, message) in refused {
+        let error = run(&guest, &FakeBridge::new(), deed, 0).await.expect_err(deed);
+        check_error(deed, &error, code, message);
+    }
+    run(&guest, &FakeBridge::new(), "carry-on", 0).await.expect("a guest may go on after an error");
+    let error = run(&guest, &FakeBridge::new(), "read-fails", 0).await.expect_err("it is not scripted");
+    let cause = error.cause.expect("what a guest hands on keeps its cause");
+    assert_eq!(cause.to_string(), "no files were scripted for local://missing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn floods_are_cut_off_and_said_to_be() {
+    let Some(component) = component("hostile-guest") else { return };
+    let runtime = Runtime::new(Options { limits: limits(), ..Options::default() }).expect("the engine is set up");
+    let guest = runtime.load(component, "guest").await.expect("it is a frontend");
+    let bridge = FakeBridge::new();
+    run(&guest, &bridge, "log", 1000).await.expect("logging much is no error");
+    let logs: Vec<String> = bridge.logs().into_iter().map(|(_, line)| line).collect();
+    assert_eq!(logs.len(), 5, "{logs:?}");
+    assert_eq!(logs[4], "the frontend logged more than 100 bytes: the rest is left out");
+    run(&guest, &bridge, "warn", 1000).await.expect("warning much is no error");
+    let warnings: Vec<String> = bridge.warnings().into_iter().map(|warning| warning.short).collect();
+    assert_eq!(warnings.len(), 4, "{warnings:?}");
+    assert_eq!(warnings[3], "the frontend gave more than 3 warnings: the rest is left out");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_runs_too_long_is_stopped() {
+    let Some(component) = component("hostile-guest") else { return };
+    let limits = Limits { running: Duration::ZERO, instructions: u64::MAX / 2, ..Limits::default() };
+    let runtime = Runtime::new(Options { limits, ..Options::default() }).expect("the engine is set up");
+    let guest = runtime.load(component, "guest").await.expect("it is a frontend");
+    let error = run(&guest, &FakeBridge::new(), "loop", 0).await.expect_err("it never ends");
+    check_error("loop", &error, "limit", "frontend guest ran for more than 0 s");
+}
+
+#[tokio::test]
+async fn a_guest_leaves_others_their_turn_and_stops_when_nobody_waits() {
+    let Some(component) = component("hostile-guest") else { return };
+    let limits = Limits { instructions: u64::MAX / 2, ..Limits::default() };
+    let runtime = Runtime::new(Options { limits, ..Options::default() }).expect("the engine is set up");
+    let guest = runtime.load(component, "guest").await.expect("it is a frontend");
+    let (bridge, other) = (FakeBridge::new(), FakeBridge::new());
+    // One thread for both: the second runs only because the first yields, and the first ends only because it is dropped.
+    tokio::select! {
+        biased;
+        _ = run(&guest, &bridge, "loop", 0) => panic!("a loop ended"),
+        built = run(&guest, &other, "honest", 0) => assert!(built.is_ok()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backtrace_names_the_guests_functions() {
+    let Some(component) = component("hostile-guest") else { return };
+    let runtime = Runtime::new(Options::default()).expect("the engine is set up");
+    let guest = runtime.load(component, "guest").await.expect("it is a frontend");
+    let error = run(&guest, &FakeBridge::new(), "panic", 1).await.expect_err("it panics");
+    let backtrace = error.detail("backtrace").expect("a trap has a backtrace");
+    assert!(backtrace.contains("hostile_guest"), "{backtrace}");
+    assert_eq!(error.detail("frontend"), Some("guest"));
+}
