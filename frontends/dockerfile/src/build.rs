@@ -1,6 +1,6 @@
 //! A build from the request to the answer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use pintle_sdk::{Error, Host, Output, Request, Result, SourceMeta, State, Warning};
 
@@ -31,10 +31,10 @@ const MAX_PROBLEMS: usize = 10;
 pub fn build(cx: &Host, request: Request) -> Result<Output> {
     let options = Options::parse(&request)?;
     let loaded = load(cx, &request)?;
-    if let Some(output) = other_frontend(cx, &request, &loaded)? {
+    let (tree, mut problems) = parse(&loaded.text);
+    if let Some(output) = other_frontend(cx, &request, &tree)? {
         return Ok(output);
     }
-    let (tree, mut problems) = parse(&loaded.text);
     let file = Dockerfile::read(&tree, &mut problems);
     if !problems.is_empty() {
         return Err(all_problems(&loaded, &problems));
@@ -54,21 +54,18 @@ pub fn build(cx: &Host, request: Request) -> Result<Output> {
 }
 
 /// The answer of another frontend, when the Dockerfile's `syntax` directive or the user asks for one.
-fn other_frontend(cx: &Host, request: &Request, loaded: &Loaded) -> Result<Option<Output>> {
+fn other_frontend(cx: &Host, request: &Request, tree: &Tree) -> Result<Option<Output>> {
     if request.opts.contains_key("cmdline") {
         return Ok(None);
     }
-    let asked = request.opt("build-arg:BUILDKIT_SYNTAX").map(str::to_string);
-    let Some(cmdline) = asked.or_else(|| parse(&loaded.text).0.directive("syntax").map(|found| found.value.clone()))
-    else {
-        return Ok(None);
-    };
+    let asked = request.opt("build-arg:BUILDKIT_SYNTAX");
+    let Some(cmdline) = asked.or(tree.directive("syntax").map(|found| found.value.as_str())) else { return Ok(None) };
     let name = cmdline.split_whitespace().next().unwrap_or_default();
     if is_this_language(name) {
         return Ok(None);
     }
     let mut opts = request.opts.clone();
-    opts.insert("cmdline".to_string(), cmdline.clone());
+    opts.insert("cmdline".to_string(), cmdline.to_string());
     opts.insert("source".to_string(), name.to_string());
     let opts: Vec<(String, String)> = opts.into_iter().collect();
     let inputs: Vec<(String, State)> = request.inputs.clone().into_iter().collect();
@@ -164,12 +161,10 @@ impl Build<'_> {
             if wanted.is_empty() {
                 return Ok(());
             }
-            let mut new: Vec<Query> = Vec::new();
-            for (_, _, query) in &wanted {
-                if !known.contains_key(query) && !new.contains(query) {
-                    new.push(query.clone());
-                }
-            }
+            let mut asked: HashSet<&Query> = HashSet::new();
+            let queries = wanted.iter().map(|(_, _, query)| query);
+            let new: Vec<Query> =
+                queries.filter(|query| !known.contains_key(query) && asked.insert(query)).cloned().collect();
             let answers = self.cx.resolve(new.iter().map(|query| query.to_sdk(self.options.resolve_mode)).collect());
             known.extend(new.into_iter().zip(answers));
             for (plan, node, query) in wanted {

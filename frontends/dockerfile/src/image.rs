@@ -1,6 +1,6 @@
 //! The image config, field by field as Docker writes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
@@ -158,11 +158,18 @@ impl Image {
         self.rootfs.diff_ids.as_ref().is_none_or(Vec::is_empty) && self.history.iter().all(|entry| entry.empty_layer)
     }
 
-    /// Sets a variable where it stands, or at the end.
-    pub fn set_env(&mut self, name: &str, value: &str) {
+    /// Where each variable stands.
+    pub fn env_places(&self) -> HashMap<String, usize> {
+        let names = self.config.env.iter().map(|entry| entry.split('=').next().unwrap_or_default());
+        // Of a variable that is there twice, the first counts.
+        names.enumerate().rev().map(|(place, name)| (name.to_string(), place)).collect()
+    }
+
+    /// Sets a variable where it stands, or at the end; keeps `places` (see [`Image::env_places`]).
+    pub fn set_env(&mut self, name: &str, value: &str, places: &mut HashMap<String, usize>) {
         let entry = format!("{name}={value}");
-        let same = |known: &&mut String| known.split('=').next() == Some(name);
-        match self.config.env.iter_mut().find(same) {
+        let place = *places.entry(name.to_string()).or_insert(self.config.env.len());
+        match self.config.env.get_mut(place) {
             Some(known) => *known = entry,
             None => self.config.env.push(entry),
         }
@@ -214,8 +221,10 @@ mod tests {
             "rootfs":{"type":"layers","diff_ids":["sha256:1"]},"history":null}"#;
         let mut image = Image::parse(json).unwrap();
         assert!(!image.is_empty());
-        image.set_env("A", "2");
-        image.set_env("B", "3");
+        let mut places = image.env_places();
+        image.set_env("A", "2", &mut places);
+        image.set_env("B", "", &mut places);
+        image.set_env("B", "3", &mut places);
         let want = r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:1"]},"config":{"Env":["A=2","B=3"]}}"#;
         assert_eq!(image.to_json(), want);
         assert!(Image::parse("[1]").is_err());

@@ -149,7 +149,7 @@ impl Parser<'_> {
         let start = line.text.len() - line.text.trim_start().len();
         let end = line.text.trim_end().len();
         let comments = std::mem::take(&mut self.comments);
-        let mut node = self.instruction(line, start, end);
+        let mut node = self.instruction(line, start, end, true);
         node.comments = comments;
         node.empty_continuation = line.empty_continuation;
         let holder = node.trigger().unwrap_or(&node);
@@ -160,15 +160,15 @@ impl Parser<'_> {
         node
     }
 
-    /// What stands between `start` and `end` of a line.
-    fn instruction(&mut self, line: &LogicalLine, start: usize, end: usize) -> Node {
+    /// What stands between `start` and `end` of a line. Only an `outer` instruction may hold another: there is no deeper nesting.
+    fn instruction(&mut self, line: &LogicalLine, start: usize, end: usize, outer: bool) -> Node {
         let text = &line.text[start..end];
         let length = text.find(is_space).unwrap_or(text.len());
         let keyword = Token::new(&text[..length], line.span(start, start + length));
         let mut at = start + length;
         let flags = arguments::flags(line, &mut at, end, self.lexer.escape);
         at += line.text[at..end].len() - line.text[at..end].trim_start().len();
-        let arguments = self.arguments(&keyword, line, at, end);
+        let arguments = self.arguments(&keyword, line, at, end, outer);
         Node {
             span: line.span(start, end),
             lines: line.lines,
@@ -182,12 +182,12 @@ impl Parser<'_> {
         }
     }
 
-    fn arguments(&mut self, keyword: &Token, line: &LogicalLine, start: usize, end: usize) -> Arguments {
+    fn arguments(&mut self, keyword: &Token, line: &LogicalLine, start: usize, end: usize, outer: bool) -> Arguments {
         if start >= end {
             return Arguments::None;
         }
         match keyword.text.to_ascii_lowercase().as_str() {
-            "onbuild" => Arguments::Trigger(Box::new(self.instruction(line, start, end))),
+            "onbuild" if outer => Arguments::Trigger(Box::new(self.instruction(line, start, end, false))),
             keyword => {
                 let reader = arguments::Reader { line, escape: self.lexer.escape, start, end };
                 reader.read(keyword, &mut self.problems)

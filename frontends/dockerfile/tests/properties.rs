@@ -170,6 +170,20 @@ proptest! {
     }
 }
 
+/// No input makes the frontend recurse without bound.
+#[test]
+fn deep_nesting_is_flat() {
+    let deep =
+        |piece: &str, inside: &str, end: &str| format!("{}{inside}{}", piece.repeat(100_000), end.repeat(100_000));
+    let onbuild = deep("ONBUILD ", "RUN a", "");
+    let (tree, mut problems) = parse(&onbuild);
+    stage::Dockerfile::read(&tree, &mut problems);
+    assert_eq!(tree.to_string(), onbuild);
+    assert!(expand(&deep("${A:-", "x", "}"), Rules::new('\\'), &Empty).is_err());
+    let json = format!("FROM a\nRUN {}", deep("[", "1", "]"));
+    assert!(parse(&json).1.is_empty(), "what is nested this deep is no list, but a line for the shell");
+}
+
 /// A piece of a word, and what it becomes where A is `one two` and E is empty.
 fn piece() -> impl Strategy<Value = (String, String)> {
     let pairs = [

@@ -18,7 +18,7 @@ impl Emitter<'_, '_> {
         let exec = exec.network(self.network(op)).security(security(op));
         let mut exec = self.limits(exec, op);
         for mount in &op.mounts {
-            exec = self.mount(exec, mount, op)?;
+            exec = self.mount(exec, mount)?;
         }
         if self.plan.options.shm_size > 0 {
             exec = exec.mount(mount::Tmpfs::new("/dev/shm").size(self.plan.options.shm_size));
@@ -74,7 +74,7 @@ impl Emitter<'_, '_> {
         exec
     }
 
-    fn mount(&mut self, exec: Exec, op: &MountOp, run: &RunOp) -> Result<Exec> {
+    fn mount(&mut self, exec: Exec, op: &MountOp) -> Result<Exec> {
         Ok(match op {
             MountOp::Bind { from, target, selector, readonly } => {
                 let mount = mount::Bind::new(target, &self.tree(*from)?);
@@ -107,7 +107,7 @@ impl Emitter<'_, '_> {
             MountOp::Script { directory, name, data } => {
                 let script = file::Mkfile::new(format!("/{}", name.trim_start_matches('/')), data.clone()).mode(0o755);
                 let state = self.cx.scratch().file().mkfile(script).name("[internal] preparing inline document");
-                let state = with_platform(state, &run.platform).add()?;
+                let state = state.add()?;
                 exec.mount(mount::Bind::new(directory, &state).selector("/").readonly(true))
             }
         })

@@ -89,7 +89,7 @@ impl Lowerer<'_, '_> {
             self.check_secret("ENV", &name, at);
             shown.push_str(&format!(" {name}={value}"));
             self.state.env.set(&name, &value);
-            self.state.image.set_env(&name, &value);
+            self.state.image.set_env(&name, &value, &mut self.env_places);
         }
         self.history(shown, false);
         Ok(())

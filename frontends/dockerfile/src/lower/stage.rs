@@ -1,5 +1,7 @@
 //! One stage: its variables, its steps, its image config.
 
+use std::collections::HashMap;
+
 use super::{
     Lowered,
     ops::{Op, Shown},
@@ -55,6 +57,7 @@ pub fn lower(
         lowered,
         ignore,
         lint,
+        env_places: state.image.env_places(),
         state,
         number: usize::from(is_image),
         entrypoint: None,
@@ -126,6 +129,8 @@ pub(super) struct Lowerer<'a, 'p> {
     pub ignore: &'a Ignore,
     pub lint: &'a mut Lint,
     pub state: StageState,
+    /// Where variables stand in the image config.
+    pub env_places: HashMap<String, usize>,
     /// Steps that have a number so far.
     number: usize,
     /// The last instructions of which only the last counts.
