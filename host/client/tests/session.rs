@@ -447,6 +447,80 @@ async fn errors_keep_their_details() {
     assert_eq!(error.sources().collect::<Vec<_>>(), [&source]);
 }
 
+/// BuildKit's own client against our half of the session. It does its frontend's work itself, over a service that this engine does
+/// not have, so it fails in the end; what it does before is what is looked at.
+#[tokio::test]
+async fn a_real_client_is_understood() {
+    let Some(buildctl) = std::env::var_os("BUILDCTL") else {
+        println!("skipped: BUILDCTL names no buildctl");
+        return;
+    };
+    let tmp = tempfile::tempdir().unwrap();
+    let at = |name: &str| tmp.path().join(name);
+    fs::create_dir_all(at("context/src")).unwrap();
+    (0..500).for_each(|i| fs::write(at(&format!("context/src/{i:03}")), "x".repeat(i * 100)).unwrap());
+    fs::write(at("context/ö"), "left out").unwrap();
+    fs::hard_link(at("context/src/001"), at("context/linked")).unwrap();
+    fs::create_dir(at("mirror")).unwrap();
+    fs::write(at("secret"), "hidden").unwrap();
+    let (context, mirror, done) = (at("context"), at("mirror"), Arc::new(Mutex::new(None)));
+    let result = done.clone();
+    let engine = Engine {
+        sessions: Manager::new(),
+        work: Box::new(move |session| {
+            let (context, mirror, result) = (context.clone(), mirror.clone(), result.clone());
+            Box::pin(async move {
+                let outcome = talk_to_buildctl(session, context, mirror).await;
+                *result.lock().unwrap() = Some(outcome);
+                Ok(BTreeMap::new())
+            })
+        }),
+        solved: tokio::sync::watch::Sender::new(false),
+    };
+    let listener = tokio::net::UnixListener::bind(at("sock")).unwrap();
+    let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+    let service = control_server::ControlServer::new(engine);
+    tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+    let output = tokio::process::Command::new(buildctl)
+        .current_dir(tmp.path())
+        .args(["--addr", &format!("unix://{}", at("sock").display()), "build", "--progress=plain"])
+        .args(["--frontend=dockerfile.v0", "--local=context=context", "--secret=id=s,src=secret"])
+        .args(["--output=type=local,dest=out", "--output=type=tar,dest=out.tar"])
+        .output()
+        .await
+        .unwrap();
+    let outcome = done.lock().unwrap().take();
+    outcome.unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr))).unwrap();
+    assert_eq!(fs::read(at("out/src/499")).unwrap().len(), 49_900);
+    assert_eq!(fs::read_to_string(at("out.tar")).unwrap(), "not really");
+}
+
+async fn talk_to_buildctl(
+    session: Arc<dyn Session>,
+    context: std::path::PathBuf,
+    mirror: std::path::PathBuf,
+) -> anyhow::Result<()> {
+    let filter = Filter { exclude: vec!["ö".into()], ..Filter::default() };
+    for changed in [500, 0] {
+        let received = Mutex::new(0);
+        session.sync_dir("context", &filter, mirror.clone(), &|n, _| *received.lock().unwrap() = n).await?;
+        let contents = *received.lock().unwrap() > 12_000_000;
+        anyhow::ensure!(contents == (changed > 0), "unchanged files were sent again");
+        anyhow::ensure!(fs::read(mirror.join("src/499"))? == fs::read(context.join("src/499"))?);
+        anyhow::ensure!(fs::read(mirror.join("linked"))? == fs::read(mirror.join("src/001"))?);
+        anyhow::ensure!(!mirror.join("ö").exists());
+    }
+    anyhow::ensure!(session.secret("s").await?.as_deref() == Some(&b"hidden"[..]));
+    anyhow::ensure!(session.secret("none").await?.is_none());
+    session.send_dir("0", vec![tree(mirror.clone())], &BTreeMap::new(), &|_, _| ()).await?;
+    let mut file = session.send_file("1", &BTreeMap::new()).await?;
+    file.write("not really".into()).await?;
+    file.finish().await?;
+    let error = session.sync_dir("other", &filter, mirror, &|_, _| ()).await.unwrap_err();
+    anyhow::ensure!(format!("{error:#}").contains("no access allowed"), "{error:#}");
+    Ok(())
+}
+
 impl tonic::transport::server::Connected for Pipe {
     type ConnectInfo = ();
 

@@ -74,6 +74,8 @@ pub struct Tty {
 /// A line of the tree.
 struct Row {
     text: String,
+    /// Follows the text, which is cut before this is.
+    amount: String,
     /// At the right end.
     time: String,
     style: Style,
@@ -235,11 +237,13 @@ impl Row {
         let columns = columns - 1;
         let time = if columns < NARROW_COLUMNS { "" } else { self.time.as_str() };
         let room = columns.saturating_sub(format::width(time) + usize::from(!time.is_empty()));
-        let text = if time.is_empty() {
-            format::cut(&self.text, room).to_owned()
-        } else {
-            format::fit(&self.text, room) + " "
+        let left = room.saturating_sub(format::width(&self.amount) + 1);
+        let text = match self.amount.as_str() {
+            "" => format::cut(&self.text, room).to_owned(),
+            _ if left < NARROW_COLUMNS / 2 => format::cut(&self.text, room).to_owned(),
+            amount => format!("{} {amount}", format::cut(&self.text, left)),
         };
+        let text = if time.is_empty() { text } else { format::fit(&text, room) + " " };
         (text + time, self.style)
     }
 }
@@ -268,25 +272,21 @@ fn rows(step: &Step, now: Timestamp, columns: usize) -> Vec<Row> {
     };
     let runs = outcome.is_none();
     let time = format::seconds(step.duration(now));
-    let mut out = vec![Row { text: format!(" => {mark}{}", step.name), time, style, runs }];
+    let mut out = vec![Row { text: format!(" => {mark}{}", step.name), amount: String::new(), time, style, runs }];
     for part in step.parts.iter().filter(|part| part.started.is_some()) {
         let (name, amount) = part_text(part);
         let ended = part.completed.is_some() || !runs;
         let end = part.completed.or(if runs { None } else { step.ended() }).unwrap_or(now);
         let time = part.started.map(|start| format::seconds(end.duration_since(start))).unwrap_or_default();
         let bar = if ended { String::new() } else { bar(part.current, part.total, columns) };
-        let text = [name, amount, bar]
-            .iter()
-            .filter(|word| !word.is_empty())
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(" ");
+        let amount =
+            [amount, bar].iter().filter(|word| !word.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ");
         let style = if ended { Style::Done } else { Style::Plain };
-        out.push(Row { text: format!(" => => {text}"), time, style, runs: !ended });
+        out.push(Row { text: format!(" => => {name}"), amount, time, style, runs: !ended });
     }
     for warning in &step.warnings {
         let text = format!(" => WARN: {}", format::one_line(&warning.short.text()));
-        out.push(Row { text, time: String::new(), style: Style::Warn, runs: false });
+        out.push(Row { text, amount: String::new(), time: String::new(), style: Style::Warn, runs: false });
     }
     out
 }
