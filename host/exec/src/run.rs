@@ -21,7 +21,8 @@ use crate::{
     Exit, Io, Keep, MountKind, Process, Sink, cgroup,
     helper::HELPER_WORD,
     pty::{self, Pty},
-    spec,
+    seccomp,
+    spec::{self, Restrictor},
     stubs::{self, Kind, Stubs},
     user,
     wire::{self, Event, Launch, Request},
@@ -82,7 +83,15 @@ impl Prepared {
             .with_context(|| format!("find user {:?}", process.user))?;
         let id = cgroup::new_id()?;
         let cgroup = cgroup::plan(&process.cgroup_parent, &id)?;
-        let built = spec::build(&process, &user, stage, &cgroup)?;
+        let restrictor = match launch {
+            Launch::Library => Restrictor::Helper,
+            Launch::Runtime { .. } => Restrictor::Runtime,
+        };
+        let built = spec::build(&process, &user, stage, &cgroup, restrictor)?;
+        let filter = match restrictor {
+            Restrictor::Helper if !process.insecure => seccomp::default_filter()?,
+            _ => Arc::default(),
+        };
         let stubs = make_mount_points(&process)?;
         make_cwd(&process, user.uid, user.gid)?;
         give_sockets(&process)?;
@@ -92,6 +101,7 @@ impl Prepared {
             stage: stage.into(),
             spec: serde_json::to_string(&built.spec)?,
             rootfs: process.rootfs,
+            filter_len: filter.len() as u64,
             files,
             binds: built.binds,
             isolate_network: spec::isolates_network(process.network),
@@ -100,7 +110,7 @@ impl Prepared {
             cgroup: cgroup.clone(),
         };
         Ok(Prepared {
-            request: wire::encode_request(&request, &bytes)?,
+            request: wire::encode_request(&request, &filter, &bytes)?,
             tty: process.tty,
             cgroup: cgroup.path,
             stubs,

@@ -3,15 +3,26 @@
 //! `seccomp.toml` holds the table: the calls and conditions that Docker's default profile (moby/profiles) allows. Everything else is
 //! answered with EPERM. Conditions on architecture and capabilities are decided here, when a profile is made for a process;
 //! conditions on arguments by the kernel.
+//!
+//! An OCI runtime gets the profile and compiles it for every container, which takes it tens of milliseconds: three architectures of
+//! 400 calls. The built-in executor gets the compiled filter, which this engine makes once.
 
-use std::sync::OnceLock;
+use std::{
+    fs::File,
+    io::{Read, Seek},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
 use anyhow::Context;
+use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 use oci_spec::runtime::{
     Arch, Capability, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArgBuilder, LinuxSeccompBuilder,
     LinuxSeccompOperator, LinuxSyscall, LinuxSyscallBuilder,
 };
+use rustix::fs::MemfdFlags;
 use serde::Deserialize;
+
+use crate::security;
 
 /// EPERM, for every call that is not allowed.
 const EPERM: u32 = 1;
@@ -48,6 +59,18 @@ struct Argument {
     value: u64,
 }
 
+impl Argument {
+    fn compare(&self) -> ScmpArgCompare {
+        let (op, value) = match self.op {
+            Operator::Equal => (ScmpCompareOp::Equal, self.value),
+            Operator::Less => (ScmpCompareOp::Less, self.value),
+            Operator::Greater => (ScmpCompareOp::Greater, self.value),
+            Operator::Clear => (ScmpCompareOp::MaskedEqual(self.value), 0),
+        };
+        ScmpArgCompare::new(self.index as u32, op, value)
+    }
+}
+
 #[derive(Deserialize, Clone, Copy)]
 #[serde(rename_all = "kebab-case")]
 enum Operator {
@@ -73,6 +96,55 @@ pub fn default_profile(capabilities: &[Capability]) -> anyhow::Result<LinuxSecco
         .build()?)
 }
 
+/// The profile of a sandboxed process as a program for the kernel, compiled at the first call.
+pub fn default_filter() -> anyhow::Result<Arc<[u8]>> {
+    static FILTER: Mutex<Option<Arc<[u8]>>> = Mutex::new(None);
+    let mut filter = FILTER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(filter) = &*filter {
+        return Ok(filter.clone());
+    }
+    let made: Arc<[u8]> = compile(&security::DEFAULT_CAPABILITIES).context("compile the seccomp filter")?.into();
+    *filter = Some(made.clone());
+    Ok(made)
+}
+
+fn compile(capabilities: &[Capability]) -> anyhow::Result<Vec<u8>> {
+    let arch = go_arch();
+    let mut filter = ScmpFilterContext::new(ScmpAction::Errno(EPERM as i32))?;
+    for arch in architectures(arch) {
+        filter.add_arch(scmp_arch(arch)?)?;
+    }
+    // A search tree instead of a list: a call is found in ten steps, not in hundreds.
+    filter.set_ctl_optimize(2)?;
+    for rule in table()?.rule.iter().filter(|rule| rule.holds(arch, capabilities)) {
+        rule.add_to(&mut filter)?;
+    }
+    let mut file = File::from(rustix::fs::memfd_create("pintle-seccomp", MemfdFlags::CLOEXEC)?);
+    filter.export_bpf(&file)?;
+    let mut program = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut program)?;
+    Ok(program)
+}
+
+fn scmp_arch(arch: Arch) -> anyhow::Result<ScmpArch> {
+    Ok(match arch {
+        Arch::ScmpArchX86_64 => ScmpArch::X8664,
+        Arch::ScmpArchX86 => ScmpArch::X86,
+        Arch::ScmpArchX32 => ScmpArch::X32,
+        Arch::ScmpArchAarch64 => ScmpArch::Aarch64,
+        Arch::ScmpArchArm => ScmpArch::Arm,
+        Arch::ScmpArchS390x => ScmpArch::S390X,
+        Arch::ScmpArchS390 => ScmpArch::S390,
+        Arch::ScmpArchRiscv64 => ScmpArch::Riscv64,
+        Arch::ScmpArchLoongarch64 => ScmpArch::Loongarch64,
+        Arch::ScmpArchMips64 => ScmpArch::Mips64,
+        Arch::ScmpArchMips => ScmpArch::Mips,
+        Arch::ScmpArchMips64n32 => ScmpArch::Mips64N32,
+        other => anyhow::bail!("no seccomp filter for {other:?}"),
+    })
+}
+
 fn table() -> anyhow::Result<&'static Table> {
     static TABLE: OnceLock<Table> = OnceLock::new();
     if let Some(table) = TABLE.get() {
@@ -89,6 +161,16 @@ impl Rule {
             && !named(&self.not_arches)
             && self.capability.is_none_or(|c| capabilities.contains(&c))
             && self.without_capability.is_none_or(|c| !capabilities.contains(&c))
+    }
+
+    /// A call that this libseccomp does not know is left out: it is refused then.
+    fn add_to(&self, filter: &mut ScmpFilterContext) -> anyhow::Result<()> {
+        let action = self.errno.map_or(ScmpAction::Allow, |errno| ScmpAction::Errno(errno as i32));
+        let condition: Vec<ScmpArgCompare> = self.arg.iter().map(Argument::compare).collect();
+        for call in self.calls.iter().filter_map(|name| ScmpSyscall::from_name(name).ok()) {
+            filter.add_rule_conditional(action, call, &condition)?;
+        }
+        Ok(())
     }
 
     fn syscall(&self) -> anyhow::Result<LinuxSyscall> {

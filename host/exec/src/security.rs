@@ -105,7 +105,7 @@ fn own_capabilities() -> anyhow::Result<Capabilities> {
 }
 
 /// Capabilities in the order of their numbers in linux/capability.h.
-const BY_NUMBER: [Capability; 41] = [
+pub const BY_NUMBER: [Capability; 41] = [
     Capability::Chown,
     Capability::DacOverride,
     Capability::DacReadSearch,

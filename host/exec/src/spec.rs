@@ -34,8 +34,23 @@ pub struct Built {
 pub const FILES: &str = "files";
 pub const BINDS: &str = "binds";
 
+/// Who takes privileges from the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Restrictor {
+    /// The runtime, as the specification says.
+    Runtime,
+    /// The helper's last step before the process: the specification leaves out seccomp and leaves all capabilities.
+    Helper,
+}
+
 /// Builds the specification of `process`, run by `user` in `cgroup`, with what is staged under `stage`.
-pub fn build(process: &Process, user: &User, stage: &Path, cgroup: &cgroup::Plan) -> anyhow::Result<Built> {
+pub fn build(
+    process: &Process,
+    user: &User,
+    stage: &Path,
+    cgroup: &cgroup::Plan,
+    restrictor: Restrictor,
+) -> anyhow::Result<Built> {
     let hostname = hostname(process)?;
     let mut staging = Staging { stage, files: Vec::new(), binds: Vec::new() };
     let mounts = mounts(process, hostname, &mut staging)?;
@@ -46,14 +61,14 @@ pub fn build(process: &Process, user: &User, stage: &Path, cgroup: &cgroup::Plan
         .devices(security::devices(process.insecure)?)
         .masked_paths(if process.insecure { Vec::new() } else { strings(&security::MASKED_PATHS) })
         .readonly_paths(if process.insecure { Vec::new() } else { security::readonly_paths() });
-    if !process.insecure {
+    if !process.insecure && restrictor == Restrictor::Runtime {
         linux = linux.seccomp(seccomp::default_profile(&security::DEFAULT_CAPABILITIES)?);
     }
     let spec = SpecBuilder::default()
         .version("1.0.2")
         .root(RootBuilder::default().path(&process.rootfs).readonly(process.readonly_root).build()?)
         .hostname(hostname)
-        .process(oci_process(process, user)?)
+        .process(oci_process(process, user, restrictor)?)
         .mounts(mounts)
         .linux(linux.build()?)
         .build()?;
@@ -83,7 +98,7 @@ fn namespaces() -> anyhow::Result<Vec<LinuxNamespace>> {
     kinds.into_iter().map(|kind| Ok(LinuxNamespaceBuilder::default().typ(kind).build()?)).collect()
 }
 
-fn oci_process(process: &Process, user: &User) -> anyhow::Result<OciProcess> {
+fn oci_process(process: &Process, user: &User, restrictor: Restrictor) -> anyhow::Result<OciProcess> {
     ensure!(!process.args.is_empty() && !process.args[0].is_empty(), "no command to run");
     let nul = |s: &String| s.contains('\0');
     ensure!(!process.args.iter().any(nul) && !process.env.iter().any(nul), "an argument or variable has a NUL byte");
@@ -101,7 +116,7 @@ fn oci_process(process: &Process, user: &User) -> anyhow::Result<OciProcess> {
         .args(process.args.clone())
         .env(env)
         .cwd(clean(&process.cwd)?)
-        .capabilities(security::capabilities(process.insecure)?)
+        .capabilities(security::capabilities(process.insecure || restrictor == Restrictor::Helper)?)
         .rlimits(rlimits(&process.ulimits)?)
         .build()?;
     // Not set, rather than false: programs that gain privileges (sudo, ping) work in a build.
@@ -298,7 +313,7 @@ mod tests {
 
     fn built(process: &Process) -> anyhow::Result<serde_json::Value> {
         let cgroup = cgroup::plan("", "id")?;
-        let built = build(process, &User::default(), Path::new("/stage"), &cgroup)?;
+        let built = build(process, &User::default(), Path::new("/stage"), &cgroup, Restrictor::Runtime)?;
         Ok(serde_json::to_value(built.spec)?)
     }
 

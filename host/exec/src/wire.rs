@@ -37,6 +37,8 @@ pub struct Request {
     pub spec: String,
     /// Where the container's root is.
     pub rootfs: PathBuf,
+    /// How long the seccomp filter is, whose bytes come first after the request; 0 where the helper takes no privileges away.
+    pub filter_len: u64,
     /// Files to be made in the stage.
     pub files: Vec<StagedFile>,
     /// Bind mounts to be resolved and made in the stage.
@@ -63,7 +65,7 @@ pub enum Launch {
     },
 }
 
-/// A file of the stage: its bytes are in the request's file, after the request, `len` of them.
+/// A file of the stage: its bytes, `len` of them, are in the request's file, after the filter and those of the files before.
 #[derive(Serialize, Deserialize, Debug)]
 pub struct StagedFile {
     pub name: String,
@@ -114,12 +116,13 @@ pub fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// The request and the bytes of its files as a file that is only in memory.
-pub fn encode_request(request: &Request, files: &[std::sync::Arc<[u8]>]) -> anyhow::Result<OwnedFd> {
+pub fn encode_request(request: &Request, filter: &[u8], files: &[std::sync::Arc<[u8]>]) -> anyhow::Result<OwnedFd> {
     let json = serde_json::to_vec(request)?;
     let fd = rustix::fs::memfd_create("pintle-exec", MemfdFlags::CLOEXEC).context("memfd_create")?;
     let mut file = File::from(fd);
     file.write_all(&(json.len() as u64).to_le_bytes())?;
     file.write_all(&json)?;
+    file.write_all(filter)?;
     for bytes in files {
         file.write_all(bytes)?;
     }
@@ -127,14 +130,17 @@ pub fn encode_request(request: &Request, files: &[std::sync::Arc<[u8]>]) -> anyh
     Ok(file.into())
 }
 
-/// Reads what [`encode_request`] wrote; the file is left at the bytes of the first file.
-pub fn decode_request(fd: OwnedFd) -> anyhow::Result<(Request, File)> {
+/// Reads what [`encode_request`] wrote: the request, the filter, and the file at the bytes of the first file.
+pub fn decode_request(fd: OwnedFd) -> anyhow::Result<(Request, Vec<u8>, File)> {
     let mut file = File::from(fd);
     let mut len = [0; 8];
     file.read_exact(&mut len)?;
     let mut json = vec![0; usize::try_from(u64::from_le_bytes(len))?];
     file.read_exact(&mut json)?;
-    Ok((serde_json::from_slice(&json)?, file))
+    let request: Request = serde_json::from_slice(&json)?;
+    let mut filter = vec![0; usize::try_from(request.filter_len)?];
+    file.read_exact(&mut filter)?;
+    Ok((request, filter, file))
 }
 
 /// Sends one message.

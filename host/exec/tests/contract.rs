@@ -522,7 +522,7 @@ async fn terminal(bench: Bench) {
     let process = Process {
         tty: true,
         ..bench.script(
-            "tty; [ -t 1 ] && echo terminal; read line; echo \"got $line\"; until /busybox stty size 2>/dev/null; do :; done; echo x >/dev/tty",
+            "tty; [ -t 1 ] && echo terminal; read line; echo \"got $line\"; until [ -n \"$(/busybox stty size 2>/dev/null)\" ]; do :; done; /busybox stty size; echo x >/dev/tty",
         )
     };
     let drive = async {

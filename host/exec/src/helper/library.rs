@@ -13,11 +13,11 @@ use super::{Launched, runtime::receive_terminal, workload::Workload};
 use crate::wire::Request;
 
 /// Makes the container; it waits to be started.
-pub fn launch(request: &Request, bundle: &Path, streams: Vec<OwnedFd>) -> anyhow::Result<Launched> {
+pub fn launch(request: &Request, bundle: &Path, streams: Vec<OwnedFd>, filter: Vec<u8>) -> anyhow::Result<Launched> {
     let console = bundle.join("console.sock");
     let listener = request.tty.then(|| UnixListener::bind(&console)).transpose().context("listen for a terminal")?;
     let mut builder = ContainerBuilder::new(request.id.clone(), SyscallType::default())
-        .with_executor(Workload)
+        .with_executor(Workload::new(filter))
         .with_root_path(request.stage.join("state"))?
         .with_console_socket(listener.is_some().then_some(console));
     let mut streams = streams.into_iter();

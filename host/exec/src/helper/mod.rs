@@ -74,9 +74,9 @@ fn serve(control: &OwnedFd) -> anyhow::Result<()> {
         bail!("a request without its file");
     }
     let streams = fds.split_off(1);
-    let (request, bytes) = wire::decode_request(fds.remove(0)).context("read the request")?;
+    let (request, filter, bytes) = wire::decode_request(fds.remove(0)).context("read the request")?;
     let bundle = stage::make(&request, bytes)?;
-    let result = contain(control, &request, &bundle, streams);
+    let result = contain(control, &request, &bundle, streams, filter);
     cgroup::remove(&request.cgroup.path);
     result
 }
@@ -91,9 +91,15 @@ pub(crate) struct Launched {
     pub start: Box<dyn FnOnce() -> anyhow::Result<()>>,
 }
 
-fn contain(control: &OwnedFd, request: &Request, bundle: &Path, streams: Vec<OwnedFd>) -> anyhow::Result<()> {
+fn contain(
+    control: &OwnedFd,
+    request: &Request,
+    bundle: &Path,
+    streams: Vec<OwnedFd>,
+    filter: Vec<u8>,
+) -> anyhow::Result<()> {
     let launched = match &request.launch {
-        Launch::Library => library::launch(request, bundle, streams)?,
+        Launch::Library => library::launch(request, bundle, streams, filter)?,
         Launch::Runtime { program } => runtime::launch(request, bundle, streams, program)?,
     };
     let pidfd = pidfd_open(launched.init, PidfdFlags::empty()).context("open the container's first process")?;

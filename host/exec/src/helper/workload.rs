@@ -6,25 +6,68 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
-use oci_spec::runtime::{Process, Spec};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use oci_spec::runtime::{Capability, Process, Spec};
+use rustix::{
+    process::{Signal, set_parent_process_death_signal},
+    thread::{
+        CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, remove_capability_from_bounding_set,
+        set_capabilities,
+    },
+};
 
-/// Replaces the present process, with the environment in the order it was given.
+use crate::security::{BY_NUMBER, DEFAULT_CAPABILITIES};
+
+/// Replaces the present process, with the environment in the order it was given, after taking its privileges away.
 #[derive(Clone)]
-pub struct Workload;
+pub struct Workload {
+    /// The seccomp filter; empty for a process that keeps its privileges.
+    filter: Arc<[u8]>,
+}
+
+impl Workload {
+    /// A process that gets `filter` and the default capabilities; with an empty filter, one that keeps all that it has.
+    pub fn new(filter: Vec<u8>) -> Workload {
+        Workload { filter: filter.into() }
+    }
+
+    /// The filter first: loading it needs a capability that is taken away after it. What follows is allowed by the filter.
+    fn restrict(&self) -> io::Result<()> {
+        if self.filter.is_empty() {
+            return Ok(());
+        }
+        sys::seccomp::load(&self.filter)?;
+        let kept = kept_capabilities();
+        for capability in capabilities(None)?.permitted.difference(kept).iter() {
+            remove_capability_from_bounding_set(capability)?;
+        }
+        clear_ambient_capability_set()?;
+        let none = CapabilitySet::empty();
+        Ok(set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: none })?)
+    }
+}
+
+/// [`DEFAULT_CAPABILITIES`] as the kernel counts them.
+fn kept_capabilities() -> CapabilitySet {
+    let bit = |capability: &Capability| BY_NUMBER.iter().position(|c| c == capability).map_or(0, |n| 1u64 << n);
+    CapabilitySet::from_bits_retain(DEFAULT_CAPABILITIES.iter().map(bit).sum())
+}
 
 impl Executor for Workload {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let process = process(spec).ok_or(ExecutorError::InvalidArg)?;
         let (name, args) = process.args().as_ref().and_then(|a| a.split_first()).ok_or(ExecutorError::InvalidArg)?;
         let program = find(process, name).map_err(ExecutorError::Other)?;
+        self.restrict().map_err(|e| ExecutorError::Other(format!("take privileges away: {e}")))?;
         // Set here, because a change of user or capabilities clears it. It holds across exec.
         set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| ExecutorError::Other(e.to_string()))?;
         // The standard library's exec gives SIGPIPE its default action back, which Rust programs ignore.
         let error = Command::new(program).arg0(name).args(args).env_clear().envs(environment(process)).exec();
+        // The engine takes this process as started: only the user can be told.
+        eprintln!("run {name:?}: {error}");
         Err(ExecutorError::Other(format!("run {name:?}: {error}")))
     }
 

@@ -4,4 +4,5 @@ pub mod file;
 pub mod mount;
 pub mod namespaces;
 pub mod process;
+pub mod seccomp;
 pub mod user;
