@@ -273,7 +273,7 @@ async fn binds_with_and_without_outputs(bench: Bench) {
 async fn a_root_without_output_is_thrown_away(bench: Bench) {
     let mut op = script_op("touch /x 2>/dev/null || echo no; cat /etc/resolv.conf > /m/o", vec![]);
     (op.mounts[0].output, op.mounts[0].readonly) = (None, true);
-    op.mounts.push(Mount { output: Some(0), ..mount(None, "m", MountKind::Bind) });
+    op.mounts.push(Mount { output: Some(0), ..mount(None, "/m", MountKind::Bind) });
     let outputs = bench.alone(op).await.unwrap();
     assert_eq!((bench.logged().as_str(), outputs.len()), ("no\n", 1));
     assert!(read(&outputs[0], "o").await.is_some());
