@@ -46,7 +46,7 @@ impl<'a> Change<'a> {
         let class = Class::of_op(op, classes.iter().copied());
         let mut entry = match self.get::<Entry>(b'c', class)? {
             Some(entry) => Entry { name: name.into(), ..entry },
-            None => self.new_entry(op, name, inputs)?,
+            None => self.new_entry(class, op, name, inputs)?,
         };
         for record in &records {
             self.put_at(record_key(record, class), &Recorded { record: record.clone(), class })?;
@@ -104,7 +104,8 @@ impl<'a> Change<'a> {
     }
 
     /// An entry with no record yet, counted in what it needs.
-    fn new_entry(&mut self, op: &str, name: &str, inputs: Vec<EntryInput>) -> anyhow::Result<Entry> {
+    fn new_entry(&mut self, class: Class, op: &str, name: &str, inputs: Vec<EntryInput>) -> anyhow::Result<Entry> {
+        self.put(b'u', class, &0u32)?;
         let makers = inputs.iter().filter(|input| input.key.look.is_by_key()).map(|input| input.maker);
         let mut needs = vec![];
         for maker in makers.collect::<BTreeSet<_>>() {
@@ -112,7 +113,7 @@ impl<'a> Change<'a> {
                 needs.push(maker);
             }
         }
-        Ok(Entry { op: op.into(), name: name.into(), inputs, records: vec![], ways: vec![], needs, users: 0 })
+        Ok(Entry { op: op.into(), name: name.into(), inputs, records: vec![], ways: vec![], needs })
     }
 
     /// Writes what was learned on a way, and counts who goes it for the first time. Tells whether anything was new.
@@ -133,19 +134,16 @@ impl<'a> Change<'a> {
 
     /// Counts one more user of an entry, if there is one.
     fn count_in(&mut self, class: Class) -> anyhow::Result<bool> {
-        let Some(mut entry) = self.get::<Entry>(b'c', class)? else { return Ok(false) };
-        entry.users += 1;
-        self.put(b'c', class, &entry)?;
+        let Some(users) = self.get::<u32>(b'u', class)? else { return Ok(false) };
+        self.put(b'u', class, &(users + 1))?;
         Ok(true)
     }
 
     /// Takes a user from an entry.
     fn count_out(&mut self, class: Class) -> anyhow::Result<()> {
-        if let Some(mut entry) = self.get::<Entry>(b'c', class)? {
-            entry.users = entry.users.saturating_sub(1);
-            self.put(b'c', class, &entry)?;
-            self.loose.push(class);
-        }
+        let Some(users) = self.get::<u32>(b'u', class)? else { return Ok(()) };
+        self.put(b'u', class, &users.saturating_sub(1))?;
+        self.loose.push(class);
         Ok(())
     }
 
@@ -163,11 +161,14 @@ impl<'a> Change<'a> {
     /// Removes the entries that nothing needs any more, and what only they needed.
     fn sweep(&mut self) -> anyhow::Result<()> {
         while let Some(class) = self.loose.pop() {
-            let Some(entry) = self.get::<Entry>(b'c', class)? else { continue };
-            if !entry.records.is_empty() || entry.users > 0 {
+            if self.get::<u32>(b'u', class)? != Some(0) {
                 continue;
             }
+            let Some(entry) = self.get::<Entry>(b'c', class)?.filter(|entry| entry.records.is_empty()) else {
+                continue;
+            };
             self.delete(b'c', class);
+            self.delete(b'u', class);
             self.drop_mentions(class, &entry)?;
             entry.ways.iter().try_for_each(|way| self.drop_way(*way))?;
             entry.needs.iter().try_for_each(|class| self.count_out(*class))?;

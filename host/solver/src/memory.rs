@@ -6,6 +6,7 @@
 //! | kind | of the hash of | holds |
 //! |---|---|---|
 //! | `c` | a class | [`Entry`]: what it was made of and its records, newest first |
+//! | `u` | a class that has an entry | how many entries and ways need it; apart, for it changes often and an entry may be large |
 //! | `v` | an output's class and a view | [`Contents`]: what that output was last seen to hold, a *way* to a class |
 //! | `r` | a record's name, and then the class | the record and a class that it is a result of |
 //! | `o` | an op's key | the classes that this op last gave, to explain a miss |
@@ -57,9 +58,6 @@ pub struct Entry {
     /// The entries that this one needs, and is counted in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) needs: Vec<Class>,
-    /// How many entries and ways need this.
-    #[serde(default)]
-    pub(crate) users: u32,
 }
 
 /// One input of an [`Entry`].
@@ -112,7 +110,7 @@ pub(crate) struct Memory {
 impl Entry {
     /// What a cache exporter hands on: made elsewhere out of `inputs`, whose makers must be remembered there first.
     pub fn new(op: String, name: String, inputs: Vec<EntryInput>, records: Vec<RecordId>) -> Entry {
-        Entry { op, name, inputs, records, ways: vec![], needs: vec![], users: 0 }
+        Entry { op, name, inputs, records, ways: vec![], needs: vec![] }
     }
 
     /// Its class.

@@ -98,7 +98,7 @@ impl MemKv {
         ensure!(keys.iter().collect::<HashSet<_>>().len() == keys.len(), "a batch writes a key twice");
         for key in keys {
             let rest = key.strip_prefix(PREFIX);
-            let of_kind = rest.is_some_and(|rest| rest.len() >= 2 && b"cvroi".contains(&rest[0]) && rest[1] == b'/');
+            let of_kind = rest.is_some_and(|rest| rest.len() >= 2 && b"cuvroi".contains(&rest[0]) && rest[1] == b'/');
             ensure!(of_kind, "the key {} is of no kind", key.escape_ascii());
         }
         Ok(())

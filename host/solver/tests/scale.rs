@@ -11,6 +11,8 @@ use solver::{
 
 const STACK_BYTES: usize = 256 << 10;
 const DEEP: usize = 100_000;
+/// Where each vertex costs several writes. Deep enough still: with a frame for each, no stack of this size would hold it.
+const DEEP_BY_CONTENTS: usize = 10_000;
 const WIDE: usize = 1_000;
 
 #[derive(Default)]
@@ -46,10 +48,10 @@ fn input(below: &Arc<Vertex<FakeWorld>>, look: &Look) -> Input<FakeWorld> {
     Input { vertex: below.clone(), output: 0, look: look.clone() }
 }
 
-/// `DEEP` vertices in a line, over a source with the key `source`.
-fn line(world: &FakeWorld, source: Spec, look: &Look) -> Arc<Vertex<FakeWorld>> {
+/// `length` vertices in a line, the lowest of them `source`.
+fn line(world: &FakeWorld, length: usize, source: Spec, look: &Look) -> Arc<Vertex<FakeWorld>> {
     let source = Arc::new(world.make("source", source, vec![]));
-    (1..DEEP).fold(source, |below, i| {
+    (1..length).fold(source, |below, i| {
         let spec = Spec { key: i.to_string(), values: vec![i.to_string()], ..Spec::default() };
         Arc::new(world.make("step", spec, vec![input(&below, look)]))
     })
@@ -62,18 +64,18 @@ fn source(key: &str) -> Spec {
 #[test]
 fn a_deep_line_known_by_its_keys() {
     let (stage, top) = (Stage::default(), (DEEP - 1).to_string());
-    assert_eq!(stage.solve(|world| line(world, source("one"), &Look::Whole)).unwrap(), top);
+    assert_eq!(stage.solve(|world| line(world, DEEP, source("one"), &Look::Whole)).unwrap(), top);
     assert_eq!(stage.runs(), DEEP);
-    assert_eq!(stage.solve(|world| line(world, source("one"), &Look::Whole)).unwrap(), top);
+    assert_eq!(stage.solve(|world| line(world, DEEP, source("one"), &Look::Whole)).unwrap(), top);
     assert_eq!(stage.world.done().iter().filter(|did| !matches!(did, Did::Key(_))).count(), 1, "one load");
 }
 
 #[test]
 fn a_deep_line_known_by_its_contents() {
-    let (stage, top, look) = (Stage::default(), (DEEP - 1).to_string(), Look::Contents(String::new()));
-    assert_eq!(stage.solve(|world| line(world, source("one"), &look)).unwrap(), top);
-    assert_eq!(stage.runs(), DEEP);
-    assert_eq!(stage.solve(|world| line(world, source("other"), &look)).unwrap(), top);
+    let (stage, top, look) = (Stage::default(), (DEEP_BY_CONTENTS - 1).to_string(), Look::Contents(String::new()));
+    assert_eq!(stage.solve(|world| line(world, DEEP_BY_CONTENTS, source("one"), &look)).unwrap(), top);
+    assert_eq!(stage.runs(), DEEP_BY_CONTENTS);
+    assert_eq!(stage.solve(|world| line(world, DEEP_BY_CONTENTS, source("other"), &look)).unwrap(), top);
     assert_eq!(stage.runs(), 1, "the source, which holds what the other held");
 }
 
@@ -81,7 +83,7 @@ fn a_deep_line_known_by_its_contents() {
 fn a_failure_at_the_bottom_of_a_deep_line() {
     let stage = Stage::default();
     let failing = Spec { fault: Some(Fault::Run), ..source("bad") };
-    let error = stage.solve(|world| line(world, failing, &Look::Whole)).unwrap_err();
+    let error = stage.solve(|world| line(world, DEEP, failing, &Look::Whole)).unwrap_err();
     assert_eq!(error.name, "source");
 }
 
@@ -113,7 +115,7 @@ fn a_deep_line_dropped_while_it_waits() {
         let runtime = { runtime }.enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let slow = Spec { delay: 1_000, ..source("slow") };
-            let top = line(&stage.world, slow, &Look::Contents(String::new()));
+            let top = line(&stage.world, DEEP_BY_CONTENTS, slow, &Look::Contents(String::new()));
             let solver = Solver::new(Arc::new(stage.world.clone()), stage.disk.open(), Limits { max_running: 2 });
             let build = solver.build(Sink::none());
             let waiting = tokio::time::timeout(std::time::Duration::from_millis(500), build.result(&top, 0));
