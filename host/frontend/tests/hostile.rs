@@ -11,7 +11,7 @@ use frontend::{Limits, Options, Runtime, testing::FakeBridge};
 fn limits() -> Limits {
     Limits {
         memory_bytes: 64 << 20,
-        instructions: 200_000_000,
+        instructions: 30_000_000,
         call_bytes: 1 << 20,
         vertices: 100,
         copied_vertices: 1000,
@@ -29,7 +29,7 @@ fn limits() -> Limits {
 
 /// What the guest does, how often, and the error: code and message.
 const ERRORS: &[(&str, usize, &str, &str)] = &[
-    ("loop", 0, "limit", "frontend guest used up its 200000000 instructions"),
+    ("loop", 0, "limit", "frontend guest used up its 30000000 instructions"),
     ("panic", 7, "trap", "frontend guest panicked at host/frontend/tests/guest/src/lib.rs:[..]:\nno 7 here"),
     (
         "index",
@@ -39,7 +39,7 @@ const ERRORS: &[(&str, usize, &str, &str)] = &[
     ),
     ("allocate", 1 << 30, "limit", "frontend guest needs more than 64 MiB of memory"),
     ("recurse", 1 << 30, "trap", "frontend guest trapped: wasm trap: out of bounds memory access"),
-    ("supports", 1 << 30, "limit", "frontend guest used up its 200000000 instructions"),
+    ("supports", 1 << 30, "limit", "frontend guest used up its 30000000 instructions"),
     ("vertices", 101, "limit", "frontend guest makes a graph of more than 100 vertices"),
     (
         "grow-and-solve",

@@ -1,5 +1,5 @@
 //! Generated from `wit/v0.1`: the types and functions of the interface as they cross it.
-#![allow(unsafe_code, missing_docs, clippy::all)]
+#![allow(missing_docs, clippy::all)]
 
 wit_bindgen::generate!({
     path: "../../wit/v0.1",

@@ -31,7 +31,6 @@
 //! [`Host`] was made from, for instance to [`testing::FakeHost`].
 
 mod attrs;
-#[allow(unsafe_code)]
 pub mod bindings;
 mod calls;
 mod error;
