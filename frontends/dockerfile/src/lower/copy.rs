@@ -138,11 +138,12 @@ impl Lowerer<'_, '_> {
         }
         // What stands before `/./` is not kept.
         let (parent, pattern) = source.text.split_once("/./").unwrap_or(("/", &source.text));
-        let pattern = path::resolve("/", pattern);
+        // An absolute pattern stays as it is: a slash at its end asks for a directory.
+        let pattern = if pattern.starts_with('/') { pattern.to_string() } else { path::resolve("/", pattern) };
         let exact = !path::has_wildcard(parent) && !path::has_wildcard(&pattern);
         Ok(CopyAction {
             src: path::resolve("/", parent),
-            include: vec![pattern.trim_start_matches('/').to_string()],
+            include: vec![pattern.strip_prefix('/').unwrap_or(&pattern).to_string()],
             required: exact.then(|| path::join("/", &path::join(parent, &pattern))).into_iter().collect(),
             ..action
         })
