@@ -5,10 +5,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{
-        Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -76,12 +73,11 @@ pub(crate) struct Space {
     used: Mutex<Option<u64>>,
     /// Snapshots that were used: when last, and how often.
     touched: Mutex<HashMap<String, (u64, u64)>>,
-    limit_hits: AtomicU64,
 }
 
 impl Space {
     pub fn new(max: Option<u64>) -> Space {
-        Space { max, used: Mutex::default(), touched: Mutex::default(), limit_hits: AtomicU64::new(0) }
+        Space { max, used: Mutex::default(), touched: Mutex::default() }
     }
 
     pub fn is_limited(&self) -> bool {
@@ -98,6 +94,11 @@ impl Space {
         if let Some(used) = self.used.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             *used = used.saturating_sub(bytes);
         }
+    }
+
+    /// What is used is counted again when next asked for: something was written that nobody counted.
+    pub fn forget(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub fn touch(&self, snapshot: &str) {
@@ -130,7 +131,6 @@ impl Inner {
         if self.used()? + bytes <= max {
             return Ok(());
         }
-        self.space.limit_hits.fetch_add(1, Ordering::Relaxed);
         self.prune(&Prune { all: true, max_used: Some(max.saturating_sub(bytes)), ..Prune::default() })?;
         // Files go after views that show them, so this waits for both.
         self.janitor.settle();

@@ -85,5 +85,7 @@ impl Drop for Open {
         if volumes.get(&self.name).is_some_and(|open| open.strong_count() == 0) {
             volumes.remove(&self.name);
         }
+        drop(volumes);
+        self.store.space.forget();
     }
 }

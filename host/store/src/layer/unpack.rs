@@ -175,8 +175,26 @@ impl<'a> Unpack<'a> {
             Err(_) if has_lower => return Err(Stop::NeedsLower),
             Err(_) => {}
         }
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(IMPLICIT_DIR_MODE);
-        Ok(self.root.mkdir_all(path, &mode).map_err(|error| path_error(dir, error))?)
+        self.make_dirs(dir)
+    }
+
+    /// Makes the directories that lead to `dir`, and it, where they are not there.
+    fn make_dirs(&self, dir: &[u8]) -> Result<Handle, Stop> {
+        let fail = |error| Stop::Error(path_error(dir, error));
+        let ends = dir.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([dir.len()]);
+        for end in ends {
+            let path = Path::new("/").join(OsStr::from_bytes(&dir[..end]));
+            match self.root.resolve(&path) {
+                Err(error) if is_missing(&error) => {
+                    let mode = std::os::unix::fs::PermissionsExt::from_mode(IMPLICIT_DIR_MODE);
+                    let made = self.root.mkdir_all(&path, &mode).map_err(fail)?;
+                    // The process's umask has no say in it.
+                    files::set_mode(&proc_path(&made, b"."), IMPLICIT_DIR_MODE)?;
+                }
+                other => drop(other.map_err(fail)?),
+            }
+        }
+        self.root.resolve(Path::new("/").join(OsStr::from_bytes(dir))).map_err(fail)
     }
 
     /// Does what a `.wh.` name says; answers whether it was one.

@@ -1,9 +1,9 @@
 //! One step after the other.
 
-use std::{fs, time::Instant};
+use std::fs;
 
 use super::*;
-use crate::{ChecksumOptions, snapshotter::tests::describe};
+use crate::snapshotter::tests::describe;
 
 #[test]
 fn drafts_become_snapshots() {
@@ -54,74 +54,4 @@ fn saved_snapshots_outlive_the_process() {
             assert_eq!(usage.len(), 2, "{usage:?}");
         });
     }
-}
-
-#[test]
-#[ignore = "prints times: cargo test -p store --release times -- --ignored --nocapture"]
-fn times() {
-    let dir = tempfile::tempdir_in(std::env::var("PINTLE_TIMES_DIR").unwrap_or_else(|_| "/tmp".into())).unwrap();
-    let at = Instant::now();
-    let store = Store::open(dir.path(), options()).unwrap();
-    println!("open new: {:?}", at.elapsed());
-    block_on(async {
-        let mut snapshot = changed(&store, &store.scratch(), |tree| write(tree, "base", "1")).await;
-        let at = Instant::now();
-        for i in 0..100 {
-            snapshot = changed(&store, &snapshot, |tree| write(tree, &i.to_string(), "1")).await;
-        }
-        println!("draft+commit: {:?} each", at.elapsed() / 100);
-        let at = Instant::now();
-        store.save(&snapshot).unwrap();
-        println!("save: {:?}", at.elapsed());
-        let at = Instant::now();
-        store.flush().await.unwrap();
-        println!("flush: {:?}", at.elapsed());
-        let at = Instant::now();
-        let view = snapshot.view().await.unwrap();
-        println!("view of {} layers: {:?}", snapshot.len(), at.elapsed());
-        drop(view);
-
-        let source = tempfile::tempdir().unwrap();
-        for i in 0..20_000 {
-            write(source.path(), &format!("d{}/f{i}", i % 200), format!("contents of {i}"));
-        }
-        let handle = fs::File::open(source.path()).unwrap();
-        let fd = std::os::fd::AsFd::as_fd(&handle);
-        let at = Instant::now();
-        let first = store.tree_from_dir(fd, &crate::TreeOptions { owner: Some((0, 0)), ..Default::default() }).unwrap();
-        println!("20,000 files: {:?}", at.elapsed());
-        let at = Instant::now();
-        first.checksum("/", &ChecksumOptions::default()).await.unwrap();
-        println!("checksum: {:?}", at.elapsed());
-        let at = Instant::now();
-        let options = crate::TreeOptions { owner: Some((0, 0)), previous: Some(&first), ..Default::default() };
-        let same = store.tree_from_dir(fd, &options).unwrap();
-        println!("nothing changed: {:?} ({})", at.elapsed(), same.name() == first.name());
-        write(source.path(), "d7/f7", "changed");
-        let at = Instant::now();
-        let next = store.tree_from_dir(fd, &options).unwrap();
-        println!("one changed: {:?} ({} layers)", at.elapsed(), next.len());
-        let at = Instant::now();
-        next.checksum("/", &ChecksumOptions::default()).await.unwrap();
-        println!("checksum: {:?}", at.elapsed());
-        let name = store.save(&next).unwrap();
-        drop((first, same, next, snapshot));
-        let at = Instant::now();
-        store.flush().await.unwrap();
-        println!("flush: {:?}", at.elapsed());
-        let at = Instant::now();
-        drop(store);
-        println!("close: {:?}", at.elapsed());
-        let at = Instant::now();
-        let store = Store::open(dir.path(), super::options()).unwrap();
-        println!("open: {:?}", at.elapsed());
-        let at = Instant::now();
-        let next = store.load(&name).unwrap().unwrap();
-        next.checksum("/", &ChecksumOptions::default()).await.unwrap();
-        println!("load, checksum: {:?}", at.elapsed());
-        drop(next);
-        let at = Instant::now();
-        drop(store);
-        println!("close: {:?}", at.elapsed());
-    });
 }

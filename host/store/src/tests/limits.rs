@@ -89,6 +89,12 @@ fn the_limit_is_a_ceiling() {
         let refused = store.put_blob(&blob(&data), Bytes::from(data)).await.err();
         assert!(matches!(refused, Some(Error::Full(_))), "{refused:?}");
         assert!(held.view().await.unwrap().path().join("f").exists(), "what is held is not deleted");
+        let volume = store.volume("cache", "exec.cachemount").unwrap();
+        write(volume.path(), "grown", vec![1; 2 << 20]);
+        drop(volume);
+        let snapshot = changed(&store, &store.scratch(), |tree| write(tree, "f", vec![9; 1 << 20])).await;
+        let used: u64 = store.disk_usage().await.unwrap().iter().map(|record| record.size).sum();
+        assert!(used <= MAX && !snapshot.is_empty(), "what grew in a volume counts: {used}");
     });
 }
 
