@@ -1,6 +1,6 @@
 //! Snapshots of more layers than can be mounted: the lower ones are linked together into one.
 
-use std::{path::PathBuf, sync::Weak};
+use std::{path::PathBuf, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
@@ -8,7 +8,7 @@ use crate::{
     error::{At, Result},
     files,
     index::{Merged, link_tree},
-    layers::new_id,
+    layers::{Layer, new_id},
     record::LayerRecord,
     snapshot::Tree,
 };
@@ -27,28 +27,33 @@ pub(crate) fn flatten(tree: &Tree, most: usize) -> Result<Vec<PathBuf>> {
     for layer in lower {
         hash.update(layer.id.as_bytes());
     }
-    let id = format!("flat-{}", hex::encode(&hash.finalize()[..20]));
+    let id = format!("flat-{}-", hex::encode(&hash.finalize()[..20]));
     let store = &tree.store;
     let mut flat = tree.flat.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let known = store.layers.lock().get(&id).and_then(Weak::upgrade);
+    let known =
+        store.layers.lock().iter().find_map(|(known, layer)| layer.upgrade().filter(|_| known.starts_with(&id)));
     let layer = match known {
         Some(layer) => layer,
-        None => {
-            let dir = store.root.draft(&new_id());
-            std::fs::create_dir(&dir).at(|| format!("make {}", dir.display()))?;
-            let indexes = lower.iter().map(|layer| Ok((layer.index()?, layer.dir()))).collect::<Result<_>>()?;
-            link_tree(&Merged::new(indexes), &dir)?;
-            if let Some(top) = lower.last() {
-                files::copy_attributes(&top.dir(), &files::lstat(&top.dir())?, &dir)?;
-            }
-            let into = store.root.layer(&id);
-            files::remove_tree(&into)?;
-            std::fs::rename(&dir, &into).at(|| format!("move {}", dir.display()))?;
-            store.new_layer(id, LayerRecord::new("internal"))
-        }
+        // A directory of its own: an earlier one of the same layers may be on its way out.
+        None => link_together(tree, lower, id + &new_id())?,
     };
     let mut dirs = vec![layer.dir()];
     dirs.extend(tree.layers[count..].iter().filter(|layer| !layer.record().empty).map(|layer| layer.dir()));
     *flat = Some(layer);
     Ok(dirs)
+}
+
+/// One layer that is as the tree of `lower`.
+fn link_together(tree: &Tree, lower: &[Arc<Layer>], id: String) -> Result<Arc<Layer>> {
+    let store = &tree.store;
+    let dir = store.root.draft(&new_id());
+    std::fs::create_dir(&dir).at(|| format!("make {}", dir.display()))?;
+    let indexes = lower.iter().map(|layer| Ok((layer.index()?, layer.dir()))).collect::<Result<_>>()?;
+    link_tree(&Merged::new(indexes), &dir)?;
+    if let Some(top) = lower.last() {
+        files::copy_attributes(&top.dir(), &files::lstat(&top.dir())?, &dir)?;
+    }
+    let into = store.root.layer(&id);
+    std::fs::rename(&dir, &into).at(|| format!("move {}", dir.display()))?;
+    Ok(store.new_layer(id, LayerRecord::new("internal")))
 }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    path::PathBuf,
     sync::{Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -230,51 +231,78 @@ impl Inner {
         self.write_touches()?;
         let survey = self.survey()?;
         let victims = survey.choose(prune, sys::file::space(self.root.path()).map_or(u64::MAX, |(free, _)| free));
+        let mut removal = Removal::default();
         let mut deleted = Vec::new();
-        let mut paths = Vec::new();
         {
             // Under these locks nobody can take hold of what is about to go.
             let layers = self.layers.lock();
             let volumes = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
             let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut changes = Vec::new();
             for victim in victims {
-                if let Some(name) = victim.id.strip_prefix("volume:") {
-                    let free = volumes.get(name).is_none_or(|open| open.strong_count() == 0);
-                    let Some(volume) = survey.volumes.get(name).filter(|_| free) else { continue };
-                    changes.push((table::Space::Volume, name.as_bytes().to_vec(), None));
-                    paths.push(self.root.volume(&volume.id));
+                let removed = if let Some(name) = victim.id.strip_prefix("volume:") {
+                    let open = volumes.get(name).is_some_and(|open| open.strong_count() > 0);
+                    !open && removal.volume(self, &survey, name)
                 } else if let Some(hex) = victim.id.strip_prefix("sha256:") {
-                    if pins.contains_key(hex) {
-                        continue;
-                    }
-                    changes.push((table::Space::Blob, hex.as_bytes().to_vec(), None));
-                    paths.push(self.root.blob(hex));
+                    !pins.contains_key(hex) && removal.blob(self, hex)
                 } else {
-                    if layers.get(&victim.id).is_some_and(|layer| layer.strong_count() > 0) {
-                        continue;
-                    }
-                    survey.forget_layer(&victim.id, &mut changes);
-                    paths.extend([self.root.layer(&victim.id), self.root.index(&victim.id)]);
-                    for hex in survey.blobs_only_of(&victim.id).into_iter().filter(|hex| !pins.contains_key(hex)) {
-                        changes.push((table::Space::Blob, hex.as_bytes().to_vec(), None));
-                        paths.push(self.root.blob(&hex));
-                    }
-                }
-                deleted.push(victim);
+                    let held = layers.get(&victim.id).is_some_and(|layer| layer.strong_count() > 0);
+                    !held && removal.layer(self, &survey, &victim.id, &pins)
+                };
+                deleted.extend(removed.then_some(victim));
             }
-            if changes.is_empty() {
+            if removal.changes.is_empty() {
                 return Ok(deleted);
             }
-            self.table.write(changes)?;
+            self.table.write(std::mem::take(&mut removal.changes))?;
         }
         // Only when no record names it, come what may, does data go.
         self.table.flush_blocking()?;
-        for path in paths {
+        for path in removal.paths {
             self.delete_later(&path)?;
         }
         self.space.sub(deleted.iter().map(|record| record.size).sum());
         Ok(deleted)
+    }
+}
+
+/// Records to delete, and the files that go after them.
+#[derive(Default)]
+struct Removal {
+    changes: Vec<table::Change>,
+    paths: Vec<PathBuf>,
+}
+
+impl Removal {
+    fn record(&mut self, space: table::Space, key: &str) {
+        self.changes.push((space, key.as_bytes().to_vec(), None));
+    }
+
+    fn volume(&mut self, store: &Inner, survey: &Survey, name: &str) -> bool {
+        let Some(volume) = survey.volumes.get(name) else { return false };
+        self.record(table::Space::Volume, name);
+        self.paths.push(store.root.volume(&volume.id));
+        true
+    }
+
+    fn blob(&mut self, store: &Inner, hex: &str) -> bool {
+        self.record(table::Space::Blob, hex);
+        self.paths.push(store.root.blob(hex));
+        true
+    }
+
+    /// A layer, the snapshots that name it, and the blobs that are only its.
+    fn layer(&mut self, store: &Inner, survey: &Survey, id: &str, pins: &HashMap<String, usize>) -> bool {
+        self.record(table::Space::Layer, id);
+        for (name, snapshot) in &survey.snapshots {
+            if snapshot.layers.iter().any(|layer| layer == id) {
+                self.record(table::Space::Snapshot, name);
+            }
+        }
+        self.paths.extend([store.root.layer(id), store.root.index(id)]);
+        for hex in survey.blobs_only_of(id).into_iter().filter(|hex| !pins.contains_key(hex)) {
+            self.blob(store, &hex);
+        }
+        true
     }
 }
 
@@ -382,15 +410,6 @@ impl Survey {
     /// No saved snapshot names it, and nothing else could ask for it.
     fn is_unnamed(&self, id: &str, named: &HashMap<&str, Named>) -> bool {
         self.layers.contains_key(id) && !named.contains_key(id) && !id.starts_with("chain-")
-    }
-
-    fn forget_layer(&self, id: &str, changes: &mut Vec<table::Change>) {
-        changes.push((table::Space::Layer, id.as_bytes().to_vec(), None));
-        for (name, snapshot) in &self.snapshots {
-            if snapshot.layers.iter().any(|layer| layer == id) {
-                changes.push((table::Space::Snapshot, name.as_bytes().to_vec(), None));
-            }
-        }
     }
 
     fn blobs_only_of(&self, id: &str) -> Vec<String> {
