@@ -10,7 +10,7 @@ use frontend::{Limits, Options, Runtime, testing::FakeBridge};
 /// Small limits, so that each is reached in no time.
 fn limits() -> Limits {
     Limits {
-        memory_bytes: 64 << 20,
+        memory_bytes: 8 << 20,
         instructions: 30_000_000,
         call_bytes: 1 << 20,
         vertices: 100,
@@ -37,7 +37,7 @@ const ERRORS: &[(&str, usize, &str, &str)] = &[
         "trap",
         "frontend guest panicked at host/frontend/tests/guest/src/lib.rs:[..]:\nindex out of bounds[..]",
     ),
-    ("allocate", 1 << 30, "limit", "frontend guest needs more than 64 MiB of memory"),
+    ("allocate", 1 << 30, "limit", "frontend guest needs more than 8 MiB of memory"),
     ("recurse", 1 << 30, "trap", "frontend guest trapped: wasm trap: out of bounds memory access"),
     ("supports", 1 << 30, "limit", "frontend guest used up its 30000000 instructions"),
     ("vertices", 101, "limit", "frontend guest makes a graph of more than 100 vertices"),
