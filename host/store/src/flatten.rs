@@ -30,8 +30,9 @@ pub(crate) fn flatten(tree: &Tree, most: usize) -> Result<Vec<PathBuf>> {
     let id = format!("flat-{}-", hex::encode(&hash.finalize()[..20]));
     let store = &tree.store;
     let mut flat = tree.flat.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    // Filtered before it is taken hold of: the last handle of another layer must not be dropped under this lock.
     let known =
-        store.layers.lock().iter().find_map(|(known, layer)| layer.upgrade().filter(|_| known.starts_with(&id)));
+        store.layers.lock().iter().filter(|(known, _)| known.starts_with(&id)).find_map(|(_, layer)| layer.upgrade());
     let layer = match known {
         Some(layer) => layer,
         // A directory of its own: an earlier one of the same layers may be on its way out.

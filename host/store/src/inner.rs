@@ -3,10 +3,7 @@
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{
-        Arc, Mutex, OnceLock, RwLock, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, OnceLock, RwLock, Weak, atomic::Ordering},
     thread::Thread,
 };
 
@@ -18,6 +15,7 @@ use crate::{
     gc::Space,
     janitor::Janitor,
     layers::Registry,
+    recover::Serials,
     root::Root,
     snapshot::Slot,
     snapshotter::{self, Snapshotter},
@@ -44,7 +42,7 @@ pub(crate) struct Inner {
     pub janitor: Janitor,
     /// Woken when the store closes, to end.
     pub syncer: OnceLock<Thread>,
-    serial: AtomicU64,
+    pub serials: Arc<Serials>,
 }
 
 impl Inner {
@@ -81,36 +79,23 @@ impl Inner {
             space: Space::new(max_bytes),
             janitor: Janitor::start()?,
             syncer: OnceLock::new(),
-            serial: AtomicU64::new(0),
+            serials: Arc::default(),
         });
         inner.recover(crashed)?;
         Ok(inner)
-    }
-
-    /// A number for a new layer or blob, greater than all before.
-    pub fn next_serial(&self) -> u64 {
-        self.serial.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    pub fn set_serial(&self, last: u64) {
-        self.serial.store(last, Ordering::Relaxed);
-    }
-
-    pub fn last_serial(&self) -> u64 {
-        self.serial.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.janitor.finish();
+        self.serials.closed.store(true, Ordering::Release);
         if let Some(syncer) = self.syncer.get() {
             syncer.unpark();
         }
-        if let Err(error) = self.write_touches() {
+        if let Err(error) = self.write_touches().and_then(|()| self.write_serials()) {
             tracing::warn!("close the store: {error}");
         }
-        self.remember_serial();
         match self.table.flush_blocking() {
             Ok(()) => self.root.close(),
             Err(error) => tracing::warn!("close the store: {error}"),
