@@ -25,7 +25,7 @@ lint: frontends
 
 ## Speed, as ratios measured in one run.
 bench: release
-	./tests/bench/run.sh $(TARGET)/release/pintle
+	$(CARGO) run --release -p tests --bin bench -- $(TARGET)/release/pintle
 
 build: setup frontends
 	$(CARGO) build -p pintle

@@ -1,1 +1,8 @@
-//! End-to-end tests.
+//! End-to-end tests as data: a case is files, commands and what they must answer. See `cases/build/README.md` for the format.
+#![forbid(unsafe_code)]
+
+pub mod case;
+pub mod registry;
+pub mod run;
+pub mod tree;
+pub mod wild;

@@ -1,1 +1,18 @@
-//! TODO
+//! The spine: a request goes to a frontend, its graph is solved, the results are exported.
+//!
+//! [`Engine`] is the one engine behind the embedded command line and the daemon. Nothing here knows the wire.
+#![forbid(unsafe_code)]
+
+mod bridge;
+mod engine;
+mod failure;
+mod frontends;
+mod journal;
+mod lazy;
+mod run;
+
+pub use engine::{Config, Engine, Worker};
+pub use failure::Failure;
+pub use frontends::Frontends;
+pub use journal::{Activity, Journal, Subscription};
+pub use run::{Export, Request, Response, What};

@@ -10,6 +10,7 @@ pub mod outputs;
 pub mod progress;
 mod server;
 mod solve;
+pub mod usage;
 
 pub use connect::{Address, ConnectError, Connection, TlsFiles, address_from_env};
 pub use errors::BuildError;

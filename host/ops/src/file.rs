@@ -6,6 +6,8 @@ mod mode;
 mod owner;
 pub mod paths;
 mod simple;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 use std::sync::Arc;
@@ -108,10 +110,9 @@ impl<'a> Trees<'a> {
             return Ok(self.vertex.store.draft(&self.vertex.store.scratch()).await?);
         };
         let index = number as usize;
-        if matches!(self.slots.get(index), Some(Slot::Open(_))) && self.readers[index] == 1 {
-            if let Slot::Open(draft) = std::mem::replace(&mut self.slots[index], Slot::Empty) {
-                return Ok(draft);
-            }
+        let alone = matches!(self.slots.get(index), Some(Slot::Open(_))) && self.readers[index] == 1;
+        if alone && let Slot::Open(draft) = std::mem::replace(&mut self.slots[index], Slot::Empty) {
+            return Ok(draft);
         }
         let base = self.frozen(number).await?;
         Ok(self.vertex.store.draft(&base).await?)

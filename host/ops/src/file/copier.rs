@@ -310,6 +310,11 @@ impl<'a> Copier<'a> {
         self.copied.iter().any(|path| path == &required)
     }
 
+    /// The owner that the copy sets, for the unpacker.
+    pub fn owner(&self) -> Option<Owner> {
+        self.owner
+    }
+
     /// The destination as names.
     pub fn dest_names(&self) -> Vec<OsString> {
         components(&self.action.dest)

@@ -5,7 +5,6 @@ use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
-use anyhow::Context;
 use pathrs::{HandleRef, flags::OpenFlags};
 use rustix::fs::Stat;
 
@@ -23,7 +22,7 @@ pub fn unpack(entry: &OwnedFd, stat: &Stat, copier: &Copier<'_>) -> anyhow::Resu
     let mut head = Vec::new();
     file.by_ref().take(SNIFF_BYTES).read_to_end(&mut head)?;
     file.rewind()?;
-    let reader: Box<dyn Read> = match head.as_slice() {
+    let reader: Box<dyn Read + Send> = match head.as_slice() {
         [0x1f, 0x8b, 0x08, ..] => Box::new(flate2::read::MultiGzDecoder::new(file)),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::new(file)?),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Box::new(liblzma::read::XzDecoder::new_multi_decoder(file)),
@@ -38,10 +37,9 @@ pub fn unpack(entry: &OwnedFd, stat: &Stat, copier: &Copier<'_>) -> anyhow::Resu
     }
     let reader = std::io::Cursor::new(start).chain(reader);
     let dir = copier.make_dest(&copier.dest_names())?;
-    let mut archive = tar::Archive::new(reader);
-    archive.set_preserve_permissions(true);
-    archive.set_preserve_ownerships(true);
-    archive.unpack(format!("/proc/self/fd/{}", dir.as_raw_fd())).context("unpack the archive")?;
+    // Nothing but this action writes to the draft, so the directory's path still leads to it.
+    let into = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()))?;
+    store::unpack_archive(reader, &into, copier.owner().map(|owner| (owner.uid, owner.gid)))?;
     Ok(true)
 }
 

@@ -1,0 +1,268 @@
+//! What a frontend may ask, answered by the engine for one build.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use async_trait::async_trait;
+use frontend::{
+    Bridge, Definition, Error, Ref, Request, SolveOptions, SolvedFrontend, SourceMeta, SourceQuery, Warning,
+};
+use llb::{
+    Graph, VertexId,
+    op::{Range, SourceFile},
+};
+use ops::{Environment, Files, Vertices};
+use solver::{SolveError, progress};
+use store::Snapshot;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    Failure, Journal,
+    engine::Engine,
+    lazy::{LazyRef, internal},
+};
+
+/// How deep frontends may call frontends.
+pub const MAX_FRONTEND_DEPTH: usize = 16;
+
+/// The largest component that is loaded from a client's directory.
+pub const MAX_COMPONENT_BYTES: u64 = 64 << 20;
+
+/// One build while it goes on.
+pub(crate) struct State {
+    pub engine: Engine,
+    pub environment: Environment,
+    pub journal: Journal,
+    pub build: solver::Build<Files>,
+    vertices: Mutex<Vertices>,
+    /// Where each vertex was first seen, to find its source lines when it fails.
+    seen: Mutex<HashMap<Arc<str>, (Arc<Graph>, VertexId)>>,
+    /// Builds that run ahead of their readers; they end with the build.
+    started: Mutex<Vec<AbortOnDropHandle<()>>>,
+}
+
+impl State {
+    pub fn new(engine: Engine, environment: Environment, journal: Journal, no_cache: bool) -> Arc<Self> {
+        let build = engine.solver().build(journal.sink());
+        let vertices = Mutex::new(Vertices::new(environment.clone(), no_cache));
+        Arc::new(State {
+            engine,
+            environment,
+            journal,
+            build,
+            vertices,
+            seen: Mutex::default(),
+            started: Mutex::default(),
+        })
+    }
+
+    /// The files of a definition, built if need be.
+    pub async fn result(&self, definition: &Definition) -> Result<Snapshot, Error> {
+        let Some(edge) = definition.edge else { return Ok(self.environment.store.scratch()) };
+        let graph = &definition.graph;
+        self.remember(graph, edge);
+        let vertex = lock(&self.vertices).vertex(graph, edge).map_err(internal)?;
+        self.build.result(&vertex, edge.output).await.map_err(|error| self.explain(error))
+    }
+
+    /// Begins to build a definition without waiting.
+    pub fn start(self: &Arc<Self>, definition: Definition) {
+        let state = self.clone();
+        let task = tokio::spawn(async move {
+            // Whoever reads the result gets the error.
+            let _ = state.result(&definition).await;
+        });
+        lock(&self.started).push(AbortOnDropHandle::new(task));
+    }
+
+    /// Ends what was started ahead. The tasks hold the state, so this breaks the circle.
+    pub fn stop(&self) {
+        lock(&self.started).clear();
+    }
+
+    fn remember(&self, graph: &Arc<Graph>, edge: llb::Edge) {
+        let mut seen = lock(&self.seen);
+        for id in graph.reachable(edge) {
+            let digest = graph.vertex(id).digest.as_str();
+            if !seen.contains_key(digest) {
+                seen.insert(digest.into(), (graph.clone(), id));
+            }
+        }
+    }
+
+    /// Where a vertex comes from, in source texts.
+    pub fn locations(&self, vertex: &str) -> Vec<(Arc<SourceFile>, Vec<Range>)> {
+        let seen = lock(&self.seen);
+        let Some((graph, id)) = seen.get(vertex) else { return Vec::new() };
+        let places = graph.vertex(*id).meta.locations.iter();
+        places
+            .filter_map(|place| Some((graph.sources().get(place.file as usize)?.clone(), place.ranges.clone())))
+            .collect()
+    }
+
+    /// The error of a vertex with what is known of the vertex.
+    fn explain(&self, error: SolveError) -> Error {
+        let exit = error.cause.downcast_ref::<ops::ExecError>();
+        let failure = Failure {
+            message: format!("{error}"),
+            locations: self.locations(&error.vertex),
+            exit_code: exit.map(ops::ExecError::code),
+            vertex: Some(error.vertex.clone()),
+            code: "build-failed".into(),
+            detail: Vec::new(),
+        };
+        Error {
+            code: "build-failed".into(),
+            message: failure.message.clone(),
+            detail: vec![("vertex".into(), error.vertex.to_string())],
+            source_location: failure.locations.first().cloned(),
+            cause: Some(Arc::new(anyhow::Error::new(failure))),
+        }
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The bridge of one frontend call.
+pub(crate) struct BuildBridge {
+    pub state: Arc<State>,
+    /// How many frontends called one another to get here.
+    pub depth: usize,
+}
+
+#[async_trait]
+impl Bridge for BuildBridge {
+    async fn solve(&self, definition: Definition, options: SolveOptions) -> Result<Arc<dyn Ref>, Error> {
+        let result = LazyRef::new(self.state.clone(), definition);
+        if options.evaluate {
+            result.evaluate().await?;
+        }
+        Ok(result)
+    }
+
+    async fn solve_frontend(&self, source: &str, request: Request) -> Result<SolvedFrontend, Error> {
+        let output = self.state.frontend(source, request, self.depth + 1).await?;
+        let refs = output.refs.into_iter().map(|(platform, definition)| {
+            let result: Arc<dyn Ref> = LazyRef::new(self.state.clone(), definition);
+            (platform, result)
+        });
+        Ok(SolvedFrontend { refs: refs.collect(), metadata: output.metadata })
+    }
+
+    async fn resolve_sources(&self, queries: Vec<SourceQuery>) -> Vec<Result<SourceMeta, Error>> {
+        futures::future::join_all(queries.into_iter().map(|query| self.state.resolve_source(query))).await
+    }
+
+    fn warn(&self, warning: Warning) {
+        let vertex = warning.vertex.as_ref().map_or("", |digest| digest.as_str());
+        let kind = progress::EventKind::Warning(progress::Warning {
+            level: warning.level,
+            short: warning.short.into_bytes(),
+            detail: warning.detail.into_iter().map(String::into_bytes).collect(),
+            url: warning.url,
+            source: warning
+                .source
+                .as_ref()
+                .map(|(file, _)| (file.filename.clone(), file.language.clone(), file.data.to_vec())),
+            ranges: warning.source.iter().flat_map(|(_, ranges)| ranges).map(quad).collect(),
+        });
+        self.state.journal.add(progress::Event { vertex: vertex.into(), time: SystemTime::now(), kind });
+    }
+
+    fn log(&self, level: &str, message: &str) {
+        tracing::debug!(target: "frontend", level, message);
+        if matches!(level, "error" | "warn" | "info") {
+            let activity = self.state.journal.activity(&format!("[frontend] {level}"));
+            activity.log(message);
+            activity.end::<(), String>(&Ok(()));
+        }
+    }
+}
+
+fn quad(range: &Range) -> [i32; 4] {
+    [range.start_line, range.start_character, range.end_line, range.end_character]
+}
+
+impl State {
+    /// Runs a frontend by its name or source.
+    pub async fn frontend(
+        self: &Arc<Self>,
+        source: &str,
+        request: Request,
+        depth: usize,
+    ) -> Result<frontend::Output, Error> {
+        if depth > MAX_FRONTEND_DEPTH {
+            return Err(failed(
+                "limit",
+                format!("frontends call one another more than {MAX_FRONTEND_DEPTH} levels deep"),
+            ));
+        }
+        let mut request = request;
+        // A component cannot see the machine that it runs on.
+        let platform = &self.environment.platform;
+        let build_platform = || format!("{}/{}", platform.os, platform.architecture);
+        request.opts.entry("build-platform".into()).or_insert_with(build_platform);
+        let bridge = Arc::new(BuildBridge { state: self.clone(), depth });
+        let frontend = self.engine.frontends().find(source, &request, &bridge).await?;
+        frontend.build(bridge, request).await
+    }
+
+    /// A file of the client's, beside its Dockerfile.
+    pub async fn client_file(self: &Arc<Self>, path: &str) -> Result<Vec<u8>, Error> {
+        let name = path.trim_start_matches("./");
+        let attrs = [
+            ("local.includepattern", serde_json::json!([name]).to_string()),
+            ("local.sharedkeyhint", "dockerfile".into()),
+        ];
+        let attrs = attrs.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
+        let op = llb::Op::Source(llb::op::SourceOp { identifier: "local://dockerfile".into(), attrs });
+        let mut graph = Graph::new();
+        let vertex = graph.add(op, Vec::new(), None, Vec::new(), llb::VertexMeta::default());
+        let vertex = vertex.map_err(|error| failed("internal", error.to_string()))?;
+        let edge = Some(llb::Edge { vertex, output: 0 });
+        let result = LazyRef::new(self.clone(), Definition { graph: Arc::new(graph), edge });
+        result.read_file(name, None, MAX_COMPONENT_BYTES).await
+    }
+
+    async fn resolve_source(self: &Arc<Self>, query: SourceQuery) -> Result<SourceMeta, Error> {
+        let platform = query.platform.clone().unwrap_or_else(|| self.environment.platform.clone());
+        let short = query.identifier.split_once("://").map_or(query.identifier.as_str(), |(_, name)| name);
+        let name = if query.log_name.is_empty() {
+            format!("[internal] load metadata for {short}")
+        } else {
+            query.log_name.clone()
+        };
+        let activity = self.journal.activity(&name);
+        let mut attrs: BTreeMap<String, String> = query.attrs.clone();
+        if !query.resolve_mode.is_empty() {
+            attrs.insert("image.resolvemode".into(), query.resolve_mode.clone());
+        }
+        let request = sources::Request {
+            identifier: query.identifier.clone(),
+            attrs,
+            platform: (platform.os, platform.architecture, platform.variant),
+            sessions: self.environment.sessions.clone(),
+            progress: activity.progress(),
+        };
+        let resolved = self.environment.sources.resolve(&request).await;
+        activity.end(&resolved);
+        let resolved = resolved.map_err(|cause| failed("not-found", format!("{cause:#}")))?;
+        let image = resolved.image();
+        Ok(SourceMeta {
+            identifier: resolved.pinned(),
+            attrs: query.attrs,
+            digest: image.as_ref().map_or_else(|| resolved.key(), |image| image.digest.clone()),
+            config: image.filter(|_| !query.no_config).map(|image| image.config),
+        })
+    }
+}
+
+/// An error with a word and a text.
+pub(crate) fn failed(code: &str, message: String) -> Error {
+    Error { code: code.into(), message, detail: Vec::new(), source_location: None, cause: None }
+}

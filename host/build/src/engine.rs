@@ -1,0 +1,162 @@
+//! The engine: what all builds share.
+
+use std::{path::PathBuf, sync::Arc};
+
+use exporters::Exporter;
+use llb::Platform;
+use ops::{Environment, Files};
+use session::Session;
+use solver::Solver;
+use sources::Sources;
+use store::Store;
+
+use crate::{Failure, Frontends};
+
+/// How to make an engine.
+#[derive(Clone)]
+pub struct Config {
+    /// Where the store is.
+    pub root: PathBuf,
+    /// `builtin`, `crun`, `runc`, or `None` to choose what works.
+    pub executor: Option<String>,
+    /// `overlay`, `copy`, or `None` to choose what works.
+    pub snapshotter: Option<String>,
+    /// The most bytes that the store may hold.
+    pub max_bytes: Option<u64>,
+    /// How registries are reached: mirrors, plain http, certificates.
+    pub registries: std::sync::Arc<oci::Hosts>,
+    /// How many steps may run at once.
+    pub max_parallel: usize,
+}
+
+/// The engine. Cheap to clone; lives as long as a clone does.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    solver: Solver<Files>,
+    sources: Sources,
+    exporters: Vec<Arc<dyn Exporter>>,
+    executor: Arc<dyn exec::Executor>,
+    frontends: Frontends,
+    worker: Worker,
+}
+
+/// What the engine says of itself as a worker.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Worker {
+    pub id: String,
+    pub labels: std::collections::BTreeMap<String, String>,
+    pub platforms: Vec<Platform>,
+}
+
+/// The solver's storage in the store's database.
+struct KvOf(Store);
+
+impl solver::Kv for KvOf {
+    fn get(&self, key: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
+        Ok(self.0.get(key)?)
+    }
+
+    fn scan(&self, prefix: &[u8], limit: usize) -> anyhow::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        Ok(self.0.scan(prefix, limit)?)
+    }
+
+    fn write(&self, batch: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> anyhow::Result<()> {
+        Ok(self.0.write(batch)?)
+    }
+}
+
+impl Engine {
+    /// Opens the store under `config.root` and makes all rooms ready. `frontends` are the build languages that it knows.
+    pub fn open(config: &Config, frontends: Frontends) -> anyhow::Result<Self> {
+        let options = store::Options { snapshotter: config.snapshotter.clone(), max_bytes: config.max_bytes };
+        let store = Store::open(&config.root, options)?;
+        let executor = exec::select(exec::Config { name: config.executor.clone(), state: config.root.join("exec") })?;
+        let limits = solver::Limits { max_running: config.max_parallel };
+        let solver = Solver::new(Arc::new(Files::new(store.clone())), Arc::new(KvOf(store.clone())), limits);
+        let worker = worker(&store, executor.as_ref())?;
+        let registries = sources::Registries::new(config.registries.clone());
+        let sources = Sources::standard(&store, registries.clone())?;
+        let exporters = exporters::all(&store, Arc::new(move |sessions| registries.client(sessions)));
+        Ok(Engine(Arc::new(Inner { store, solver, sources, exporters, executor, frontends, worker })))
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// The solver.
+    pub fn solver(&self) -> &Solver<Files> {
+        &self.0.solver
+    }
+
+    /// The build languages.
+    pub fn frontends(&self) -> &Frontends {
+        &self.0.frontends
+    }
+
+    /// What the engine is as a worker.
+    pub fn worker(&self) -> &Worker {
+        &self.0.worker
+    }
+
+    /// What the ops of a build for `sessions` need.
+    pub(crate) fn environment(&self, sessions: Vec<Arc<dyn Session>>) -> Environment {
+        Environment {
+            store: self.0.store.clone(),
+            sources: self.0.sources.clone(),
+            executor: self.0.executor.clone(),
+            sessions,
+            platform: host_platform(),
+        }
+    }
+
+    /// The exporter that answers to `kind`.
+    pub(crate) fn exporter(&self, kind: &str) -> Result<&Arc<dyn Exporter>, Failure> {
+        let found = self.0.exporters.iter().find(|exporter| exporter.names().contains(&kind));
+        found.ok_or_else(|| {
+            let known: Vec<_> = self.0.exporters.iter().flat_map(|exporter| exporter.names()).copied().collect();
+            Failure::new("invalid-argument", format!("unknown exporter {kind:?}: this engine has {}", known.join(", ")))
+        })
+    }
+}
+
+fn worker(store: &Store, executor: &dyn exec::Executor) -> anyhow::Result<Worker> {
+    let labels = [
+        ("org.mobyproject.buildkit.worker.executor", executor.name().to_string()),
+        ("org.mobyproject.buildkit.worker.snapshotter", store.snapshotter().to_string()),
+        ("org.mobyproject.buildkit.worker.hostname", rustix::system::uname().nodename().to_string_lossy().into_owned()),
+        ("org.mobyproject.buildkit.worker.network", "host".to_string()),
+    ];
+    Ok(Worker {
+        id: worker_id(store)?,
+        labels: labels.into_iter().map(|(key, value)| (key.to_string(), value)).collect(),
+        platforms: vec![host_platform()],
+    })
+}
+
+/// The id of the store's worker: made once, and kept with the store.
+fn worker_id(store: &Store) -> anyhow::Result<String> {
+    const KEY: &[u8] = b"engine/worker-id";
+    if let Some(id) = store.get(KEY)? {
+        return Ok(String::from_utf8_lossy(&id).into_owned());
+    }
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    store.write(vec![(KEY.to_vec(), Some(id.clone().into_bytes()))])?;
+    Ok(id)
+}
+
+/// The platform that this machine runs.
+pub(crate) fn host_platform() -> Platform {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        other => other,
+    };
+    Platform { os: "linux".into(), architecture: architecture.into(), ..Platform::default() }
+}

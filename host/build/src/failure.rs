@@ -1,0 +1,76 @@
+//! Why a build failed, with what a client needs to show it well.
+
+use std::{fmt, sync::Arc};
+
+use llb::op::{Range, SourceFile};
+
+/// A build failed. The text is for a person; the fields are for a client that shows more.
+#[derive(Clone)]
+pub struct Failure {
+    /// What went wrong, innermost cause included.
+    pub message: String,
+    /// The digest of the vertex that failed.
+    pub vertex: Option<Arc<str>>,
+    /// Places in source texts that it comes from.
+    pub locations: Vec<(Arc<SourceFile>, Vec<Range>)>,
+    /// The exit code, when a process failed.
+    pub exit_code: Option<i32>,
+    /// A stable word: build-failed, invalid-argument, not-found, denied, unsupported, cancelled, internal ...
+    pub code: String,
+    /// More for a person who looks closer, by a name (`backtrace`).
+    pub detail: Vec<(String, String)>,
+}
+
+impl Failure {
+    /// A failure of a word and a text.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Failure {
+            message: message.into(),
+            vertex: None,
+            locations: Vec::new(),
+            exit_code: None,
+            code: code.into(),
+            detail: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        match error.downcast::<Failure>() {
+            Ok(failure) => failure,
+            Err(error) => Failure::new("internal", format!("{error:#}")),
+        }
+    }
+}
+
+impl From<frontend::Error> for Failure {
+    /// The cause itself when a step failed, else what the frontend says.
+    fn from(error: frontend::Error) -> Self {
+        if let Some(failure) = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<Failure>()) {
+            return failure.clone();
+        }
+        Failure {
+            message: error.message,
+            vertex: None,
+            locations: error.source_location.into_iter().collect(),
+            exit_code: None,
+            code: error.code,
+            detail: error.detail,
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! All that a build said of itself, for those who listen now and those who attach late.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
+
+use llb::Digest;
+use solver::progress::{Event, EventKind, Sink};
+use tokio::sync::watch;
+
+/// How many bytes of process output a journal keeps for listeners that attach late. Older output is dropped first; events that
+/// are not output are always kept.
+pub const MAX_LOG_BYTES: usize = 8 << 20;
+
+/// The journal of one build. Cheap to clone.
+#[derive(Clone)]
+pub struct Journal(Arc<Inner>);
+
+struct Inner {
+    events: Mutex<Events>,
+    /// How many events there are; a listener waits for it to grow.
+    count: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Events {
+    kept: VecDeque<(u64, Arc<Event>)>,
+    next: u64,
+    log_bytes: usize,
+    closed: bool,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Journal(Arc::new(Inner { events: Mutex::default(), count: watch::Sender::new(0) }))
+    }
+}
+
+impl Journal {
+    /// Where the solver sends its events.
+    pub fn sink(&self) -> Sink {
+        let journal = self.clone();
+        Sink::new(move |event| journal.add(event))
+    }
+
+    /// Adds an event. Events after [`Journal::close`] are dropped.
+    pub fn add(&self, event: Event) {
+        let mut events = self.events();
+        if events.closed {
+            return;
+        }
+        events.log_bytes += log_len(&event);
+        let number = events.next;
+        events.next += 1;
+        events.kept.push_back((number, Arc::new(event)));
+        if events.log_bytes > MAX_LOG_BYTES {
+            drop_old_logs(&mut events);
+        }
+        drop(events);
+        self.0.count.send_replace(number + 1);
+    }
+
+    /// Says that nothing more will come.
+    pub fn close(&self) {
+        self.events().closed = true;
+        self.0.count.send_modify(|_| {});
+    }
+
+    /// The events that are kept now.
+    pub fn events_so_far(&self) -> Vec<Arc<Event>> {
+        self.events().kept.iter().map(|(_, event)| event.clone()).collect()
+    }
+
+    /// All events from the first on, until the journal is closed.
+    pub fn subscribe(&self) -> Subscription {
+        Subscription { journal: self.clone(), next: 0, count: self.0.count.subscribe() }
+    }
+
+    /// Begins something that is no vertex of the graph (an export, a lookup) and is shown as one. `name` as the user reads it.
+    pub fn activity(&self, name: &str) -> Activity {
+        let vertex: Arc<str> = Digest::of(uuid::Uuid::new_v4().as_bytes()).as_str().into();
+        let activity = Activity { journal: self.clone(), vertex, ended: false };
+        activity.send(EventKind::Defined { name: name.into(), inputs: Vec::new(), group: None });
+        activity.send(EventKind::Started);
+        activity
+    }
+
+    fn events(&self) -> std::sync::MutexGuard<'_, Events> {
+        self.0.events.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn log_len(event: &Event) -> usize {
+    if let EventKind::Log { data, .. } = &event.kind { data.len() } else { 0 }
+}
+
+/// Drops the older half of the output, so that the cost of dropping is spread over many events.
+fn drop_old_logs(events: &mut Events) {
+    let mut excess = events.log_bytes - MAX_LOG_BYTES / 2;
+    events.kept.retain(|(_, event)| {
+        let len = log_len(event);
+        let drop = len > 0 && excess > 0;
+        if drop {
+            excess = excess.saturating_sub(len);
+        }
+        !drop
+    });
+    events.log_bytes = events.kept.iter().map(|(_, event)| log_len(event)).sum();
+}
+
+/// One listener's place in a journal.
+pub struct Subscription {
+    journal: Journal,
+    next: u64,
+    count: watch::Receiver<u64>,
+}
+
+impl Subscription {
+    /// The events since the last call, at least one; `None` when the journal is closed and all were given.
+    pub async fn next(&mut self) -> Option<Vec<Arc<Event>>> {
+        loop {
+            self.count.mark_unchanged();
+            let (found, closed) = self.ready();
+            if !found.is_empty() {
+                return Some(found);
+            }
+            if closed || self.count.changed().await.is_err() {
+                return None;
+            }
+        }
+    }
+
+    fn ready(&mut self) -> (Vec<Arc<Event>>, bool) {
+        let events = self.journal.events();
+        let first = events.kept.partition_point(|(number, _)| *number < self.next);
+        let found = events.kept.range(first..).map(|(_, event)| event.clone()).collect();
+        let result = (found, events.closed);
+        self.next = events.next;
+        result
+    }
+}
+
+/// Something in progress that is shown like a vertex. Dropped before [`Activity::end`], it is shown as cancelled.
+pub struct Activity {
+    journal: Journal,
+    vertex: Arc<str>,
+    ended: bool,
+}
+
+impl Activity {
+    /// The id that it is shown under.
+    pub fn vertex(&self) -> &Arc<str> {
+        &self.vertex
+    }
+
+    /// A line of output.
+    pub fn log(&self, line: &str) {
+        self.send(EventKind::Log { stream: 2, data: format!("{line}\n").into_bytes() });
+    }
+
+    /// Ends it.
+    pub fn end<T, E: std::fmt::Display>(mut self, result: &Result<T, E>) {
+        self.ended = true;
+        self.send(EventKind::Completed { error: result.as_ref().err().map(|error| format!("{error:#}")) });
+    }
+
+    /// A sink for bytes done and total of a part, by id and name.
+    pub fn progress(&self) -> Arc<dyn Fn(&str, &str, u64, u64) + Send + Sync> {
+        let (journal, vertex) = (self.journal.clone(), self.vertex.clone());
+        let begun: Mutex<std::collections::HashMap<String, SystemTime>> = Mutex::default();
+        Arc::new(move |id, name, current, total| {
+            let now = SystemTime::now();
+            let mut begun = begun.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let started = Some(*begun.entry(id.to_string()).or_insert(now));
+            let completed = (total > 0 && current >= total).then_some(now);
+            let (id, name) = (id.to_string(), name.to_string());
+            let (current, total) = (current as i64, total as i64);
+            let kind = EventKind::Status { id, name, current, total, started, completed };
+            journal.add(Event { vertex: vertex.clone(), time: now, kind });
+        })
+    }
+
+    fn send(&self, kind: EventKind) {
+        self.journal.add(Event { vertex: self.vertex.clone(), time: SystemTime::now(), kind });
+    }
+}
+
+impl Drop for Activity {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.send(EventKind::Completed { error: Some("cancelled".into()) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(text: &str) -> Event {
+        let kind = EventKind::Log { stream: 1, data: text.into() };
+        Event { vertex: "v".into(), time: SystemTime::UNIX_EPOCH, kind }
+    }
+
+    #[tokio::test]
+    async fn a_late_listener_gets_what_was_said() {
+        let journal = Journal::default();
+        journal.add(log("a"));
+        let mut early = journal.subscribe();
+        assert_eq!(early.next().await.unwrap().len(), 1);
+        journal.add(log("b"));
+        journal.close();
+        journal.add(log("after the end"));
+        assert_eq!(early.next().await.unwrap().len(), 1);
+        assert!(early.next().await.is_none());
+        let mut late = journal.subscribe();
+        assert_eq!(late.next().await.unwrap().len(), 2);
+        assert!(late.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn output_kept_is_bounded_and_events_are_not_lost() {
+        let journal = Journal::default();
+        let activity = journal.activity("step");
+        let chunk = "x".repeat(64 << 10);
+        for _ in 0..4 * MAX_LOG_BYTES / chunk.len() {
+            journal.add(log(&chunk));
+        }
+        activity.end::<(), String>(&Ok(()));
+        journal.close();
+        let events = journal.subscribe().next().await.unwrap();
+        let bytes: usize = events.iter().map(|event| log_len(event)).sum();
+        assert!(bytes <= MAX_LOG_BYTES, "{bytes} bytes are kept");
+        let others = events.iter().filter(|event| !matches!(event.kind, EventKind::Log { .. })).count();
+        assert_eq!(others, 3, "defined, started and completed are all there");
+    }
+}

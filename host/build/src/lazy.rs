@@ -1,0 +1,183 @@
+//! A result that is built when it is first read.
+
+use std::{io::Read, path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use frontend::{Definition, Error, Ref, Stat};
+use pathrs::{Root, flags::OpenFlags};
+use rustix::fs::{AtFlags, FileType};
+use store::{Snapshot, View};
+use tokio::sync::OnceCell;
+
+use crate::bridge::State;
+
+/// What a frontend, or a client, gets for a solve.
+pub(crate) struct LazyRef {
+    pub state: Arc<State>,
+    pub definition: Definition,
+    pub snapshot: OnceCell<Snapshot>,
+    pub view: OnceCell<View>,
+}
+
+impl LazyRef {
+    pub fn new(state: Arc<State>, definition: Definition) -> Arc<Self> {
+        Arc::new(LazyRef { state, definition, snapshot: OnceCell::new(), view: OnceCell::new() })
+    }
+
+    pub async fn snapshot(&self) -> Result<&Snapshot, Error> {
+        self.snapshot.get_or_try_init(|| self.state.result(&self.definition)).await
+    }
+
+    /// Where the files are, for reading.
+    async fn root(&self) -> Result<Root, Error> {
+        let view = self
+            .view
+            .get_or_try_init(|| async { self.snapshot().await?.view().await.map_err(|error| internal(error.into())) });
+        Root::open(view.await?.path()).map_err(|error| internal(error.into()))
+    }
+}
+
+#[async_trait]
+impl Ref for LazyRef {
+    fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    fn start(&self) {
+        self.state.start(self.definition.clone());
+    }
+
+    async fn evaluate(&self) -> Result<(), Error> {
+        self.snapshot().await.map(drop)
+    }
+
+    async fn read_file(&self, path: &str, range: Option<(u64, u64)>, limit: u64) -> Result<Vec<u8>, Error> {
+        let (root, path) = (self.root().await?, path.to_string());
+        blocking(move || read_file(&root, &path, range, limit)).await
+    }
+
+    async fn read_dir(&self, path: &str, include: Option<&str>) -> Result<Vec<Stat>, Error> {
+        let (root, path, include) = (self.root().await?, path.to_string(), include.map(String::from));
+        blocking(move || read_dir(&root, &path, include.as_deref())).await
+    }
+
+    async fn stat(&self, path: &str) -> Result<Stat, Error> {
+        let (root, path) = (self.root().await?, path.to_string());
+        blocking(move || stat(&root, &path)).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(internal(error.into())),
+    }
+}
+
+fn error(code: &str, message: String) -> Error {
+    Error { code: code.into(), message, detail: Vec::new(), source_location: None, cause: None }
+}
+
+/// An error of the engine itself.
+pub(crate) fn internal(cause: anyhow::Error) -> Error {
+    Error { cause: Some(Arc::new(anyhow::anyhow!("{cause:#}"))), ..error("internal", format!("{cause:#}")) }
+}
+
+fn path_error(path: &str, source: impl Into<anyhow::Error>) -> Error {
+    let source: anyhow::Error = source.into();
+    let text = format!("{source:#}");
+    let missing = text.contains("os error 2") || text.contains("os error 20");
+    if missing {
+        error("not-found", format!("{path}: no such file or directory"))
+    } else {
+        error("internal", format!("{path}: {text}"))
+    }
+}
+
+fn read_file(root: &Root, path: &str, range: Option<(u64, u64)>, limit: u64) -> Result<Vec<u8>, Error> {
+    let handle = root.resolve(path).map_err(|source| path_error(path, source))?;
+    let meta = rustix::fs::fstat(&handle).map_err(|source| path_error(path, source))?;
+    // The type is looked at first: opening a fifo would wait for ever.
+    if !FileType::from_raw_mode(meta.st_mode).is_file() {
+        return Err(error("invalid-argument", format!("{path}: not a regular file")));
+    }
+    let (offset, length) = range.unwrap_or((0, u64::MAX));
+    let wanted = length.min((meta.st_size as u64).saturating_sub(offset));
+    if wanted > limit {
+        return Err(error("limit", format!("{path}: {wanted} bytes, and at most {limit} can be read at once")));
+    }
+    let read = || -> anyhow::Result<Vec<u8>> {
+        let mut file = handle.reopen(OpenFlags::O_RDONLY)?;
+        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(offset))?;
+        let mut data = Vec::with_capacity(wanted as usize);
+        file.take(wanted).read_to_end(&mut data)?;
+        Ok(data)
+    };
+    read().map_err(|source| path_error(path, source))
+}
+
+fn read_dir(root: &Root, path: &str, include: Option<&str>) -> Result<Vec<Stat>, Error> {
+    let read = || -> anyhow::Result<Vec<Stat>> {
+        let handle = root.resolve(path)?;
+        let dir = handle.reopen(OpenFlags::O_RDONLY | OpenFlags::O_DIRECTORY)?;
+        let mut found = Vec::new();
+        for name in ops::file::paths::list(&dir)? {
+            let name = name.to_string_lossy().into_owned();
+            if include.is_some_and(|pattern| !ops::file::glob::matches(pattern, &name).unwrap_or(false)) {
+                continue;
+            }
+            let meta = rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let link = rustix::fs::readlinkat(&dir, &name, Vec::new()).ok();
+            found.push(stat_of(name, &meta, link.map(|link| link.to_string_lossy().into_owned())));
+        }
+        Ok(found)
+    };
+    read().map_err(|source| path_error(path, source))
+}
+
+fn stat(root: &Root, path: &str) -> Result<Stat, Error> {
+    let read = || -> anyhow::Result<Stat> {
+        let handle = root.resolve_nofollow(path)?;
+        let meta = rustix::fs::fstat(&handle)?;
+        let link = rustix::fs::readlinkat(&handle, "", Vec::new()).ok();
+        let name = Path::new(path).file_name().map_or("/".into(), |name| name.to_string_lossy().into_owned());
+        Ok(stat_of(name, &meta, link.map(|link| link.to_string_lossy().into_owned())))
+    };
+    read().map_err(|source| path_error(path, source))
+}
+
+fn stat_of(path: String, meta: &rustix::fs::Stat, link: Option<String>) -> Stat {
+    Stat {
+        path,
+        mode: go_mode(meta.st_mode),
+        uid: meta.st_uid,
+        gid: meta.st_gid,
+        size: meta.st_size,
+        mod_time: meta.st_mtime * 1_000_000_000 + meta.st_mtime_nsec as i64,
+        linkname: link.unwrap_or_default(),
+    }
+}
+
+/// A kernel mode in the bits of Go's `os.FileMode`.
+fn go_mode(mode: u32) -> u32 {
+    const DIR: u32 = 1 << 31;
+    const SYMLINK: u32 = 1 << 27;
+    const DEVICE: u32 = 1 << 26;
+    const NAMED_PIPE: u32 = 1 << 25;
+    const SOCKET: u32 = 1 << 24;
+    const SETUID: u32 = 1 << 23;
+    const SETGID: u32 = 1 << 22;
+    const CHAR_DEVICE: u32 = 1 << 21;
+    const STICKY: u32 = 1 << 20;
+    let kind = match FileType::from_raw_mode(mode) {
+        FileType::Directory => DIR,
+        FileType::Symlink => SYMLINK,
+        FileType::BlockDevice => DEVICE,
+        FileType::CharacterDevice => DEVICE | CHAR_DEVICE,
+        FileType::Fifo => NAMED_PIPE,
+        FileType::Socket => SOCKET,
+        _ => 0,
+    };
+    let special = [(0o4000, SETUID), (0o2000, SETGID), (0o1000, STICKY)];
+    special.iter().filter(|(bit, _)| mode & bit != 0).fold(kind | mode & 0o777, |all, (_, go)| all | go)
+}

@@ -1,0 +1,217 @@
+//! One build from request to response.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use exporters::{Built, Target};
+use frontend::{Definition, Output};
+use futures::future::try_join_all;
+use session::Session;
+
+use crate::{
+    Failure, Journal,
+    bridge::{BuildBridge, State},
+    engine::Engine,
+};
+
+/// What to build and what to do with it.
+pub struct Request {
+    /// The build's id.
+    pub id: String,
+    /// What to build.
+    pub what: What,
+    /// The clients; the first is the one that asked.
+    pub sessions: Vec<Arc<dyn Session>>,
+    /// Where the results go. None is allowed: the build only fills the cache.
+    pub exports: Vec<Export>,
+    /// Run every step, also those that the cache knows.
+    pub no_cache: bool,
+    /// Say in the response why each vertex ran or did not.
+    pub explain: bool,
+    /// Answer the graphs, and build nothing.
+    pub lower: bool,
+}
+
+/// What to build.
+pub enum What {
+    /// A graph, as it is.
+    Definition(Definition),
+    /// What a frontend makes of its options.
+    Frontend {
+        /// `dockerfile.v0`, `gateway.v0`, or a name that [`crate::Frontends`] knows.
+        name: String,
+        /// Options and inputs.
+        request: frontend::Request,
+    },
+    /// What a frontend that the caller brings makes of its options.
+    Custom {
+        /// The frontend.
+        frontend: Arc<dyn frontend::Frontend>,
+        /// Options and inputs.
+        request: frontend::Request,
+    },
+}
+
+/// One exporter with its options.
+pub struct Export {
+    /// `local`, `tar`, `oci`, `docker`, `image`, `registry`.
+    pub kind: String,
+    /// Its options.
+    pub attrs: BTreeMap<String, String>,
+    /// Its id in the session.
+    pub id: String,
+}
+
+/// What a build answers.
+#[derive(Default, Debug)]
+pub struct Response {
+    /// BuildKit's exporter response (`containerimage.digest` ...), and results of subrequests.
+    pub exporter: BTreeMap<String, String>,
+}
+
+/// The longest metadata value that a response carries. Larger ones (configs of big builds) stay with the exporter.
+const MAX_RESPONSE_VALUE_BYTES: usize = 4 << 20;
+
+impl Engine {
+    /// Builds. What goes on is told to `journal`, which is closed at the end. Dropping the future cancels all of it.
+    pub async fn build(&self, request: Request, journal: Journal) -> Result<Response, Failure> {
+        let _close = Close(journal.clone());
+        for export in &request.exports {
+            self.exporter(&export.kind)?
+                .check(&export.attrs)
+                .map_err(|error| Failure::new("invalid-argument", format!("exporter {}: {error:#}", export.kind)))?;
+        }
+        let environment = self.environment(request.sessions.clone());
+        let state = State::new(self.clone(), environment, journal.clone(), request.no_cache);
+        let _stop = Stop(state.clone());
+        let output = match request.what {
+            What::Definition(definition) => {
+                Output { refs: vec![(String::new(), definition)], metadata: BTreeMap::new() }
+            }
+            What::Frontend { name, request } => state.frontend(&name, request, 0).await?,
+            What::Custom { frontend, request } => {
+                let bridge = Arc::new(BuildBridge { state: state.clone(), depth: 0 });
+                frontend.build(bridge, request).await?
+            }
+        };
+        if request.lower {
+            return lowered(output);
+        }
+        let built = evaluate(&state, output).await?;
+        let mut response =
+            Response { exporter: self.export(&request.exports, &request.sessions, &built, &journal).await? };
+        for (key, value) in &built.metadata {
+            let wanted = key.starts_with("result.") || key.starts_with("pintle.");
+            if wanted && value.len() <= MAX_RESPONSE_VALUE_BYTES {
+                response.exporter.insert(key.clone(), String::from_utf8_lossy(value).into_owned());
+            }
+        }
+        if request.explain {
+            response.exporter.insert("pintle.explain".into(), explanations(&journal));
+        }
+        Ok(response)
+    }
+
+    async fn export(
+        &self,
+        exports: &[Export],
+        sessions: &[Arc<dyn Session>],
+        built: &Built,
+        journal: &Journal,
+    ) -> Result<BTreeMap<String, String>, Failure> {
+        let answers = exports.iter().map(|export| async move {
+            let activity = journal.activity(&export_name(export));
+            let target = Target {
+                id: export.id.clone(),
+                attrs: export.attrs.clone(),
+                session: sessions.first().cloned(),
+                source_date_epoch: epoch(&export.attrs, built),
+                progress: activity.progress(),
+            };
+            let result = match self.exporter(&export.kind) {
+                Ok(exporter) => exporter.export(built, &target).await,
+                Err(failure) => Err(failure.into()),
+            };
+            activity.end(&result);
+            result.map_err(|error| Failure::new("export-failed", format!("export to {}: {error:#}", export.kind)))
+        });
+        Ok(try_join_all(answers).await?.into_iter().flatten().collect())
+    }
+}
+
+fn export_name(export: &Export) -> String {
+    match export.kind.as_str() {
+        "image" | "registry" => "exporting to image".into(),
+        "oci" => "exporting to oci image format".into(),
+        "docker" => "exporting to docker image format".into(),
+        "tar" => "exporting to client tarball".into(),
+        "local" => "exporting to client directory".into(),
+        kind => format!("exporting to {kind}"),
+    }
+}
+
+/// Seconds since 1970 that the exporter's attribute or the frontend's metadata ask for.
+fn epoch(attrs: &BTreeMap<String, String>, built: &Built) -> Option<i64> {
+    let own = attrs.get("source-date-epoch").cloned();
+    let frontend = || built.metadata.get("source.date.epoch").map(|value| String::from_utf8_lossy(value).into_owned());
+    own.or_else(frontend).and_then(|text| text.trim().parse().ok())
+}
+
+/// Builds all results at once.
+async fn evaluate(state: &Arc<State>, output: Output) -> Result<Built, Failure> {
+    let results = output.refs.iter().map(|(platform, definition)| async move {
+        let snapshot = match definition.edge {
+            Some(_) => Some(state.result(definition).await?),
+            None => None,
+        };
+        Ok::<_, Failure>((platform.clone(), snapshot))
+    });
+    Ok(Built { refs: try_join_all(results).await?, metadata: output.metadata })
+}
+
+/// The graphs as BuildKit's definitions in base64, by platform: `pintle.definition`, or `pintle.definition/PLATFORM`.
+fn lowered(output: Output) -> Result<Response, Failure> {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    let mut response = Response::default();
+    for (platform, definition) in output.refs {
+        let bytes = definition.graph.encode_bytes(definition.edge);
+        let bytes = bytes.map_err(|error| Failure::new("internal", error.to_string()))?;
+        let key =
+            if platform.is_empty() { "pintle.definition".into() } else { format!("pintle.definition/{platform}") };
+        response.exporter.insert(key, BASE64_STANDARD.encode(bytes));
+    }
+    Ok(response)
+}
+
+/// Why each vertex ran or did not, as JSON: a list of objects with `name`, `hit` and `why`.
+fn explanations(journal: &Journal) -> String {
+    use solver::progress::EventKind;
+    let mut names = std::collections::HashMap::new();
+    let mut lines = Vec::new();
+    for event in journal.events_so_far() {
+        match &event.kind {
+            EventKind::Defined { name, .. } => drop(names.insert(event.vertex.clone(), name.clone())),
+            EventKind::Explained { hit, why } => {
+                let name = names.get(&event.vertex).cloned().unwrap_or_default();
+                lines.push(serde_json::json!({"vertex": &*event.vertex, "name": name, "hit": hit, "why": why}));
+            }
+            _ => {}
+        }
+    }
+    serde_json::Value::Array(lines).to_string()
+}
+
+struct Close(Journal);
+
+impl Drop for Close {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+struct Stop(Arc<State>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}

@@ -1,0 +1,211 @@
+//! File actions on directories, each compared with the tree that it leaves.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    path::Path,
+};
+
+use llb::op::CopyAction;
+
+use super::{copier, owner::Owner, simple};
+
+/// Makes files from lines: `PATH CONTENT`, `PATH/` for a directory, `PATH -> TARGET` for a symlink.
+fn plant(root: &Path, lines: &str) {
+    for line in lines.split(';').map(str::trim).filter(|line| !line.is_empty()) {
+        if let Some((path, target)) = line.split_once(" -> ") {
+            make_parent(root, path);
+            symlink(target, root.join(path)).unwrap();
+        } else if let Some((path, content)) = line.split_once(' ') {
+            make_parent(root, path);
+            fs::write(root.join(path), content).unwrap();
+        } else {
+            fs::create_dir_all(root.join(line)).unwrap();
+        }
+    }
+}
+
+fn make_parent(root: &Path, path: &str) {
+    fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+}
+
+/// The opposite of [`plant`], sorted.
+fn harvest(root: &Path) -> String {
+    fn walk(dir: &Path, rel: &str, out: &mut Vec<String>) {
+        let mut entries: Vec<_> = fs::read_dir(dir).unwrap().map(Result::unwrap).collect();
+        entries.sort_by_key(|entry| entry.file_name());
+        for entry in entries {
+            let (path, rel) = (entry.path(), format!("{rel}{}", entry.file_name().to_string_lossy()));
+            let meta = path.symlink_metadata().unwrap();
+            if meta.is_symlink() {
+                out.push(format!("{rel} -> {}", fs::read_link(&path).unwrap().display()));
+            } else if meta.is_dir() {
+                out.push(format!("{rel}/"));
+                walk(&path, &format!("{rel}/"), out);
+            } else {
+                out.push(format!("{rel} {}", fs::read_to_string(&path).unwrap_or_default()));
+            }
+        }
+    }
+    let mut out = Vec::new();
+    walk(root, "", &mut out);
+    out.join("; ")
+}
+
+/// As the Dockerfile frontend asks for it.
+fn dockerfile_copy(src: &str, dest: &str) -> CopyAction {
+    CopyAction {
+        src: src.into(),
+        dest: dest.into(),
+        follow_symlink: true,
+        dir_copy_contents: true,
+        create_dest_path: true,
+        allow_wildcard: true,
+        allow_empty_wildcard: true,
+        ..CopyAction::default()
+    }
+}
+
+/// What copying `action` from a tree of `from` into one of `to` leaves, or its error.
+fn copied(from: &str, to: &str, action: &CopyAction, owner: Option<Owner>) -> Result<String, String> {
+    let (source, dest) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    plant(source.path(), from);
+    plant(dest.path(), to);
+    copier::copy(source.path(), dest.path(), action, owner).map_err(|error| format!("{error:#}"))?;
+    Ok(harvest(dest.path()))
+}
+
+#[test]
+fn where_a_copy_goes() {
+    let cases = [
+        // from, to, src, dest, what is there then
+        ("a x", "", "/a", "/b", "b x"),
+        ("a x", "", "/a", "/d/", "d/; d/a x"),
+        ("a x", "d/", "/a", "/d", "d/; d/a x"),
+        ("a x", "d y", "/a", "/d", "d x"),
+        ("a x", "", "/a", "/", "a x"),
+        ("a x", "", "/a", "/p/q/r", "p/; p/q/; p/q/r x"),
+        ("d/a x; d/e/", "", "/d", "/", "a x; e/"),
+        ("d/a x", "", "/d", "/t", "t/; t/a x"),
+        ("d/a x", "t/b y", "/d", "/t/", "t/; t/a x; t/b y"),
+        ("a x; b y; c.t z", "", "/[ab]", "/o/", "o/; o/a x; o/b y"),
+        ("d1/f x; d2/g y", "", "/d*", "/o", "o/; o/f x; o/g y"),
+        ("d1/f x; d2/f y; e", "", "/d?/f", "/o/", "o/; o/f y"),
+        ("l -> real; real x", "", "/l", "/o", "o x"),
+        ("d/l -> ../real; real x", "", "/d", "/o", "o/; o/l -> ../real"),
+        ("a x", "l -> t; t/", "/a", "/l/", "l -> t; t/; t/a x"),
+        ("a x", "l -> /t; t/", "/a", "/l/b", "l -> /t; t/; t/b x"),
+        ("a x", "l -> ../../../t; t/", "/a", "/l/b", "l -> ../../../t; t/; t/b x"),
+        ("a x", "b -> keep; keep y", "/a", "/b", "b x; keep y"),
+        ("a x", "", "/none*", "/b", ""),
+        ("a x", "", "/../../a", "/../../b", "b x"),
+    ];
+    for (from, to, src, dest, want) in cases {
+        let got = copied(from, to, &dockerfile_copy(src, dest), None);
+        assert_eq!(got.as_deref(), Ok(want), "{from} | {to} | {src} -> {dest}");
+    }
+}
+
+#[test]
+fn copies_that_are_refused() {
+    let cases = [
+        ("", "", "/a", "/b", "not found"),
+        ("d/a x", "t y", "/d", "/t", "not a directory"),
+        ("d/s/a x", "t/s y", "/d", "/t", "over what is not a directory"),
+        ("d/s x", "t/s/y z", "/d", "/t", "cannot replace the directory"),
+        ("a x", "l -> gone", "/a", "/l/b", "does not exist"),
+    ];
+    for (from, to, src, dest, want) in cases {
+        let got = copied(from, to, &dockerfile_copy(src, dest), None);
+        assert!(got.as_ref().is_err_and(|error| error.contains(want)), "{src} -> {dest}: {got:?}, want {want:?}");
+    }
+    let replace = CopyAction { always_replace_existing_dest_paths: true, ..dockerfile_copy("/d", "/t") };
+    assert_eq!(copied("d/s/a x; d/u v", "t/s y; t/u/w z", &replace, None).as_deref(), Ok("t/; t/s/; t/s/a x; t/u v"));
+}
+
+#[test]
+fn patterns_choose_what_is_copied() {
+    let from = "d/a.go x; d/b.txt y; d/s/c.go z; d/s/d.txt w; d/e/";
+    let include = CopyAction { include_patterns: vec!["**/*.go".into()], ..dockerfile_copy("/d", "/o") };
+    assert_eq!(copied(from, "", &include, None).as_deref(), Ok("o/; o/a.go x; o/s/; o/s/c.go z"));
+    let exclude = CopyAction { exclude_patterns: vec!["**/*.go".into()], ..dockerfile_copy("/d", "/o") };
+    assert_eq!(copied(from, "", &exclude, None).as_deref(), Ok("o/; o/b.txt y; o/e/; o/s/; o/s/d.txt w"));
+    let both = vec!["s".into(), "!s/c.go".into()];
+    let back = CopyAction { exclude_patterns: both, ..dockerfile_copy("/d", "/o") };
+    assert_eq!(copied(from, "", &back, None).as_deref(), Ok("o/; o/a.go x; o/b.txt y; o/e/; o/s/; o/s/c.go z"));
+}
+
+#[test]
+fn owner_mode_and_time_are_set_where_asked() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: changing owners needs root");
+        return;
+    }
+    let (source, dest) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    plant(source.path(), "d/a x; d/l -> a");
+    fs::set_permissions(source.path().join("d/a"), fs::Permissions::from_mode(0o4750)).unwrap();
+    let action = CopyAction { timestamp: Some(1_000_000_000), mode_str: "g-x".into(), ..dockerfile_copy("/d", "/p/o") };
+    copier::copy(source.path(), dest.path(), &action, Some(Owner { uid: 7, gid: 8 })).unwrap();
+    for (path, mode) in [("p", 0o755), ("p/o", 0o745), ("p/o/a", 0o4740), ("p/o/l", 0o777)] {
+        let meta = dest.path().join(path).symlink_metadata().unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (7, 8), "owner of {path}");
+        assert_eq!(meta.mode() & 0o7777, mode, "mode of {path}: {:o}", meta.mode());
+    }
+    assert_eq!(dest.path().join("p/o/a").metadata().unwrap().mtime(), 1);
+}
+
+#[test]
+fn hard_links_stay_links_and_fifos_fifos() {
+    let (source, dest) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    plant(source.path(), "d/a x");
+    fs::hard_link(source.path().join("d/a"), source.path().join("d/b")).unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, source.path().join("d/f"), fifo, rustix::fs::Mode::from_raw_mode(0o600), 0)
+        .unwrap();
+    copier::copy(source.path(), dest.path(), &dockerfile_copy("/d", "/o"), None).unwrap();
+    let inode = |name: &str| dest.path().join("o").join(name).symlink_metadata().unwrap().ino();
+    assert_eq!(inode("a"), inode("b"));
+    let kind = dest.path().join("o/f").symlink_metadata().unwrap().mode() & 0o170_000;
+    assert_eq!(kind, 0o010_000, "a fifo is copied as a fifo, and not read");
+}
+
+#[test]
+fn archives_are_unpacked_where_asked() {
+    let (source, dest) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut archive = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+    let mut header = tar::Header::new_gnu();
+    header.set_size(1);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "in/f", &b"y"[..]).unwrap();
+    let data = archive.into_inner().unwrap().finish().unwrap();
+    fs::write(source.path().join("a.tgz"), data).unwrap();
+    fs::write(source.path().join("plain.gz"), [0x1f, 0x8b, 8, 0, 0]).unwrap();
+    let add = |src: &str, dest: &str| CopyAction { attempt_unpack: true, ..dockerfile_copy(src, dest) };
+    copier::copy(source.path(), dest.path(), &add("/a.tgz", "/o"), None).unwrap();
+    copier::copy(source.path(), dest.path(), &add("/plain.gz", "/p/"), None).unwrap();
+    assert_eq!(fs::read(dest.path().join("o/in/f")).unwrap(), b"y");
+    assert!(dest.path().join("p/plain.gz").is_file(), "what is no archive is copied as it is");
+}
+
+#[test]
+fn simple_actions() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    plant(root, "l -> d; d/; out -> ../../../escape");
+    simple::mkfile(root, "/l/f", 0o600, b"x", None, Some(5_000_000_000)).unwrap();
+    simple::mkdir(root, "/p/q", 0o700, true, None, None).unwrap();
+    assert!(simple::mkdir(root, "/no/q", 0o700, false, None, None).is_err());
+    simple::mkdir(root, "/p", 0o755, false, None, None).unwrap();
+    simple::symlink(root, "/anything", "/p/s", None, None).unwrap();
+    assert_eq!(harvest(root), "d/; d/f x; l -> d; out -> ../../../escape; p/; p/q/; p/s -> /anything");
+    assert_eq!(root.join("d/f").metadata().unwrap().mtime(), 5);
+    simple::rm(root, "/l", false, false).unwrap();
+    assert_eq!(harvest(root), "d/; d/f x; out -> ../../../escape; p/; p/q/; p/s -> /anything");
+    simple::rm(root, "/p/*", false, true).unwrap();
+    simple::rm(root, "/none", true, false).unwrap();
+    assert!(simple::rm(root, "/none", false, false).is_err());
+    for path in ["/", "..", "/..", "a/../..", "."] {
+        assert!(simple::rm(root, path, true, false).is_err(), "{path:?} names the root");
+    }
+    assert_eq!(harvest(root), "d/; d/f x; out -> ../../../escape; p/");
+}

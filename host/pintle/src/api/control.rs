@@ -1,0 +1,194 @@
+//! `moby.buildkit.v1.Control`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use build::{Export, Failure, Journal, What};
+use frontend::Definition;
+use futures::{StreamExt, stream::BoxStream};
+use proto::control::{self as wire, control_server};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Api, errors, status};
+
+/// The service. See [`Api`].
+pub struct Control(pub Api);
+
+type Answer<T> = Result<Response<T>, Status>;
+type Messages<T> = BoxStream<'static, Result<T, Status>>;
+
+#[tonic::async_trait]
+impl control_server::Control for Control {
+    type PruneStream = Messages<wire::UsageRecord>;
+    type StatusStream = Messages<wire::StatusResponse>;
+    type SessionStream = Messages<wire::BytesMessage>;
+    type ListenBuildHistoryStream = Messages<wire::BuildHistoryEvent>;
+
+    async fn solve(&self, request: Request<wire::SolveRequest>) -> Answer<wire::SolveResponse> {
+        let request = request.into_inner();
+        let id = request.r#ref.clone();
+        if id.is_empty() {
+            return Err(Status::invalid_argument("the request has no ref: a build needs an id of its own"));
+        }
+        let journal = Journal::default();
+        let listed = self.0.builds.begin(&id, journal.clone());
+        let _listed = listed.ok_or_else(|| Status::already_exists(format!("a build {id} is there already")))?;
+        let result = self.build(request, journal.clone()).await;
+        journal.close();
+        let response = result.map_err(|failure| errors::status(&failure))?;
+        Ok(Response::new(wire::SolveResponse { exporter_response: response.exporter }))
+    }
+
+    async fn status(&self, request: Request<wire::StatusRequest>) -> Answer<Self::StatusStream> {
+        let id = request.into_inner().r#ref;
+        let journal = self.0.builds.journal(&id).await.ok_or_else(|| Status::not_found(format!("no build {id}")))?;
+        let (subscription, status) = (journal.subscribe(), status::Status::default());
+        let messages = futures::stream::unfold((subscription, status), |(mut subscription, mut status)| async {
+            let events = subscription.next().await?;
+            let responses = status.translate(&events);
+            Some((futures::stream::iter(responses.into_iter().map(Ok)), (subscription, status)))
+        });
+        Ok(Response::new(messages.flatten().boxed()))
+    }
+
+    async fn session(&self, request: Request<Streaming<wire::BytesMessage>>) -> Answer<Self::SessionStream> {
+        let (headers, _, incoming) = request.into_parts();
+        let outgoing = self.0.sessions.open(&headers, incoming);
+        let outgoing = outgoing.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        Ok(Response::new(outgoing))
+    }
+
+    async fn list_workers(&self, request: Request<wire::ListWorkersRequest>) -> Answer<wire::ListWorkersResponse> {
+        if let Some(filter) = request.into_inner().filter.first() {
+            tracing::debug!(filter, "one worker: filters of workers choose nothing");
+        }
+        let record = worker_record(&self.0.engine);
+        Ok(Response::new(wire::ListWorkersResponse { record: vec![record] }))
+    }
+
+    async fn info(&self, _: Request<wire::InfoRequest>) -> Answer<wire::InfoResponse> {
+        Ok(Response::new(wire::InfoResponse { buildkit_version: Some(version()) }))
+    }
+
+    async fn disk_usage(&self, request: Request<wire::DiskUsageRequest>) -> Answer<wire::DiskUsageResponse> {
+        let records = super::usage::disk_usage(&self.0.engine, &request.into_inner()).await?;
+        Ok(Response::new(wire::DiskUsageResponse { record: records }))
+    }
+
+    async fn prune(&self, request: Request<wire::PruneRequest>) -> Answer<Self::PruneStream> {
+        let records = super::usage::prune(&self.0.engine, &request.into_inner()).await?;
+        Ok(Response::new(futures::stream::iter(records.into_iter().map(Ok)).boxed()))
+    }
+
+    async fn listen_build_history(
+        &self,
+        _: Request<wire::BuildHistoryRequest>,
+    ) -> Answer<Self::ListenBuildHistoryStream> {
+        Err(Status::unimplemented("this daemon keeps no build history yet"))
+    }
+
+    async fn update_build_history(
+        &self,
+        _: Request<wire::UpdateBuildHistoryRequest>,
+    ) -> Answer<wire::UpdateBuildHistoryResponse> {
+        Err(Status::unimplemented("this daemon keeps no build history yet"))
+    }
+}
+
+impl Control {
+    async fn build(&self, request: wire::SolveRequest, journal: Journal) -> Result<build::Response, Failure> {
+        let sessions = match request.session.as_str() {
+            "" => Vec::new(),
+            id => {
+                let session = self.0.sessions.get(id, session::OPEN_TIMEOUT).await;
+                vec![session.map_err(|error| Failure::new("not-found", error.to_string()))?]
+            }
+        };
+        let attrs = request.frontend_attrs;
+        let flag = |name: &str| attrs.get(name).is_some_and(|value| value.is_empty() || value == "true");
+        let (no_cache, explain, lower) = (flag("no-cache"), flag("pintle.explain"), flag("pintle.lower"));
+        let what = self.what(&request.r#ref, request.definition, request.frontend, attrs, request.frontend_inputs)?;
+        let exports = exports(request.exporters, request.exporter_deprecated, request.exporter_attrs_deprecated);
+        let request = build::Request { id: request.r#ref, what, sessions, exports, no_cache, explain, lower };
+        self.0.engine.build(request, journal).await
+    }
+
+    fn what(
+        &self,
+        id: &str,
+        definition: Option<proto::pb::Definition>,
+        name: String,
+        opts: BTreeMap<String, String>,
+        inputs: BTreeMap<String, proto::pb::Definition>,
+    ) -> Result<What, Failure> {
+        if !name.is_empty() {
+            let inputs = inputs.into_iter().map(|(name, input)| Ok((name, decode(input)?)));
+            let inputs = inputs.collect::<Result<_, Failure>>()?;
+            // Our own switches are no options of a frontend.
+            let opts = opts.into_iter().filter(|(key, _)| !key.starts_with("pintle.")).collect();
+            return Ok(What::Frontend { name, request: frontend::Request { opts, inputs } });
+        }
+        match definition {
+            Some(definition) if !definition.def.is_empty() => Ok(What::Definition(decode(definition)?)),
+            // A build with neither is one whose frontend the client runs itself, through the gateway.
+            _ => Ok(What::Custom {
+                frontend: Arc::new(self.0.clients.frontend(id)),
+                request: frontend::Request::default(),
+            }),
+        }
+    }
+}
+
+/// A definition from the wire, checked.
+pub(super) fn decode(definition: proto::pb::Definition) -> Result<Definition, Failure> {
+    let (graph, edge) = llb::Graph::decode(definition, &llb::Limits::default())
+        .map_err(|error| Failure::new("invalid-argument", format!("invalid definition: {error}")))?;
+    Ok(Definition { graph: graph.into(), edge })
+}
+
+fn exports(list: Vec<wire::Exporter>, kind: String, attrs: BTreeMap<String, String>) -> Vec<Export> {
+    let old = (!kind.is_empty() && list.is_empty()).then_some(wire::Exporter { r#type: kind, attrs });
+    let all = list.into_iter().chain(old).enumerate();
+    all.map(|(number, exporter)| Export { kind: exporter.r#type, attrs: exporter.attrs, id: number.to_string() })
+        .collect()
+}
+
+/// The engine as a worker.
+pub(super) fn worker_record(engine: &build::Engine) -> proto::types::WorkerRecord {
+    let worker = engine.worker();
+    proto::types::WorkerRecord {
+        id: worker.id.clone(),
+        labels: worker.labels.clone(),
+        platforms: worker.platforms.iter().map(platform).collect(),
+        buildkit_version: Some(version()),
+        ..Default::default()
+    }
+}
+
+/// A platform from the wire.
+pub(super) fn platform_from(platform: proto::pb::Platform) -> llb::Platform {
+    llb::Platform {
+        architecture: platform.architecture,
+        os: platform.os,
+        variant: platform.variant,
+        os_version: platform.os_version,
+        os_features: platform.os_features,
+    }
+}
+
+fn platform(platform: &llb::Platform) -> proto::pb::Platform {
+    proto::pb::Platform {
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+        variant: platform.variant.clone(),
+        ..Default::default()
+    }
+}
+
+fn version() -> proto::types::BuildkitVersion {
+    proto::types::BuildkitVersion {
+        package: "github.com/pintle/pintle".into(),
+        version: concat!("v", env!("CARGO_PKG_VERSION")).into(),
+        revision: String::new(),
+        ..Default::default()
+    }
+}

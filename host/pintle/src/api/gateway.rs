@@ -1,0 +1,400 @@
+//! `moby.buildkit.v1.frontend.LLBBridge`, for clients that run the frontend themselves, as buildx does.
+//!
+//! Such a build is one whose frontend is the client: [`ClientFrontend`] hands its bridge to the calls that name the build's id
+//! in their metadata, and ends when the client calls Return.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use frontend::{Bridge, Definition, Error, Frontend, Output, Ref, SolveOptions, SourceQuery, Stat, Warning};
+use futures::stream::BoxStream;
+use proto::gateway::{self as wire, llb_bridge_server, result::Result as WireResult};
+use tokio::sync::{oneshot, watch};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Api, builds::BEGIN_TIMEOUT, caps, errors};
+
+/// The metadata key that names the build which a call belongs to.
+const BUILD_ID: &str = "buildkit-controlapi-buildid";
+/// The most bytes that one ReadFile answers: gRPC limits messages to [`proto::MAX_MESSAGE_BYTES`].
+const MAX_READ_BYTES: u64 = (proto::MAX_MESSAGE_BYTES - (64 << 10)) as u64;
+/// How many refs one client may hold.
+const MAX_REFS: usize = 100_000;
+
+/// Builds whose frontend is the client, by id. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Clients(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    table: Mutex<HashMap<String, Arc<Client>>>,
+    begun: watch::Sender<u64>,
+}
+
+/// One build that a client runs the frontend of.
+struct Client {
+    bridge: Arc<dyn Bridge>,
+    inputs: BTreeMap<String, Definition>,
+    refs: Mutex<HashMap<String, Arc<dyn Ref>>>,
+    result: Mutex<Option<oneshot::Sender<Result<Output, Error>>>>,
+}
+
+/// The client, seen as a frontend.
+pub struct ClientFrontend {
+    clients: Clients,
+    id: String,
+}
+
+impl Clients {
+    /// The frontend of the build `id`.
+    pub fn frontend(&self, id: &str) -> ClientFrontend {
+        ClientFrontend { clients: self.clone(), id: id.into() }
+    }
+
+    /// The build that a call names; waits a while for one that has not begun.
+    async fn find<T>(&self, request: &Request<T>) -> Result<Arc<Client>, Status> {
+        let id = request.metadata().get(BUILD_ID).and_then(|id| id.to_str().ok());
+        let id = id.ok_or_else(|| Status::invalid_argument(format!("the call has no {BUILD_ID} metadata")))?;
+        let mut begun = self.0.begun.subscribe();
+        let wait = async {
+            loop {
+                begun.borrow_and_update();
+                if let Some(client) = lock(&self.0.table).get(id).cloned() {
+                    return Some(client);
+                }
+                begun.changed().await.ok()?;
+            }
+        };
+        let found = tokio::time::timeout(BEGIN_TIMEOUT, wait).await.ok().flatten();
+        found.ok_or_else(|| Status::not_found(format!("no build {id}: it has ended, or never began")))
+    }
+}
+
+#[async_trait::async_trait]
+impl Frontend for ClientFrontend {
+    async fn build(&self, bridge: Arc<dyn Bridge>, request: frontend::Request) -> Result<Output, Error> {
+        let (result, answer) = oneshot::channel();
+        let client =
+            Client { bridge, inputs: request.inputs, refs: Mutex::default(), result: Mutex::new(Some(result)) };
+        lock(&self.clients.0.table).insert(self.id.clone(), Arc::new(client));
+        let _listed = Listed { clients: &self.clients, id: &self.id };
+        self.clients.0.begun.send_modify(|count| *count += 1);
+        answer.await.unwrap_or_else(|_| Err(error("cancelled", "the client went away".into())))
+    }
+}
+
+struct Listed<'a> {
+    clients: &'a Clients,
+    id: &'a str,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        lock(&self.clients.0.table).remove(self.id);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn error(code: &str, message: String) -> Error {
+    Error { code: code.into(), message, detail: Vec::new(), source_location: None, cause: None }
+}
+
+fn to_status(error: Error) -> Status {
+    errors::status(&build::Failure::from(error))
+}
+
+impl Client {
+    fn keep(&self, result: Arc<dyn Ref>) -> Result<wire::Ref, Status> {
+        let definition = result.definition();
+        let Some(edge) = definition.edge else { return Ok(wire::Ref::default()) };
+        let def = definition.graph.encode(edge).map_err(|error| Status::internal(error.to_string()))?;
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let mut refs = lock(&self.refs);
+        if refs.len() >= MAX_REFS {
+            return Err(Status::resource_exhausted(format!("the build holds {MAX_REFS} refs: that is the most")));
+        }
+        refs.insert(id.clone(), result);
+        Ok(wire::Ref { id, def: Some(def) })
+    }
+
+    fn get(&self, id: &str) -> Result<Arc<dyn Ref>, Status> {
+        lock(&self.refs).get(id).cloned().ok_or_else(|| Status::not_found(format!("no ref {id:?} in this build")))
+    }
+
+    async fn solve(&self, request: wire::SolveRequest) -> Result<wire::Result, Status> {
+        if request.frontend.is_empty() {
+            let definition = match request.definition {
+                Some(definition) if !definition.def.is_empty() => {
+                    super::control::decode(definition).map_err(|failure| errors::status(&failure))?
+                }
+                _ => Definition::default(),
+            };
+            let options = SolveOptions { evaluate: request.evaluate };
+            let solved = self.bridge.solve(definition, options).await.map_err(to_status)?;
+            return Ok(wire::Result { result: Some(WireResult::Ref(self.keep(solved)?)), ..Default::default() });
+        }
+        let inputs = request.frontend_inputs.into_iter();
+        let inputs = inputs
+            .map(|(name, input)| Ok((name, super::control::decode(input)?)))
+            .collect::<Result<_, build::Failure>>();
+        let inputs = inputs.map_err(|failure| errors::status(&failure))?;
+        let inner = frontend::Request { opts: request.frontend_opt, inputs };
+        let solved = self.bridge.solve_frontend(&request.frontend, inner).await.map_err(to_status)?;
+        if request.evaluate {
+            for (_, result) in &solved.refs {
+                result.evaluate().await.map_err(to_status)?;
+            }
+        }
+        let metadata = solved.metadata.into_iter().map(|(key, value)| (key, value.into())).collect();
+        let mut refs = BTreeMap::new();
+        let single = matches!(&solved.refs[..], [(platform, _)] if platform.is_empty());
+        for (platform, result) in solved.refs {
+            refs.insert(platform, self.keep(result)?);
+        }
+        let result = match single {
+            true => WireResult::Ref(refs.into_values().next().unwrap_or_default()),
+            false => WireResult::Refs(wire::RefMap { refs }),
+        };
+        Ok(wire::Result { result: Some(result), metadata, ..Default::default() })
+    }
+
+    /// What the client returns, as a frontend's output.
+    fn output(&self, result: wire::Result) -> Result<Output, Status> {
+        let ids: Vec<(String, String)> = match result.result {
+            None => Vec::new(),
+            Some(WireResult::RefDeprecated(id)) => vec![(String::new(), id)],
+            Some(WireResult::Ref(one)) => vec![(String::new(), one.id)],
+            Some(WireResult::RefsDeprecated(map)) => map.refs.into_iter().collect(),
+            Some(WireResult::Refs(map)) => map.refs.into_iter().map(|(platform, one)| (platform, one.id)).collect(),
+        };
+        let definition = |id: &str| match id {
+            "" => Ok(Definition::default()),
+            id => Ok::<_, Status>(self.get(id)?.definition().clone()),
+        };
+        let refs =
+            ids.into_iter().map(|(platform, id)| Ok((platform, definition(&id)?))).collect::<Result<_, Status>>()?;
+        let metadata = result.metadata.into_iter().map(|(key, value)| (key, value.to_vec())).collect();
+        Ok(Output { refs, metadata })
+    }
+}
+
+/// The service. See [`Api`].
+pub struct Gateway(pub Api);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl Gateway {
+    async fn client<T>(&self, request: Request<T>) -> Result<(Arc<Client>, T), Status> {
+        Ok((self.0.clients.find(&request).await?, request.into_inner()))
+    }
+}
+
+#[tonic::async_trait]
+impl llb_bridge_server::LlbBridge for Gateway {
+    type ExecProcessStream = BoxStream<'static, Result<wire::ExecMessage, Status>>;
+
+    async fn ping(&self, request: Request<wire::PingRequest>) -> Answer<wire::PongResponse> {
+        self.client(request).await?;
+        Ok(Response::new(wire::PongResponse {
+            frontend_api_caps: caps::list(caps::GATEWAY),
+            llb_caps: caps::list(caps::LLB),
+            workers: vec![super::control::worker_record(&self.0.engine)],
+        }))
+    }
+
+    async fn resolve_image_config(
+        &self,
+        request: Request<wire::ResolveImageConfigRequest>,
+    ) -> Answer<wire::ResolveImageConfigResponse> {
+        let (client, request) = self.client(request).await?;
+        let scheme = if request.resolver_type == 1 { "oci-layout" } else { "docker-image" };
+        let mut query = SourceQuery {
+            identifier: format!("{scheme}://{}", request.r#ref),
+            platform: request.platform.map(super::control::platform_from),
+            resolve_mode: request.resolve_mode,
+            log_name: request.log_name,
+            ..Default::default()
+        };
+        if scheme == "oci-layout" {
+            query.attrs.insert("oci.session".into(), request.session_id);
+            query.attrs.insert("oci.store".into(), request.store_id);
+        }
+        let meta = resolve(&client, query).await?;
+        Ok(Response::new(wire::ResolveImageConfigResponse {
+            digest: meta.digest,
+            config: meta.config.unwrap_or_default().into(),
+            r#ref: request.r#ref,
+        }))
+    }
+
+    async fn resolve_source_meta(
+        &self,
+        request: Request<wire::ResolveSourceMetaRequest>,
+    ) -> Answer<wire::ResolveSourceMetaResponse> {
+        let (client, request) = self.client(request).await?;
+        let source = request.source.ok_or_else(|| Status::invalid_argument("the request names no source"))?;
+        let query = SourceQuery {
+            identifier: source.identifier.clone(),
+            attrs: source.attrs.clone(),
+            platform: request.platform.map(super::control::platform_from),
+            resolve_mode: request.resolve_mode,
+            no_config: request.image.as_ref().is_some_and(|image| image.no_config),
+            log_name: request.log_name,
+        };
+        let meta = resolve(&client, query).await?;
+        let mut response = wire::ResolveSourceMetaResponse { source: Some(source), ..Default::default() };
+        let scheme = meta.identifier.split_once("://").map_or("", |(scheme, _)| scheme).to_string();
+        match scheme.as_str() {
+            "git" => {
+                response.git = Some(wire::ResolveSourceGitResponse { checksum: meta.digest, ..Default::default() });
+            }
+            "http" | "https" => {
+                response.http = Some(wire::ResolveSourceHttpResponse { checksum: meta.digest, ..Default::default() });
+            }
+            _ => {
+                let config = meta.config.unwrap_or_default().into();
+                response.image =
+                    Some(wire::ResolveSourceImageResponse { digest: meta.digest, config, ..Default::default() });
+            }
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn solve(&self, request: Request<wire::SolveRequest>) -> Answer<wire::SolveResponse> {
+        let (client, request) = self.client(request).await?;
+        Ok(Response::new(wire::SolveResponse { r#ref: String::new(), result: Some(client.solve(request).await?) }))
+    }
+
+    async fn evaluate(&self, request: Request<wire::EvaluateRequest>) -> Answer<wire::EvaluateResponse> {
+        let (client, request) = self.client(request).await?;
+        client.get(&request.r#ref)?.evaluate().await.map_err(to_status)?;
+        Ok(Response::new(wire::EvaluateResponse {}))
+    }
+
+    async fn read_file(&self, request: Request<wire::ReadFileRequest>) -> Answer<wire::ReadFileResponse> {
+        let (client, request) = self.client(request).await?;
+        let range = request.range.map(range).transpose()?;
+        let data = client.get(&request.r#ref)?.read_file(&request.file_path, range, MAX_READ_BYTES).await;
+        Ok(Response::new(wire::ReadFileResponse { data: data.map_err(to_status)?.into() }))
+    }
+
+    async fn read_dir(&self, request: Request<wire::ReadDirRequest>) -> Answer<wire::ReadDirResponse> {
+        let (client, request) = self.client(request).await?;
+        let include = Some(request.include_pattern.as_str()).filter(|pattern| !pattern.is_empty());
+        let entries = client.get(&request.r#ref)?.read_dir(&request.dir_path, include).await.map_err(to_status)?;
+        Ok(Response::new(wire::ReadDirResponse { entries: entries.into_iter().map(stat).collect() }))
+    }
+
+    async fn stat_file(&self, request: Request<wire::StatFileRequest>) -> Answer<wire::StatFileResponse> {
+        let (client, request) = self.client(request).await?;
+        let found = client.get(&request.r#ref)?.stat(&request.path).await.map_err(to_status)?;
+        Ok(Response::new(wire::StatFileResponse { stat: Some(stat(found)) }))
+    }
+
+    async fn inputs(&self, request: Request<wire::InputsRequest>) -> Answer<wire::InputsResponse> {
+        let (client, _) = self.client(request).await?;
+        let encoded = client.inputs.iter().map(|(name, input)| {
+            let encoded = input.graph.encode(input.edge).map_err(|error| Status::internal(error.to_string()))?;
+            Ok::<_, Status>((name.clone(), encoded))
+        });
+        Ok(Response::new(wire::InputsResponse { definitions: encoded.collect::<Result<_, _>>()? }))
+    }
+
+    async fn r#return(&self, request: Request<wire::ReturnRequest>) -> Answer<wire::ReturnResponse> {
+        let (client, request) = self.client(request).await?;
+        let result = match (request.error, request.result) {
+            (Some(failed), _) => Err(error("build-failed", failed.message)),
+            (None, result) => Ok(client.output(result.unwrap_or_default())?),
+        };
+        let sender = lock(&client.result).take();
+        let sender = sender.ok_or_else(|| Status::failed_precondition("the build has returned already"))?;
+        // The build may have been cancelled meanwhile; then nobody listens.
+        let _ = sender.send(result);
+        Ok(Response::new(wire::ReturnResponse {}))
+    }
+
+    async fn warn(&self, request: Request<wire::WarnRequest>) -> Answer<wire::WarnResponse> {
+        let (client, request) = self.client(request).await?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let source = request.info.map(|info| {
+            let file = llb::op::SourceFile {
+                filename: info.filename,
+                language: info.language,
+                data: info.data,
+                definition: None,
+            };
+            (Arc::new(file), request.ranges.iter().map(errors::range_from).collect())
+        });
+        client.bridge.warn(Warning {
+            level: request.level,
+            short: text(&request.short),
+            detail: request.detail.iter().map(|line| text(line)).collect(),
+            url: request.url,
+            source,
+            vertex: request.digest.parse().ok(),
+        });
+        Ok(Response::new(wire::WarnResponse {}))
+    }
+
+    async fn new_container(&self, _: Request<wire::NewContainerRequest>) -> Answer<wire::NewContainerResponse> {
+        Err(no_containers())
+    }
+
+    async fn release_container(
+        &self,
+        _: Request<wire::ReleaseContainerRequest>,
+    ) -> Answer<wire::ReleaseContainerResponse> {
+        Err(no_containers())
+    }
+
+    async fn exec_process(&self, _: Request<Streaming<wire::ExecMessage>>) -> Answer<Self::ExecProcessStream> {
+        Err(no_containers())
+    }
+
+    async fn read_file_container(&self, _: Request<wire::ReadFileRequest>) -> Answer<wire::ReadFileResponse> {
+        Err(no_containers())
+    }
+
+    async fn read_dir_container(&self, _: Request<wire::ReadDirRequest>) -> Answer<wire::ReadDirResponse> {
+        Err(no_containers())
+    }
+
+    async fn stat_file_container(&self, _: Request<wire::StatFileRequest>) -> Answer<wire::StatFileResponse> {
+        Err(no_containers())
+    }
+}
+
+fn no_containers() -> Status {
+    Status::unimplemented("containers of a client (gateway.exec) are not supported by this daemon yet")
+}
+
+async fn resolve(client: &Client, query: SourceQuery) -> Result<frontend::SourceMeta, Status> {
+    let answer = client.bridge.resolve_sources(vec![query]).await.pop();
+    answer.ok_or_else(|| Status::internal("no answer for the source"))?.map_err(to_status)
+}
+
+fn range(range: wire::FileRange) -> Result<(u64, u64), Status> {
+    let part = |number: i64, name: &str| {
+        u64::try_from(number).map_err(|_| Status::invalid_argument(format!("{name} {number} is negative")))
+    };
+    let length = if range.length == 0 { u64::MAX } else { part(range.length, "length")? };
+    Ok((part(range.offset, "offset")?, length))
+}
+
+fn stat(stat: Stat) -> proto::fsutil::Stat {
+    proto::fsutil::Stat {
+        path: stat.path,
+        mode: stat.mode,
+        uid: stat.uid,
+        gid: stat.gid,
+        size: stat.size,
+        mod_time: stat.mod_time,
+        linkname: stat.linkname,
+        ..Default::default()
+    }
+}

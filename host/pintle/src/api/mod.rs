@@ -1,0 +1,78 @@
+//! BuildKit's services on the engine. Wire types stop here.
+
+mod builds;
+mod caps;
+mod control;
+mod errors;
+mod gateway;
+mod status;
+mod usage;
+
+pub use builds::Builds;
+pub use control::Control;
+
+use build::Engine;
+use proto::{
+    MAX_MESSAGE_BYTES, control::control_server::ControlServer, gateway::llb_bridge_server::LlbBridgeServer,
+    health::health_server::HealthServer,
+};
+use session::Manager;
+use tonic::transport::server::Router;
+
+/// What all services of one daemon, or of one embedded engine, share. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    /// The engine.
+    pub engine: Engine,
+    /// Clients.
+    pub sessions: Manager,
+    /// Builds that go on or have just ended.
+    pub builds: Builds,
+    /// Builds whose frontend the client runs.
+    pub clients: gateway::Clients,
+}
+
+impl Api {
+    /// Services for `engine`.
+    pub fn new(engine: Engine) -> Self {
+        Api { engine, sessions: Manager::new(), builds: Builds::default(), clients: gateway::Clients::default() }
+    }
+
+    /// All services, ready to be served on a connection or a socket.
+    pub fn router(&self) -> Router {
+        let control = ControlServer::new(Control(self.clone()))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let gateway = LlbBridgeServer::new(gateway::Gateway(self.clone()))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let health = HealthServer::new(Healthy);
+        tonic::transport::Server::builder().add_service(control).add_service(gateway).add_service(health)
+    }
+}
+
+/// The health service: who can ask is answered.
+struct Healthy;
+
+#[tonic::async_trait]
+impl proto::health::health_server::Health for Healthy {
+    type WatchStream = tokio_stream::Once<Result<proto::health::HealthCheckResponse, tonic::Status>>;
+
+    async fn check(
+        &self,
+        _: tonic::Request<proto::health::HealthCheckRequest>,
+    ) -> Result<tonic::Response<proto::health::HealthCheckResponse>, tonic::Status> {
+        Ok(tonic::Response::new(serving()))
+    }
+
+    async fn watch(
+        &self,
+        _: tonic::Request<proto::health::HealthCheckRequest>,
+    ) -> Result<tonic::Response<Self::WatchStream>, tonic::Status> {
+        Ok(tonic::Response::new(tokio_stream::once(Ok(serving()))))
+    }
+}
+
+fn serving() -> proto::health::HealthCheckResponse {
+    proto::health::HealthCheckResponse { status: proto::health::health_check_response::ServingStatus::Serving as i32 }
+}

@@ -1,0 +1,152 @@
+//! `pintle build`: buildx's flags, turned into a request and what the engine may use of this machine.
+
+mod context;
+mod output;
+mod request;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use client::{SessionHandle, SolveResponse, progress};
+
+use crate::{
+    embedded::{Link, Place},
+    exit,
+};
+pub use request::{FrontendArgs, prepare, solve};
+
+/// Options of `pintle build`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    frontend: FrontendArgs,
+
+    /// Name the image: NAME[:TAG]; may be given several times.
+    #[arg(short, long = "tag", value_name = "NAME")]
+    tags: Vec<String>,
+
+    /// Where the result goes: a directory, - (a tar on stdout), or type=local|tar|oci|docker|image|registry,dest=PATH,...
+    #[arg(short, long = "output", value_name = "SPEC")]
+    outputs: Vec<String>,
+
+    /// Push the image to its registry; the same as --output=type=registry.
+    #[arg(long)]
+    push: bool,
+
+    /// Load the image into docker; needs the docker command.
+    #[arg(long)]
+    load: bool,
+
+    /// A secret: id=NAME[,src=FILE|,env=VAR].
+    #[arg(long = "secret", value_name = "SPEC")]
+    secrets: Vec<String>,
+
+    /// An SSH agent or keys: default, or ID=SOCKET.
+    #[arg(long = "ssh", value_name = "SPEC")]
+    ssh: Vec<String>,
+
+    /// How progress is shown: auto, tty, plain, rawjson, quiet.
+    #[arg(long, value_name = "MODE", default_value = "auto", env = "PINTLE_PROGRESS")]
+    progress: String,
+
+    /// Print the image id alone; the same as --progress=quiet with the id on stdout.
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Write what the exporters say, as JSON.
+    #[arg(long, value_name = "FILE")]
+    metadata_file: Option<PathBuf>,
+
+    /// Write the image id.
+    #[arg(long, value_name = "FILE")]
+    iidfile: Option<PathBuf>,
+
+    /// Say for each step why it ran, or which record it came from.
+    #[arg(long)]
+    explain: bool,
+}
+
+/// Runs the command. Ctrl-C cancels the build, and a second one ends the program at once.
+pub async fn run(args: Args, place: Place) -> ExitCode {
+    let work = build(args, place);
+    tokio::pin!(work);
+    tokio::select! {
+        result = &mut work => match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => report(error),
+        },
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("interrupted: cancelling (again to end at once)");
+            tokio::spawn(async {
+                if tokio::signal::ctrl_c().await.is_ok() {
+                    std::process::exit(i32::from(exit::INTERRUPTED));
+                }
+            });
+            ExitCode::from(exit::INTERRUPTED)
+        }
+    }
+}
+
+/// A failed build brings its own text: what failed, the lines that it comes from, and why.
+fn report(error: anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<client::BuildError>() {
+        Some(failed) => {
+            eprintln!("{}", failed.render());
+            ExitCode::from(exit::FAILED)
+        }
+        None => exit::report(error),
+    }
+}
+
+async fn build(args: Args, place: Place) -> anyhow::Result<()> {
+    let mode = if args.quiet { "quiet" } else { &args.progress };
+    let mut display = progress::for_stderr(mode.parse()?, "")?;
+    let outputs = output::outputs(&args.outputs, &args.tags, args.push, args.load)?;
+    let mut prepared = request::prepare(&args.frontend, &args.secrets, &args.ssh)?;
+    outputs.fill(&mut prepared);
+    if args.explain {
+        prepared.request.frontend_attrs.insert("pintle.explain".into(), "true".into());
+    }
+    let link = Link::open(&place).await?;
+    let response = request::solve(&link, prepared, display.as_mut()).await;
+    link.close().await?;
+    let mut response = response?;
+    if let Some(explanation) = response.exporter.remove("pintle.explain") {
+        explain(&explanation)?;
+    }
+    finish(&args, &response)?;
+    outputs.finish()
+}
+
+/// What is written when all went well.
+fn finish(args: &Args, response: &SolveResponse) -> anyhow::Result<()> {
+    let id = response.exporter.get("containerimage.config.digest").or(response.exporter.get("containerimage.digest"));
+    if let Some(path) = &args.iidfile {
+        let id = id.context("--iidfile: the build made no image: give it a name with --tag, or an --output")?;
+        std::fs::write(path, id).with_context(|| format!("write {}", path.display()))?;
+    }
+    if let Some(path) = &args.metadata_file {
+        let text = serde_json::to_string_pretty(&output::metadata(response))? + "\n";
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    if let (true, Some(id)) = (args.quiet, id) {
+        println!("{id}");
+    }
+    Ok(())
+}
+
+/// Prints why each step ran or did not, one line each.
+fn explain(json: &str) -> anyhow::Result<()> {
+    let lines: Vec<serde_json::Value> = serde_json::from_str(json)?;
+    for line in &lines {
+        let mark = if line["hit"].as_bool() == Some(true) { "cached" } else { "ran   " };
+        let text = |key: &str| line[key].as_str().unwrap_or_default().to_string();
+        eprintln!("{mark} {}: {}", text("name"), text("why"));
+    }
+    Ok(())
+}
+
+/// An id for the session of a build.
+pub(super) fn session_id() -> String {
+    SessionHandle::new_id()
+}

@@ -1,0 +1,140 @@
+//! Where the build's files are: directories, standard input, and contexts with names.
+
+use std::{
+    collections::BTreeMap,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail, ensure};
+
+/// The largest Dockerfile, or archive, that is taken from standard input into memory.
+const MAX_STDIN_BYTES: u64 = 4 << 30;
+
+/// The directories of a build. Temporary ones are removed when this is dropped.
+pub struct Directories {
+    /// The context.
+    pub context: PathBuf,
+    /// Where the Dockerfile is.
+    pub dockerfile: PathBuf,
+    /// The Dockerfile's name there.
+    pub filename: String,
+    _temporary: Vec<tempfile::TempDir>,
+}
+
+/// Opens what the command line names.
+pub fn open(context: &str, file: Option<&str>) -> anyhow::Result<Directories> {
+    let mut temporary = Vec::new();
+    ensure!(!(context == "-" && file == Some("-")), "only one of context and Dockerfile can come from stdin");
+    let mut stdin_dockerfile = None;
+    let context_dir = if context == "-" {
+        let dir = tempfile::tempdir()?;
+        stdin_dockerfile = from_stdin(dir.path())?;
+        let path = dir.path().to_path_buf();
+        temporary.push(dir);
+        path
+    } else {
+        PathBuf::from(context)
+    };
+    if !context_dir.is_dir() {
+        bail!("the build context {context:?} is not a directory: give the directory with the files to build");
+    }
+    if file == Some("-") {
+        let mut text = Vec::new();
+        std::io::stdin().take(MAX_STDIN_BYTES).read_to_end(&mut text).context("read the Dockerfile from stdin")?;
+        stdin_dockerfile = Some(text);
+    }
+    let (dockerfile, filename) = match (stdin_dockerfile, file) {
+        (Some(text), _) => {
+            let dir = tempfile::tempdir()?;
+            std::fs::write(dir.path().join("Dockerfile"), text)?;
+            let path = dir.path().to_path_buf();
+            temporary.push(dir);
+            (path, "Dockerfile".to_string())
+        }
+        (None, Some(file)) => split(Path::new(file))?,
+        (None, None) => (context_dir.clone(), default_name(&context_dir)),
+    };
+    Ok(Directories { context: context_dir, dockerfile, filename, _temporary: temporary })
+}
+
+/// `Dockerfile`, or `dockerfile` when only that is there.
+fn default_name(dir: &Path) -> String {
+    let lower = !dir.join("Dockerfile").exists() && dir.join("dockerfile").exists();
+    if lower { "dockerfile".into() } else { "Dockerfile".into() }
+}
+
+fn split(file: &Path) -> anyhow::Result<(PathBuf, String)> {
+    let name = file.file_name().with_context(|| format!("{} is not a file", file.display()))?;
+    if !file.exists() {
+        bail!("failed to read dockerfile: open {}: no such file or directory", file.display());
+    }
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((dir.to_path_buf(), name.to_string_lossy().into_owned()))
+}
+
+/// Unpacks a tar from stdin into `dir`; answers the text when it is a Dockerfile instead.
+fn from_stdin(dir: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    let mut data = Vec::new();
+    std::io::stdin().take(MAX_STDIN_BYTES).read_to_end(&mut data).context("read the context from stdin")?;
+    let reader: Box<dyn Read> = match data.as_slice() {
+        [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(data.as_slice())),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::new(data.as_slice())?),
+        plain if plain.get(257..262) == Some(b"ustar") => Box::new(plain),
+        _ => return Ok(Some(data)),
+    };
+    let mut archive = tar::Archive::new(reader);
+    archive.set_preserve_permissions(true);
+    archive.unpack(dir).context("unpack the context from stdin")?;
+    Ok(None)
+}
+
+/// A context with a name: a directory is shared under that name, all else is for the frontend.
+pub fn named(
+    spec: &str,
+    attrs: &mut BTreeMap<String, String>,
+    dirs: &mut BTreeMap<String, PathBuf>,
+) -> anyhow::Result<()> {
+    let (name, value) = spec.split_once('=').with_context(|| format!("--build-context {spec:?}: want NAME=VALUE"))?;
+    ensure!(!name.is_empty() && !value.is_empty(), "--build-context {spec:?}: want NAME=VALUE");
+    let name = name.to_lowercase();
+    if let Some(layout) = value.strip_prefix("oci-layout://") {
+        let (path, reference) = layout_reference(layout)?;
+        let store = format!("oci-{name}");
+        attrs.insert(format!("context:{name}"), format!("oci-layout://{store}{reference}"));
+        dirs.insert(store, path);
+    } else if value.contains("://") || value.starts_with("target:") || value.starts_with("git@") {
+        attrs.insert(format!("context:{name}"), value.into());
+    } else {
+        let path = PathBuf::from(value);
+        ensure!(path.is_dir(), "--build-context {spec:?}: {value} is not a directory");
+        attrs.insert(format!("context:{name}"), format!("local:{name}"));
+        dirs.insert(name, path);
+    }
+    Ok(())
+}
+
+/// The directory of a layout, and `:tag` or `@digest`. Without either the layout's only image is meant.
+fn layout_reference(text: &str) -> anyhow::Result<(PathBuf, String)> {
+    if let Some((path, digest)) = text.split_once('@') {
+        return Ok((path.into(), format!("@{digest}")));
+    }
+    let (path, tag) = match text.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (PathBuf::from(path), Some(tag)),
+        _ => (PathBuf::from(text), None),
+    };
+    let index =
+        std::fs::read(path.join("index.json")).with_context(|| format!("{} is no OCI layout", path.display()))?;
+    let index: serde_json::Value = serde_json::from_slice(&index).context("read index.json")?;
+    let manifests = index["manifests"].as_array().cloned().unwrap_or_default();
+    let named = |manifest: &&serde_json::Value| match tag {
+        Some(tag) => manifest["annotations"]["org.opencontainers.image.ref.name"] == tag,
+        None => true,
+    };
+    let found: Vec<_> = manifests.iter().filter(named).collect();
+    match found.as_slice() {
+        [manifest] => Ok((path, format!("@{}", manifest["digest"].as_str().unwrap_or_default()))),
+        [] => bail!("no image {} in the OCI layout {}", tag.unwrap_or_default(), path.display()),
+        _ => bail!("several images in the OCI layout {}: name one by :TAG or @DIGEST", path.display()),
+    }
+}

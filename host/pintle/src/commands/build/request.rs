@@ -1,0 +1,170 @@
+//! What a frontend is asked, from flags.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use anyhow::{Context, bail};
+use client::{Attachments, SolveRequest, SolveResponse, outputs as flags, progress::Display};
+
+use super::context::{self, Directories};
+use crate::embedded::Link;
+
+/// Options that say what to build.
+#[derive(clap::Args)]
+pub struct FrontendArgs {
+    /// The build context: a directory, or - for a tar or a Dockerfile on stdin.
+    #[arg(value_name = "CONTEXT", default_value = ".")]
+    context: String,
+
+    /// The Dockerfile: CONTEXT/Dockerfile when not given; - for stdin.
+    #[arg(short, long = "file", value_name = "FILE")]
+    file: Option<String>,
+
+    /// The stage to build.
+    #[arg(long, value_name = "STAGE")]
+    target: Option<String>,
+
+    /// A build argument: NAME=VALUE, or NAME to take it from the environment.
+    #[arg(long = "build-arg", value_name = "NAME=VALUE")]
+    build_args: Vec<String>,
+
+    /// A label of the image: NAME=VALUE.
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<String>,
+
+    /// Platforms to build for: linux/amd64,linux/arm64.
+    #[arg(long, value_name = "PLATFORMS")]
+    platform: Option<String>,
+
+    /// Another context, by name: NAME=PATH|docker-image://IMAGE|oci-layout://PATH@DIGEST|https://...
+    #[arg(long = "build-context", value_name = "NAME=VALUE")]
+    build_contexts: Vec<String>,
+
+    /// Run every step, whatever the cache knows.
+    #[arg(long)]
+    no_cache: bool,
+
+    /// Look for newer base images, although some are here.
+    #[arg(long)]
+    pull: bool,
+
+    /// A line for /etc/hosts in steps: NAME:ADDRESS.
+    #[arg(long = "add-host", value_name = "NAME:ADDRESS")]
+    add_hosts: Vec<String>,
+
+    /// Network of steps: default, none or host.
+    #[arg(long, value_name = "MODE")]
+    network: Option<String>,
+
+    /// The frontend: dockerfile.v0, or the path of a component that ends in .wasm.
+    #[arg(long, value_name = "NAME", default_value = "dockerfile.v0")]
+    frontend: String,
+
+    /// An option for the frontend: KEY=VALUE.
+    #[arg(long = "opt", value_name = "KEY=VALUE")]
+    opts: Vec<String>,
+}
+
+/// A request, and what the engine may use of this machine for it.
+pub struct Prepared {
+    pub request: SolveRequest,
+    pub attachments: Attachments,
+    /// Temporary directories that the build reads.
+    pub directories: Directories,
+}
+
+/// Turns flags into a request without exports.
+pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyhow::Result<Prepared> {
+    let directories = context::open(&args.context, args.file.as_deref())?;
+    let mut attrs = BTreeMap::new();
+    attrs.insert("filename".to_string(), directories.filename.clone());
+    put(&mut attrs, "target", args.target.as_deref());
+    put(&mut attrs, "platform", args.platform.as_deref());
+    put(&mut attrs, "force-network-mode", args.network.as_deref().filter(|mode| *mode != "default"));
+    put(&mut attrs, "no-cache", args.no_cache.then_some(""));
+    put(&mut attrs, "image-resolve-mode", args.pull.then_some("pull"));
+    if !args.add_hosts.is_empty() {
+        attrs.insert("add-hosts".into(), hosts(&args.add_hosts)?);
+    }
+    for arg in &args.build_args {
+        // A name alone takes the environment's value, and is left out where there is none.
+        let value = match arg.split_once('=') {
+            Some((name, value)) => Some((name, value.to_string())),
+            None => std::env::var(arg).ok().map(|value| (arg.as_str(), value)),
+        };
+        attrs.extend(value.map(|(name, value)| (format!("build-arg:{name}"), value)));
+    }
+    for label in &args.labels {
+        let (name, value) = label.split_once('=').unwrap_or((label, ""));
+        attrs.insert(format!("label:{name}"), value.into());
+    }
+    for opt in &args.opts {
+        let (key, value) = opt.split_once('=').with_context(|| format!("--opt {opt:?}: want KEY=VALUE"))?;
+        attrs.insert(key.into(), value.into());
+    }
+    let mut dirs = BTreeMap::new();
+    dirs.insert("context".to_string(), directories.context.clone());
+    dirs.insert("dockerfile".to_string(), directories.dockerfile.clone());
+    for named in &args.build_contexts {
+        context::named(named, &mut attrs, &mut dirs)?;
+    }
+    let is_set = |name: &str| std::env::var_os(name).is_some();
+    let agent = std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
+    let attachments = Attachments {
+        dirs: dirs
+            .into_iter()
+            .map(|(name, path)| Ok((name, client::open_dir(path)?)))
+            .collect::<anyhow::Result<_>>()?,
+        credentials: credentials(),
+        secrets: secrets.iter().map(|spec| Ok(flags::parse_secret(spec, is_set)?)).collect::<anyhow::Result<_>>()?,
+        ssh: ssh.iter().map(|spec| Ok(flags::parse_ssh(spec, agent.as_deref())?)).collect::<anyhow::Result<_>>()?,
+        ..Attachments::default()
+    };
+    let request = SolveRequest { frontend: args.frontend.clone(), frontend_attrs: attrs, ..SolveRequest::default() };
+    Ok(Prepared { request, attachments, directories })
+}
+
+/// The logins that docker's config knows, if there is one.
+fn credentials() -> Option<Arc<dyn oci::Credentials>> {
+    let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let config = oci::docker_config::DockerConfig::from_env(path("DOCKER_CONFIG"), path("HOME"))?;
+    Some(Arc::new(config))
+}
+
+fn put(attrs: &mut BTreeMap<String, String>, name: &str, value: Option<&str>) {
+    attrs.extend(value.map(|value| (name.to_string(), value.to_string())));
+}
+
+/// `NAME:ADDRESS` as the frontend takes it: `NAME=ADDRESS`, separated by commas.
+fn hosts(hosts: &[String]) -> anyhow::Result<String> {
+    let mut list = Vec::new();
+    for host in hosts {
+        let split = host.split_once('=').or_else(|| host.split_once(':'));
+        let Some((name, address)) = split.filter(|(name, address)| !name.is_empty() && !address.is_empty()) else {
+            bail!("--add-host {host:?}: want NAME:ADDRESS");
+        };
+        list.push(format!("{name}={}", address.trim_start_matches('[').trim_end_matches(']')));
+    }
+    Ok(list.join(","))
+}
+
+/// Solves over `link`, sharing directories where the engine is in this process.
+pub async fn solve(link: &Link, prepared: Prepared, display: &mut dyn Display) -> anyhow::Result<SolveResponse> {
+    let id = super::session_id();
+    let _shared = match link {
+        Link::Embedded { api, .. } => {
+            let dirs = prepared.attachments.dirs.iter().map(|(name, dir)| (name.clone(), dir.clone()));
+            Some(api.sessions.share_dirs(&id, dirs.collect()))
+        }
+        Link::Remote { .. } => None,
+    };
+    let key = shared_key(&prepared.directories.context);
+    let answer = client::build(link.connection(), id, &key, prepared.attachments, prepared.request, display).await;
+    Ok(answer?)
+}
+
+/// The same for every build of one directory on one machine: by it the engine finds the files that it had before.
+fn shared_key(context: &std::path::Path) -> String {
+    let path: PathBuf = context.canonicalize().unwrap_or_else(|_| context.to_path_buf());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    llb::Digest::of(format!("{host}\0{}", path.display()).as_bytes()).hex()[..32].to_string()
+}

@@ -1,0 +1,61 @@
+//! `pintle lower`: the graph that a frontend makes.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use client::progress;
+
+use super::build::{FrontendArgs, prepare, solve};
+use crate::embedded::{Link, Place};
+
+/// Options of `pintle lower`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    frontend: FrontendArgs,
+
+    /// text, json, dot, or svg (needs the dot command).
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+    Dot,
+    Svg,
+}
+
+pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
+    let mut prepared = prepare(&args.frontend, &[], &[])?;
+    prepared.request.frontend_attrs.insert("pintle.lower".into(), "true".into());
+    let link = Link::open(&place).await?;
+    let mut display = progress::for_stderr(progress::Mode::Quiet, "")?;
+    let response = solve(&link, prepared, display.as_mut()).await;
+    link.close().await?;
+    for (key, value) in response?.exporter {
+        let Some(platform) = key.strip_prefix("pintle.definition") else { continue };
+        let bytes = BASE64_STANDARD.decode(value)?;
+        let (graph, edge) = llb::Graph::decode_bytes(bytes.into(), &llb::Limits::default())?;
+        if let Some(platform) = platform.strip_prefix('/') {
+            println!("# {platform}");
+        }
+        match args.format {
+            Format::Text => print!("{}", llb::text::text(&graph, edge, None)?),
+            Format::Json => println!("{:#}", llb::text::json(&graph, edge)?),
+            Format::Dot => print!("{}", llb::text::dot(&graph, edge)?),
+            Format::Svg => svg(&llb::text::dot(&graph, edge)?)?,
+        }
+    }
+    Ok(())
+}
+
+/// Lets graphviz draw it.
+fn svg(dot: &str) -> anyhow::Result<()> {
+    use anyhow::Context;
+    use std::io::Write;
+    let child = std::process::Command::new("dot").arg("-Tsvg").stdin(std::process::Stdio::piped()).spawn();
+    let mut child = child.context("--format svg needs the dot command of graphviz")?;
+    child.stdin.take().context("its input is a pipe")?.write_all(dot.as_bytes())?;
+    anyhow::ensure!(child.wait()?.success(), "dot failed");
+    Ok(())
+}

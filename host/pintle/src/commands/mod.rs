@@ -1,0 +1,41 @@
+//! One command a file.
+
+mod build;
+mod daemon;
+mod du;
+mod lower;
+mod prune;
+
+use std::process::ExitCode;
+
+use crate::{embedded::Place, exit};
+
+/// What to do.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Build an image, or files, from a directory with a Dockerfile (or another build language).
+    Build(build::Args),
+    /// Print the build graph (LLB) that a frontend makes, without building it.
+    Lower(lower::Args),
+    /// Show what the store holds.
+    Du(du::Args),
+    /// Delete from the store what is not in use.
+    Prune(prune::Args),
+    /// Serve BuildKit's API, for buildctl, buildx and `pintle --addr`.
+    Daemon(daemon::Args),
+}
+
+/// Runs a command and answers the exit code.
+pub async fn run(command: Command, place: Place) -> ExitCode {
+    let result = match command {
+        Command::Build(args) => return build::run(args, place).await,
+        Command::Lower(args) => lower::run(args, place).await,
+        Command::Du(args) => du::run(args, place).await,
+        Command::Prune(args) => prune::run(args, place).await,
+        Command::Daemon(args) => daemon::run(args, place).await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(error),
+    }
+}

@@ -1,0 +1,110 @@
+//! The engine in this process, reached through BuildKit's protocol over a pipe in memory; or a daemon's.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use build::{Config, Engine};
+use client::{Address, Connection, TlsFiles};
+
+use crate::{api::Api, frontends};
+
+/// Bytes that the pipe holds: large enough that a context transfer does not stop for each message.
+const PIPE_BYTES: usize = 1 << 20;
+
+/// Where the engine is.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// A daemon.
+    pub addr: Option<String>,
+    /// How to know a daemon that is reached by TCP, and be known by it.
+    pub tls: TlsFiles,
+    /// The store of an engine in this process.
+    pub root: PathBuf,
+}
+
+/// A way to the engine.
+pub enum Link {
+    /// The engine is in this process; the connection leads to it, and sessions can share directories with it.
+    Embedded { connection: Connection, api: Api },
+    /// The engine is elsewhere.
+    Remote { connection: Connection },
+}
+
+impl Link {
+    /// Connects to the daemon, or opens the engine here. When another process has the store, that one is joined.
+    pub async fn open(place: &Place) -> anyhow::Result<Self> {
+        if let Some(addr) = &place.addr {
+            return Ok(Link::Remote { connection: Connection::open(&addr.parse()?, &place.tls).await? });
+        }
+        match engine(&place.root) {
+            Ok(engine) => {
+                let api = Api::new(engine);
+                serve_socket(&api, &place.root);
+                Ok(Link::Embedded { connection: pipe(&api), api })
+            }
+            Err(error) => match error.downcast_ref::<store::Error>() {
+                Some(store::Error::Held { pid, .. }) => {
+                    let address = Address::Unix(socket(&place.root));
+                    let connection = Connection::open(&address, &TlsFiles::default()).await.with_context(|| {
+                        format!("the store {} is held by process {pid}, which cannot be joined", place.root.display())
+                    })?;
+                    Ok(Link::Remote { connection })
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// The connection.
+    pub fn connection(&self) -> &Connection {
+        match self {
+            Link::Embedded { connection, .. } | Link::Remote { connection } => connection,
+        }
+    }
+
+    /// Ends well: what the engine still has in memory goes to disk, and clients that joined are waited for.
+    pub async fn close(self) -> anyhow::Result<()> {
+        if let Link::Embedded { api, .. } = self {
+            api.builds.idle().await;
+            api.engine.store().flush().await?;
+        }
+        Ok(())
+    }
+}
+
+/// The engine over the store under `root`.
+pub fn engine(root: &Path) -> anyhow::Result<Engine> {
+    let config = Config {
+        root: root.to_path_buf(),
+        executor: std::env::var("PINTLE_EXECUTOR").ok(),
+        snapshotter: std::env::var("PINTLE_SNAPSHOTTER").ok(),
+        max_bytes: None,
+        registries: Default::default(),
+        max_parallel: std::thread::available_parallelism().map_or(4, |cores| cores.get() * 2),
+    };
+    Engine::open(&config, frontends::shipped(root)?)
+}
+
+/// Where an embedded engine listens for others that want the same store.
+fn socket(root: &Path) -> PathBuf {
+    root.join("pintle.sock")
+}
+
+/// Lets other processes join, for as long as this one builds. It is not fatal when that cannot be had.
+fn serve_socket(api: &Api, root: &Path) {
+    match crate::daemon::bind(&socket(root)) {
+        Ok(listener) => {
+            let router = api.router();
+            tokio::spawn(async move { router.serve_with_incoming(listener).await });
+        }
+        Err(error) => tracing::debug!("no other process can join: {error:#}"),
+    }
+}
+
+/// A connection to `api` through memory.
+fn pipe(api: &Api) -> Connection {
+    let (near, far) = tokio::io::duplex(PIPE_BYTES);
+    let router = api.router();
+    tokio::spawn(async move { router.serve_with_incoming(tokio_stream::once(Ok::<_, std::io::Error>(far))).await });
+    Connection::embedded(near)
+}

@@ -1,0 +1,22 @@
+//! Where things are when nobody says.
+
+use std::path::PathBuf;
+
+/// The store: `/var/lib/pintle` for root, else below the user's data directory.
+pub fn root() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/var/lib/pintle");
+    }
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
+    data.unwrap_or_else(|| home().join(".local/share")).join("pintle")
+}
+
+/// The daemon's socket: `/run/pintle/pintle.sock` for root, else below the user's runtime directory.
+pub fn socket() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/run/pintle/pintle.sock");
+    }
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+    runtime.unwrap_or_else(std::env::temp_dir).join("pintle/pintle.sock")
+}

@@ -1,0 +1,93 @@
+//! Runs a case: writes its files, runs its commands, compares.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, bail, ensure};
+
+use crate::{case::Case, tree, wild};
+
+/// What the cases of one file share.
+pub struct World {
+    /// The directory with the binaries, put first in PATH.
+    pub bin: PathBuf,
+    /// Variables for the commands.
+    pub env: Vec<(String, String)>,
+}
+
+/// What the last command did.
+#[derive(Default)]
+struct Last {
+    stdout: String,
+    stderr: String,
+}
+
+impl World {
+    /// Runs `case` in the empty directory `dir`. See `cases/build/README.md` for what the sections mean.
+    pub fn run(&self, case: &Case, dir: &Path) -> anyhow::Result<()> {
+        let mut last = Last::default();
+        for section in &case.sections {
+            let mut words = section.title.split_whitespace();
+            let done = match (words.next().unwrap_or_default(), words.next()) {
+                ("run", None) => self.command(&section.body, dir, 0, &mut last),
+                ("run", Some("fails")) => {
+                    let code = words.next().unwrap_or("1").parse().context("an exit code follows `fails`")?;
+                    self.command(&section.body, dir, code, &mut last)
+                }
+                ("stdout", None) => compare(&section.body, &last.stdout),
+                ("stderr", None) => compare(&section.body, &last.stderr),
+                ("tree", Some(path)) => compare(&section.body, &tree::text(&dir.join(path))?),
+                ("same", Some(path)) => {
+                    let (a, b) = (dir.join(path), dir.join(words.next().context("two paths follow `same`")?));
+                    same(&a, &b)
+                }
+                (path, None) => write(&dir.join(path), &section.body, &self.env),
+                _ => bail!("unknown section {:?}", section.title),
+            };
+            done.with_context(|| format!("line {}: -- {} --", section.line, section.title))?;
+        }
+        Ok(())
+    }
+
+    fn command(&self, script: &str, dir: &Path, code: i32, last: &mut Last) -> anyhow::Result<()> {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let output = Command::new("sh")
+            .args(["-e", "-c", script])
+            .current_dir(dir)
+            .env("PATH", format!("{}:{path}", self.bin.display()))
+            .env("PINTLE_ROOT", dir.join(".pintle"))
+            .env("HOME", dir)
+            .envs(self.env.iter().map(|(key, value)| (key, value)))
+            .output()?;
+        *last = Last {
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        };
+        ensure!(
+            output.status.code() == Some(code),
+            "exit {}, want {code}\nstdout:\n{}\nstderr:\n{}",
+            output.status,
+            last.stdout,
+            last.stderr
+        );
+        Ok(())
+    }
+}
+
+fn compare(expected: &str, actual: &str) -> anyhow::Result<()> {
+    wild::difference(expected, actual).map_or(Ok(()), |text| Err(anyhow::anyhow!(text)))
+}
+
+fn same(a: &Path, b: &Path) -> anyhow::Result<()> {
+    ensure!(std::fs::read(a)? == std::fs::read(b)?, "{} and {} differ", a.display(), b.display());
+    Ok(())
+}
+
+/// Writes a file of the case; `$NAME` of the world's variables is replaced, for a Dockerfile cannot know the registry's port.
+fn write(path: &Path, body: &str, env: &[(String, String)]) -> anyhow::Result<()> {
+    std::fs::create_dir_all(path.parent().context("a file is in a directory")?)?;
+    let body = env.iter().fold(body.to_string(), |body, (key, value)| body.replace(&format!("${key}"), value));
+    Ok(std::fs::write(path, body)?)
+}
