@@ -25,9 +25,12 @@ struct Last {
 }
 
 impl World {
-    /// Runs `case` in the empty directory `dir`. See `cases/build/README.md` for what the sections mean.
+    /// Runs `case` in the empty directory `dir`: in `work` below it, with its store beside that. See `cases/build/README.md` for
+    /// what the sections mean.
     pub fn run(&self, case: &Case, dir: &Path) -> anyhow::Result<()> {
         let mut last = Last::default();
+        let dir = &dir.join("work");
+        std::fs::create_dir(dir)?;
         for section in &case.sections {
             let mut words = section.title.split_whitespace();
             let done = match (words.next().unwrap_or_default(), words.next()) {
@@ -57,7 +60,7 @@ impl World {
             .args(["-e", "-c", script])
             .current_dir(dir)
             .env("PATH", format!("{}:{path}", self.bin.display()))
-            .env("PINTLE_ROOT", dir.join(".pintle"))
+            .env("PINTLE_ROOT", dir.with_file_name("store"))
             .env("HOME", dir)
             .envs(self.env.iter().map(|(key, value)| (key, value)))
             .output()?;

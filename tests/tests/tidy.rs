@@ -22,7 +22,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("exporters", &["store", "oci", "session", "sys"]),
     ("ops", &["llb", "solver", "store", "sources", "exec", "session", "sys"]),
     ("build", &["ops", "exporters", "frontend", "llb", "solver", "store", "session", "sources", "exec", "oci"]),
-    ("client", &["proto", "session", "oci", "store"]),
+    ("client", &["proto", "session", "oci", "store", "llb"]),
     ("pintle", &["build", "client", "proto", "session", "frontend", "store", "exec", "solver", "llb", "oci"]),
     ("pintle-sdk", &[]),
     ("dockerfile", &["pintle-sdk"]),

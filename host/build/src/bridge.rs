@@ -107,7 +107,7 @@ impl State {
     fn explain(&self, error: SolveError) -> Error {
         let exit = error.cause.downcast_ref::<ops::ExecError>();
         let failure = Failure {
-            message: format!("{error}"),
+            message: format!("{:#}", error.cause),
             locations: self.locations(&error.vertex),
             exit_code: exit.map(ops::ExecError::code),
             vertex: Some(error.vertex.clone()),

@@ -91,7 +91,7 @@ pub async fn run(args: Args, place: Place) -> ExitCode {
 fn report(error: anyhow::Error) -> ExitCode {
     match error.downcast_ref::<client::BuildError>() {
         Some(failed) => {
-            eprintln!("{}", failed.render());
+            eprintln!("{}", failed.render().trim_end());
             ExitCode::from(exit::FAILED)
         }
         None => exit::report(error),
