@@ -101,6 +101,7 @@ impl Prepared {
             stage: stage.into(),
             spec: serde_json::to_string(&built.spec)?,
             rootfs: process.rootfs,
+            nodev: !process.insecure,
             filter_len: filter.len() as u64,
             files,
             binds: built.binds,

@@ -26,6 +26,12 @@ pub const DEFAULT_CAPABILITIES: [Capability; 14] = [
     Capability::AuditWrite,
 ];
 
+/// What is kept of [`DEFAULT_CAPABILITIES`]. Where nothing filters what is opened, no device node may be made: /dev is the one place
+/// where nodes can be opened, and it is writable.
+pub fn sandbox_capabilities(devices_are_filtered: bool) -> impl Iterator<Item = Capability> {
+    DEFAULT_CAPABILITIES.into_iter().filter(move |c| devices_are_filtered || *c != Capability::Mknod)
+}
+
 /// Hidden from a sandboxed process: they tell of the host or reach into it.
 pub const MASKED_PATHS: [&str; 11] = [
     "/proc/acpi",
@@ -191,4 +197,19 @@ pub fn devices(insecure: bool) -> anyhow::Result<Vec<LinuxDevice>> {
             Ok(builder.file_mode(0o666u32).uid(0u32).gid(0u32).build()?)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_made_only_where_devices_are_filtered() {
+        let kept = |filtered| sandbox_capabilities(filtered).collect::<Vec<_>>();
+        assert_eq!(kept(true), DEFAULT_CAPABILITIES);
+        let mut rest = kept(false);
+        assert!(!rest.contains(&Capability::Mknod));
+        rest.insert(4, Capability::Mknod);
+        assert_eq!(rest, DEFAULT_CAPABILITIES);
+    }
 }

@@ -31,6 +31,7 @@ pub struct Built {
 }
 
 /// Where staged things are below the stage.
+pub const ROOT: &str = "root";
 pub const FILES: &str = "files";
 pub const BINDS: &str = "binds";
 
@@ -66,7 +67,7 @@ pub fn build(
     }
     let spec = SpecBuilder::default()
         .version("1.0.2")
-        .root(RootBuilder::default().path(&process.rootfs).readonly(process.readonly_root).build()?)
+        .root(RootBuilder::default().path(stage.join(ROOT)).readonly(process.readonly_root).build()?)
         .hostname(hostname)
         .process(oci_process(process, user, restrictor)?)
         .mounts(mounts)
@@ -232,7 +233,7 @@ fn mounts(process: &Process, hostname: &str, staging: &mut Staging<'_>) -> anyho
         all.push(oci_mount(Path::new(target), "bind", &source, vec!["nosuid", "noexec", "nodev", "rbind", "ro"])?);
     }
     for mount in &process.mounts {
-        all.push(own_mount(mount, &process.rootfs, staging).with_context(|| format!("mount at {}", mount.target))?);
+        all.push(own_mount(mount, process, staging).with_context(|| format!("mount at {}", mount.target))?);
     }
     Ok(without_duplicates(all))
 }
@@ -249,21 +250,22 @@ fn without_duplicates(all: Vec<OciMount>) -> Vec<OciMount> {
     kept
 }
 
-fn own_mount(mount: &Mount, rootfs: &Path, staging: &mut Staging<'_>) -> anyhow::Result<OciMount> {
+fn own_mount(mount: &Mount, process: &Process, staging: &mut Staging<'_>) -> anyhow::Result<OciMount> {
     let target = clean(&mount.target)?;
     if target == Path::new("/") {
         bail!("the root cannot be mounted over");
     }
     let access = if mount.readonly { "ro" } else { "rw" };
+    let devices = if process.insecure { "dev" } else { "nodev" };
     match &mount.kind {
         MountKind::Bind { source, selector } => {
             let whole = Path::new(selector).components().all(|c| matches!(c, Component::RootDir | Component::CurDir));
             let source = if whole { source.clone() } else { staging.bind(source, selector) };
-            oci_mount(&target, "bind", &source, vec!["rbind", access])
+            oci_mount(&target, "bind", &source, vec!["rbind", devices, access])
         }
         MountKind::Tmpfs { size } => {
-            let mode = format!("mode={:o}", stubs::tmpfs_mode(rootfs, &target));
-            let mut options = vec!["nosuid".to_string(), access.to_string(), mode];
+            let mode = format!("mode={:o}", stubs::tmpfs_mode(&process.rootfs, &target));
+            let mut options = vec!["nosuid".to_string(), devices.to_string(), access.to_string(), mode];
             if *size > 0 {
                 options.push(format!("size={size}"));
             }
@@ -277,7 +279,7 @@ fn own_mount(mount: &Mount, rootfs: &Path, staging: &mut Staging<'_>) -> anyhow:
             }
             oci_mount(&target, "bind", &source, options)
         }
-        MountKind::Socket { source, .. } => oci_mount(&target, "bind", source, vec!["rbind", access]),
+        MountKind::Socket { source, .. } => oci_mount(&target, "bind", source, vec!["rbind", devices, access]),
     }
 }
 
@@ -379,6 +381,23 @@ mod tests {
         };
         assert_eq!(at("/etc/hosts")[0]["source"], "/x");
         assert_eq!((at("/etc/hosts").len(), at("/t").len()), (1, 1));
+    }
+
+    #[test]
+    fn devices_are_in_dev_alone_unless_insecure() {
+        let bind = Mount {
+            target: "/b".into(),
+            kind: MountKind::Bind { source: "/x".into(), selector: "/y".into() },
+            readonly: false,
+        };
+        for (insecure, expect) in [(false, "nodev"), (true, "dev")] {
+            let spec = built(&Process { insecure, mounts: vec![bind.clone(), tmpfs("/t")], ..process() }).unwrap();
+            for target in ["/b", "/t"] {
+                let mounts = spec["mounts"].as_array().unwrap();
+                let mount = mounts.iter().find(|m| m["destination"] == target).unwrap();
+                assert!(mount["options"].as_array().unwrap().contains(&expect.into()), "{mount}");
+            }
+        }
     }
 
     #[test]

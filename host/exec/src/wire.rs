@@ -35,8 +35,10 @@ pub struct Request {
     pub stage: PathBuf,
     /// config.json of the bundle.
     pub spec: String,
-    /// Where the container's root is.
+    /// What is to be the container's root.
     pub rootfs: PathBuf,
+    /// Device nodes in the root are not to be opened.
+    pub nodev: bool,
     /// How long the seccomp filter is, whose bytes come first after the request; 0 where the helper takes no privileges away.
     pub filter_len: u64,
     /// Files to be made in the stage.

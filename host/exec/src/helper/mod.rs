@@ -111,7 +111,7 @@ fn contain(
     }
     obey(control, pidfd)?;
     let status = wait(launched.init)?;
-    stage::unmount(&request.rootfs);
+    stage::unmount(request);
     tell(control.as_fd(), &Event::Exited(status), &[])
 }
 

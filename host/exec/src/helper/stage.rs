@@ -13,15 +13,15 @@ use std::{
 use anyhow::Context;
 use pathrs::Root;
 use rustix::{
-    fs::{CWD, FileType},
+    fs::{CWD, FileType, Mode, OFlags, statvfs},
     mount::{
         MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_change,
-        move_mount, open_tree, unmount as umount,
+        mount_remount, move_mount, open_tree, unmount as umount,
     },
 };
 
 use crate::{
-    spec::{BINDS, FILES},
+    spec::{BINDS, FILES, ROOT},
     user::io_error,
     wire::{Request, StagedBind, StagedFile},
 };
@@ -34,9 +34,10 @@ pub fn make(request: &Request, mut bytes: File) -> anyhow::Result<PathBuf> {
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .context("make the mount namespace private")?;
     mount_tmpfs(&request.stage).with_context(|| format!("mount a tmpfs on {}", request.stage.display()))?;
-    for dir in [FILES, BINDS, "bundle", "state"] {
+    for dir in [ROOT, FILES, BINDS, "bundle", "state"] {
         fs::create_dir(request.stage.join(dir)).with_context(|| format!("make {dir} in the stage"))?;
     }
+    make_root(request).with_context(|| format!("mount the root {}", request.rootfs.display()))?;
     for file in &request.files {
         write_file(&request.stage, file, &mut bytes).with_context(|| format!("stage file {}", file.name))?;
     }
@@ -83,17 +84,39 @@ fn make_bind(stage: &Path, bind: &StagedBind) -> anyhow::Result<()> {
     } else {
         File::create(&at)?;
     }
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let tree = open_tree(&found, "", flags)?;
-    move_mount(&tree, "", CWD, &at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    Ok(mount_again(&found, &at, OpenTreeFlags::empty())?)
+}
+
+/// Mounts the container's root a second time, to give it an option of its own: an image, or a step before, may have put nodes of
+/// any device in it, and not every host can filter what is opened.
+fn make_root(request: &Request) -> anyhow::Result<()> {
+    let at = request.stage.join(ROOT);
+    let found = rustix::fs::open(&request.rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    mount_again(&found, &at, OpenTreeFlags::AT_RECURSIVE)?;
+    if request.nodev {
+        // A change of options names all of them: those that there are stay.
+        let present = MountFlags::from_bits_truncate(statvfs(&at)?.f_flag.bits() as u32) & KEPT_FLAGS;
+        mount_remount(&at, MountFlags::BIND | MountFlags::NODEV | present, c"").context("set nodev")?;
+    }
     Ok(())
 }
 
+/// Options of a mount that have the same bits in statvfs(3) and mount(2).
+const KEPT_FLAGS: MountFlags = MountFlags::RDONLY.union(MountFlags::NOSUID).union(MountFlags::NOEXEC);
+
+fn mount_again(found: &OwnedFd, at: &Path, how: OpenTreeFlags) -> rustix::io::Result<()> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = open_tree(found, "", flags | how)?;
+    move_mount(&tree, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
 /// Lets go of the container's root in this namespace, so that the engine can unmount it for good.
-pub fn unmount(rootfs: &Path) {
-    if let Err(e) = umount(rootfs, UnmountFlags::DETACH)
-        && e != rustix::io::Errno::INVAL
-    {
-        eprintln!("exec helper: unmount {}: {e}", rootfs.display());
+pub fn unmount(request: &Request) {
+    for root in [&request.stage.join(ROOT), &request.rootfs] {
+        if let Err(e) = umount(root, UnmountFlags::DETACH)
+            && e != rustix::io::Errno::INVAL
+        {
+            eprintln!("exec helper: unmount {}: {e}", root.display());
+        }
     }
 }

@@ -19,19 +19,24 @@ use rustix::{
     },
 };
 
-use crate::security::{BY_NUMBER, DEFAULT_CAPABILITIES};
+use crate::{
+    cgroup,
+    security::{BY_NUMBER, sandbox_capabilities},
+};
 
 /// Replaces the present process, with the environment in the order it was given, after taking its privileges away.
 #[derive(Clone)]
 pub struct Workload {
     /// The seccomp filter; empty for a process that keeps its privileges.
     filter: Arc<[u8]>,
+    kept: CapabilitySet,
 }
 
 impl Workload {
-    /// A process that gets `filter` and the default capabilities; with an empty filter, one that keeps all that it has.
+    /// A process that gets `filter` and a sandbox's capabilities; with an empty filter, one that keeps all that it has.
     pub fn new(filter: Vec<u8>) -> Workload {
-        Workload { filter: filter.into() }
+        // libcontainer has a filter of devices for version 1 alone.
+        Workload { filter: filter.into(), kept: by_bits(sandbox_capabilities(!cgroup::is_unified())) }
     }
 
     /// The filter first: loading it needs a capability that is taken away after it. What follows is allowed by the filter.
@@ -40,7 +45,7 @@ impl Workload {
             return Ok(());
         }
         sys::seccomp::load(&self.filter)?;
-        let kept = kept_capabilities();
+        let kept = self.kept;
         for capability in capabilities(None)?.permitted.difference(kept).iter() {
             remove_capability_from_bounding_set(capability)?;
         }
@@ -50,10 +55,10 @@ impl Workload {
     }
 }
 
-/// [`DEFAULT_CAPABILITIES`] as the kernel counts them.
-fn kept_capabilities() -> CapabilitySet {
-    let bit = |capability: &Capability| BY_NUMBER.iter().position(|c| c == capability).map_or(0, |n| 1u64 << n);
-    CapabilitySet::from_bits_retain(DEFAULT_CAPABILITIES.iter().map(bit).sum())
+/// As the kernel counts them.
+fn by_bits(capabilities: impl Iterator<Item = Capability>) -> CapabilitySet {
+    let bit = |capability| BY_NUMBER.iter().position(|c| *c == capability).map_or(0, |n| 1u64 << n);
+    CapabilitySet::from_bits_retain(capabilities.map(bit).sum())
 }
 
 impl Executor for Workload {
