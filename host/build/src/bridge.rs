@@ -20,8 +20,9 @@ use store::Snapshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    Failure, Journal,
+    Entitlements, Failure, Journal,
     engine::Engine,
+    entitlements,
     lazy::{LazyRef, internal},
 };
 
@@ -37,6 +38,8 @@ pub(crate) struct State {
     pub environment: Environment,
     pub journal: Journal,
     pub build: solver::Build<Files>,
+    /// What steps may do beyond the sandbox.
+    allowed: Entitlements,
     vertices: Mutex<Vertices>,
     /// Where each vertex was first seen, to find its source lines when it fails.
     seen: Mutex<HashMap<Arc<str>, (Arc<Graph>, VertexId)>>,
@@ -45,7 +48,13 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub fn new(engine: Engine, environment: Environment, journal: Journal, no_cache: bool) -> Arc<Self> {
+    pub fn new(
+        engine: Engine,
+        environment: Environment,
+        journal: Journal,
+        no_cache: bool,
+        allowed: Entitlements,
+    ) -> Arc<Self> {
         let build = engine.solver().build(journal.sink());
         let vertices = Mutex::new(Vertices::new(environment.clone(), no_cache));
         Arc::new(State {
@@ -53,6 +62,7 @@ impl State {
             environment,
             journal,
             build,
+            allowed,
             vertices,
             seen: Mutex::default(),
             started: Mutex::default(),
@@ -63,7 +73,7 @@ impl State {
     pub async fn result(&self, definition: &Definition) -> Result<Snapshot, Error> {
         let Some(edge) = definition.edge else { return Ok(self.environment.store.scratch()) };
         let graph = &definition.graph;
-        self.remember(graph, edge);
+        self.remember(graph, edge).map_err(Error::from)?;
         let vertex = lock(&self.vertices).vertex(graph, edge).map_err(internal)?;
         self.build.result(&vertex, edge.output).await.map_err(|error| self.explain(error))
     }
@@ -83,14 +93,17 @@ impl State {
         lock(&self.started).clear();
     }
 
-    fn remember(&self, graph: &Arc<Graph>, edge: llb::Edge) {
+    /// Notes the vertices that are new, after a look at what they may do.
+    fn remember(&self, graph: &Arc<Graph>, edge: llb::Edge) -> Result<(), Failure> {
         let mut seen = lock(&self.seen);
         for id in graph.reachable(edge) {
             let digest = graph.vertex(id).digest.as_str();
             if !seen.contains_key(digest) {
+                entitlements::check(&graph.vertex(id).op, &self.allowed)?;
                 seen.insert(digest.into(), (graph.clone(), id));
             }
         }
+        Ok(())
     }
 
     /// Where a vertex comes from, in source texts.
@@ -111,8 +124,7 @@ impl State {
             locations: self.locations(&error.vertex),
             exit_code: exit.map(ops::ExecError::code),
             vertex: Some(error.vertex.clone()),
-            code: "build-failed".into(),
-            detail: Vec::new(),
+            ..Failure::new("build-failed", "")
         };
         Error {
             code: "build-failed".into(),

@@ -10,7 +10,7 @@ use solver::Solver;
 use sources::Sources;
 use store::Store;
 
-use crate::{Failure, Frontends};
+use crate::{Entitlements, Failure, Frontends};
 
 /// How to make an engine.
 #[derive(Clone)]
@@ -27,6 +27,8 @@ pub struct Config {
     pub registries: std::sync::Arc<oci::Hosts>,
     /// How many steps may run at once.
     pub max_parallel: usize,
+    /// What builds may ask for.
+    pub entitlements: Entitlements,
 }
 
 /// The engine. Cheap to clone; lives as long as a clone does.
@@ -41,6 +43,7 @@ struct Inner {
     executor: Arc<dyn exec::Executor>,
     frontends: Frontends,
     worker: Worker,
+    entitlements: Entitlements,
 }
 
 /// What the engine says of itself as a worker.
@@ -81,7 +84,8 @@ impl Engine {
         let registries = sources::Registries::new(config.registries.clone());
         let sources = Sources::standard(&store, registries.clone())?;
         let exporters = exporters::all(&store, Arc::new(move |sessions| registries.client(sessions)));
-        Ok(Engine(Arc::new(Inner { store, solver, sources, exporters, executor, frontends, worker })))
+        let entitlements = config.entitlements.clone();
+        Ok(Engine(Arc::new(Inner { store, solver, sources, exporters, executor, frontends, worker, entitlements })))
     }
 
     /// The store.
@@ -102,6 +106,11 @@ impl Engine {
     /// What the engine is as a worker.
     pub fn worker(&self) -> &Worker {
         &self.0.worker
+    }
+
+    /// What builds may ask for.
+    pub fn entitlements(&self) -> &Entitlements {
+        &self.0.entitlements
     }
 
     /// What the ops of a build for `sessions` need.

@@ -19,6 +19,8 @@ pub struct Failure {
     pub code: String,
     /// More for a person who looks closer, by a name (`backtrace`).
     pub detail: Vec<(String, String)>,
+    /// Details in another program's words, by their type: a client that ran the frontend gets back what it said.
+    pub foreign: Vec<(String, Vec<u8>)>,
 }
 
 impl Failure {
@@ -31,6 +33,7 @@ impl Failure {
             exit_code: None,
             code: code.into(),
             detail: Vec::new(),
+            foreign: Vec::new(),
         }
     }
 }
@@ -58,6 +61,18 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
+impl From<Failure> for frontend::Error {
+    fn from(failure: Failure) -> Self {
+        frontend::Error {
+            code: failure.code.clone(),
+            message: failure.message.clone(),
+            detail: failure.detail.clone(),
+            source_location: failure.locations.first().cloned(),
+            cause: Some(Arc::new(anyhow::Error::new(failure))),
+        }
+    }
+}
+
 impl From<frontend::Error> for Failure {
     /// The cause itself when a step failed, else what the frontend says.
     fn from(error: frontend::Error) -> Self {
@@ -71,6 +86,7 @@ impl From<frontend::Error> for Failure {
             exit_code: None,
             code: error.code,
             detail: error.detail,
+            foreign: Vec::new(),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod bridge;
 mod engine;
+mod entitlements;
 mod failure;
 mod frontends;
 mod journal;
@@ -12,6 +13,7 @@ mod lazy;
 mod run;
 
 pub use engine::{Config, Engine, Worker};
+pub use entitlements::{Entitlement, Entitlements};
 pub use failure::Failure;
 pub use frontends::Frontends;
 pub use journal::{Activity, Journal, Subscription};

@@ -11,6 +11,7 @@ use crate::{
     Failure, Journal,
     bridge::{BuildBridge, State},
     engine::Engine,
+    entitlements,
 };
 
 /// What to build and what to do with it.
@@ -29,6 +30,8 @@ pub struct Request {
     pub explain: bool,
     /// Answer the graphs, and build nothing.
     pub lower: bool,
+    /// What steps may do beyond the sandbox, by name; the engine has to grant it.
+    pub entitlements: Vec<String>,
 }
 
 /// What to build.
@@ -80,8 +83,9 @@ impl Engine {
                 .check(&export.attrs)
                 .map_err(|error| Failure::new("invalid-argument", format!("exporter {}: {error:#}", export.kind)))?;
         }
+        let allowed = entitlements::grant(&request.entitlements, self.entitlements())?;
         let environment = self.environment(request.sessions.clone());
-        let state = State::new(self.clone(), environment, journal.clone(), request.no_cache);
+        let state = State::new(self.clone(), environment, journal.clone(), request.no_cache, allowed);
         let _stop = Stop(state.clone());
         let output = match request.what {
             What::Definition(definition) => {

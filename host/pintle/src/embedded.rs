@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use build::{Config, Engine};
+use build::{Config, Engine, Entitlement, Entitlements};
 use client::{Address, Connection, TlsFiles};
 
 use crate::{api::Api, frontends};
@@ -36,7 +36,7 @@ impl Link {
         if let Some(addr) = &place.addr {
             return Ok(Link::Remote { connection: Connection::open(&addr.parse()?, &place.tls).await? });
         }
-        match engine(&place.root) {
+        match engine(&place.root, Entitlement::all()) {
             Ok(engine) => {
                 let api = Api::new(engine);
                 serve_socket(&api, &place.root);
@@ -72,8 +72,8 @@ impl Link {
     }
 }
 
-/// The engine over the store under `root`.
-pub fn engine(root: &Path) -> anyhow::Result<Engine> {
+/// The engine over the store under `root`, which grants `entitlements` to builds that ask.
+pub fn engine(root: &Path, entitlements: Entitlements) -> anyhow::Result<Engine> {
     let config = Config {
         root: root.to_path_buf(),
         executor: std::env::var("PINTLE_EXECUTOR").ok(),
@@ -81,6 +81,7 @@ pub fn engine(root: &Path) -> anyhow::Result<Engine> {
         max_bytes: None,
         registries: Default::default(),
         max_parallel: std::thread::available_parallelism().map_or(4, |cores| cores.get() * 2),
+        entitlements,
     };
     Engine::open(&config, frontends::shipped(root)?)
 }

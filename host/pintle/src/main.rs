@@ -10,6 +10,8 @@ mod frontends;
 mod limits;
 mod paths;
 
+use std::io::IsTerminal;
+
 use clap::Parser;
 
 /// A BuildKit-compatible build engine whose build languages are plug-ins.
@@ -69,5 +71,10 @@ fn log(debug: u8) {
         _ => "debug,h2=info,hyper=info",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("PINTLE_LOG").unwrap_or_else(|_| level.into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
+        .init();
 }

@@ -1,6 +1,6 @@
 // llbsample writes LLB definitions made by BuildKit's own Go library, one file a sample: the answer key for digests.
 //
-//	go run . ../../cases/llb
+//	go run ./llbsample ../cases/llb
 package main
 
 import (

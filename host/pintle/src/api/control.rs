@@ -108,7 +108,8 @@ impl Control {
         let (no_cache, explain, lower) = (flag("no-cache"), flag("pintle.explain"), flag("pintle.lower"));
         let what = self.what(&request.r#ref, request.definition, request.frontend, attrs, request.frontend_inputs)?;
         let exports = exports(request.exporters, request.exporter_deprecated, request.exporter_attrs_deprecated);
-        let request = build::Request { id: request.r#ref, what, sessions, exports, no_cache, explain, lower };
+        let (id, entitlements) = (request.r#ref, request.entitlements);
+        let request = build::Request { id, what, sessions, exports, no_cache, explain, lower, entitlements };
         self.0.engine.build(request, journal).await
     }
 

@@ -1,33 +1,57 @@
-//! A failed build as a gRPC status with BuildKit's details.
-//!
-//! A detail is a `google.protobuf.Any` whose value is JSON: the type URL ends in `+json`, as BuildKit's typeurl registry has it
-//! (`solver/errdefs`).
+//! A failed build as a gRPC status with BuildKit's details, and the way back.
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use build::Failure;
+use client::{
+    errors::{Detail, Source, Vertex},
+    progress,
+};
 use llb::op::{Range, SourceFile};
 use prost::Message;
-use serde_json::{Value, json};
 use tonic::{Code, Status};
-
-const TYPE_URL_PREFIX: &str = "github.com/moby/buildkit/errdefs.";
 
 /// The largest source text that an error carries: gRPC limits headers, and details are one.
 const MAX_SOURCE_BYTES: usize = 64 << 10;
+/// The most bytes of foreign details that are kept.
+const MAX_FOREIGN_BYTES: usize = 256 << 10;
+
+/// The words of a failure that have a code of their own; all others are [`Code::Unknown`].
+const CODES: [(&str, Code); 8] = [
+    ("invalid-argument", Code::InvalidArgument),
+    ("unknown-attr", Code::InvalidArgument),
+    ("unknown-kind", Code::InvalidArgument),
+    ("not-found", Code::NotFound),
+    ("denied", Code::PermissionDenied),
+    ("unsupported", Code::Unimplemented),
+    ("cancelled", Code::Cancelled),
+    ("limit", Code::ResourceExhausted),
+];
 
 /// The status of a failed build.
 pub fn status(failure: &Failure) -> Status {
-    let mut details: Vec<prost_types::Any> = Vec::new();
-    if let Some(vertex) = &failure.vertex {
-        details.push(detail("Vertex", &json!({"digest": &**vertex})));
-    }
-    for (file, ranges) in &failure.locations {
-        details.push(detail("Source", &source(file, ranges)));
-    }
-    let code = code(failure);
-    let message = message(failure);
+    let vertex = failure.vertex.iter().map(|vertex| Detail::Vertex(Vertex { digest: vertex.to_string() }));
+    let sources = failure.locations.iter().map(|(file, ranges)| Detail::Source(source(file, ranges)));
+    let own = vertex.chain(sources).map(|detail| detail.encode());
+    let foreign = failure.foreign.iter();
+    let foreign = foreign.map(|(url, value)| prost_types::Any { type_url: url.clone(), value: value.clone() });
+    let (code, message) = (code(failure), message(failure));
+    let details = own.chain(foreign).collect();
     let packed = proto::rpc::Status { code: code as i32, message: message.clone(), details };
     Status::with_details(code, message, packed.encode_to_vec().into())
+}
+
+/// The failure that a client tells of. Its details go back to it as they are.
+pub fn failure(status: proto::rpc::Status) -> Failure {
+    let code = Code::from_i32(status.code);
+    let word = CODES.iter().find(|(_, own)| *own == code).map_or("build-failed", |(word, _)| word);
+    let mut left = MAX_FOREIGN_BYTES;
+    let foreign = status.details.into_iter().take_while(|detail| {
+        let len = detail.type_url.len() + detail.value.len();
+        let fits = len <= left;
+        left = left.saturating_sub(len);
+        fits
+    });
+    let foreign = foreign.map(|detail| (detail.type_url, detail.value)).collect();
+    Failure { foreign, ..Failure::new(word, status.message) }
 }
 
 fn message(failure: &Failure) -> String {
@@ -39,33 +63,22 @@ fn message(failure: &Failure) -> String {
 }
 
 fn code(failure: &Failure) -> Code {
-    match failure.code.as_str() {
-        "invalid-argument" | "unknown-attr" | "unknown-kind" => Code::InvalidArgument,
-        "not-found" => Code::NotFound,
-        "denied" => Code::PermissionDenied,
-        "unsupported" => Code::Unimplemented,
-        "cancelled" => Code::Cancelled,
-        "limit" => Code::ResourceExhausted,
-        _ => Code::Unknown,
-    }
+    CODES.iter().find(|(word, _)| *word == failure.code).map_or(Code::Unknown, |(_, code)| *code)
 }
 
-fn detail(name: &str, value: &Value) -> prost_types::Any {
-    prost_types::Any { type_url: format!("{TYPE_URL_PREFIX}{name}+json"), value: value.to_string().into_bytes() }
-}
-
-fn source(file: &SourceFile, ranges: &[Range]) -> Value {
+fn source(file: &SourceFile, ranges: &[Range]) -> Source {
     let data = &file.data[..file.data.len().min(MAX_SOURCE_BYTES)];
-    let ranges = ranges.iter().map(|range| {
-        json!({
-            "start": {"line": range.start_line, "character": range.start_character},
-            "end": {"line": range.end_line, "character": range.end_character},
-        })
+    let info = progress::SourceInfo {
+        filename: file.filename.clone(),
+        data: progress::Data(data.to_vec()),
+        language: file.language.clone(),
+    };
+    let position = |line: i32, character: i32| progress::Position { line: line.into(), character: character.into() };
+    let ranges = ranges.iter().map(|range| progress::Range {
+        start: position(range.start_line, range.start_character),
+        end: position(range.end_line, range.end_character),
     });
-    json!({
-        "info": {"filename": file.filename, "language": file.language, "data": BASE64_STANDARD.encode(data)},
-        "ranges": ranges.collect::<Vec<Value>>(),
-    })
+    Source { info: Some(info), ranges: ranges.collect() }
 }
 
 /// A range as protobuf has it, from start line, start character, end line, end character.
@@ -78,4 +91,39 @@ pub fn range([start_line, start_character, end_line, end_character]: [i32; 4]) -
 pub fn range_from(range: &proto::pb::Range) -> Range {
     let (start, end) = (range.start.unwrap_or_default(), range.end.unwrap_or_default());
     Range { start_line: start.line, start_character: start.character, end_line: end.line, end_character: end.character }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_a_client_says_comes_back_to_it() {
+        let file = SourceFile {
+            filename: "Dockerfile".into(),
+            language: "Dockerfile".into(),
+            data: b"FROM x".as_slice().into(),
+            definition: None,
+        };
+        let range = Range { start_line: 1, start_character: 0, end_line: 1, end_character: 6 };
+        let failed = Failure {
+            vertex: Some("sha256:1".into()),
+            locations: vec![(Arc::new(file), vec![range])],
+            ..Failure::new("not-found", "no x")
+        };
+        let sent = status(&failed);
+        let back = status(&failure(proto::rpc::Status::decode(sent.details()).unwrap()));
+        assert_eq!((back.code(), back.message()), (Code::NotFound, "no x"));
+        assert_eq!(back.details(), sent.details());
+    }
+
+    #[test]
+    fn foreign_details_are_bounded() {
+        let detail = |len| prost_types::Any { type_url: "a".into(), value: vec![0; len] };
+        let details = vec![detail(10), detail(MAX_FOREIGN_BYTES)];
+        let kept = failure(proto::rpc::Status { code: 2, message: String::new(), details });
+        assert_eq!((kept.code.as_str(), kept.foreign.len()), ("build-failed", 1));
+    }
 }

@@ -308,7 +308,7 @@ impl llb_bridge_server::LlbBridge for Gateway {
     async fn r#return(&self, request: Request<wire::ReturnRequest>) -> Answer<wire::ReturnResponse> {
         let (client, request) = self.client(request).await?;
         let result = match (request.error, request.result) {
-            (Some(failed), _) => Err(error("build-failed", failed.message)),
+            (Some(failed), _) => Err(errors::failure(failed).into()),
             (None, result) => Ok(client.output(result.unwrap_or_default())?),
         };
         let sender = lock(&client.result).take();

@@ -1,13 +1,6 @@
 //! The receiving end of a transfer.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io::Write,
-    os::fd::OwnedFd,
-    sync::Arc,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::{collections::HashMap, fs::File, io::Write, os::fd::OwnedFd};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -26,8 +19,8 @@ const PACKETS_WAITING: usize = 64;
 /// Files that a sender may send at the same time. Others of its kind use four.
 const OPEN_FILES_MAX: usize = 64;
 
-/// Makes `dest` equal to the tree that the other end sends, as `options` say. `progress` gets the bytes received so far, and how
-/// many there will be once that is known (0 before).
+/// Makes `dest` equal to the tree that the other end sends, as `options` say. `progress` gets the bytes received so far and
+/// 0, and at the end all bytes twice.
 ///
 /// `outgoing` is not bounded: it takes one small packet a file, and a bound could block both ends on each other.
 pub async fn receive<S, E>(
@@ -42,11 +35,9 @@ where
     E: std::error::Error + Send + Sync + 'static,
 {
     let (packets, mut waiting) = mpsc::channel(PACKETS_WAITING);
-    let total = Arc::new(AtomicU64::new(0));
-    let shared = total.clone();
     let replies = outgoing.clone();
     let mut writer = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
-        let mut receiver = Receiver::new(dest, options, replies, shared)?;
+        let mut receiver = Receiver::new(dest, options, replies)?;
         while let Some(packet) = waiting.blocking_recv() {
             if receiver.packet(packet)? {
                 return Ok(());
@@ -60,7 +51,7 @@ where
         while let Some(packet) = incoming.next().await {
             let packet = packet.context("receive files")?;
             bytes += packet.encoded_len() as u64;
-            progress(bytes, total.load(Ordering::Relaxed));
+            progress(bytes, 0);
             if packet.r#type() == PacketType::PacketErr {
                 anyhow::bail!("the sender failed: {}", String::from_utf8_lossy(&packet.data));
             }
@@ -69,11 +60,13 @@ where
             }
         }
         drop(packets);
-        anyhow::Ok(())
+        anyhow::Ok(bytes)
     };
     let result = async {
-        pump.await?;
-        (&mut writer).await.context("the thread that writes files died")?
+        let bytes = pump.await?;
+        (&mut writer).await.context("the thread that writes files died")??;
+        progress(bytes, bytes);
+        anyhow::Ok(())
     }
     .await;
     if let Err(e) = &result {
@@ -93,8 +86,6 @@ struct Receiver {
     wanted: HashMap<u32, Wanted>,
     open: HashMap<u32, OpenFile>,
     listed: bool,
-    announced: u64,
-    total: Arc<AtomicU64>,
 }
 
 struct OpenFile {
@@ -104,15 +95,10 @@ struct OpenFile {
 }
 
 impl Receiver {
-    fn new(
-        dest: OwnedFd,
-        options: Options,
-        outgoing: mpsc::UnboundedSender<Packet>,
-        total: Arc<AtomicU64>,
-    ) -> anyhow::Result<Self> {
+    fn new(dest: OwnedFd, options: Options, outgoing: mpsc::UnboundedSender<Packet>) -> anyhow::Result<Self> {
         let apply = Some(Apply::new(dest, options)?);
         let (wanted, open) = (HashMap::new(), HashMap::new());
-        Ok(Receiver { apply, outgoing, next_id: 0, wanted, open, listed: false, announced: 0, total })
+        Ok(Receiver { apply, outgoing, next_id: 0, wanted, open, listed: false })
     }
 
     /// Takes a packet; true says that it was the last.
@@ -138,19 +124,15 @@ impl Receiver {
     }
 
     fn stat(&mut self, packet: Packet) -> anyhow::Result<()> {
-        let size = packet.encoded_len() as u64;
         anyhow::ensure!(!self.listed, "the sender listed a file after the end of the list");
         let Some(stat) = packet.stat else {
             self.listed = true;
-            self.total.store(self.announced, Ordering::Relaxed);
             return Ok(());
         };
         let id = self.next_id;
         self.next_id = id.checked_add(1).context("the sender lists more files than can be numbered")?;
-        self.announced += size;
         let apply = self.apply.as_mut().context("the transfer has ended")?;
         if let Some(wanted) = apply.entry(stat)? {
-            self.announced = self.announced.saturating_add(wanted.size());
             self.wanted.insert(id, wanted);
             self.reply(PacketType::PacketReq, id);
         }

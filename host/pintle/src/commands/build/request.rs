@@ -55,6 +55,10 @@ pub struct FrontendArgs {
     #[arg(long, value_name = "MODE")]
     network: Option<String>,
 
+    /// What steps may do beyond the sandbox: network.host (--network host implies it), security.insecure.
+    #[arg(long = "allow", value_name = "NAME")]
+    allow: Vec<String>,
+
     /// The frontend: dockerfile.v0, or the path of a component that ends in .wasm.
     #[arg(long, value_name = "NAME", default_value = "dockerfile.v0")]
     frontend: String,
@@ -119,7 +123,14 @@ pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyho
         ssh: ssh.iter().map(|spec| Ok(flags::parse_ssh(spec, agent.as_deref())?)).collect::<anyhow::Result<_>>()?,
         ..Attachments::default()
     };
-    let request = SolveRequest { frontend: args.frontend.clone(), frontend_attrs: attrs, ..SolveRequest::default() };
+    let mut entitlements = args.allow.clone();
+    entitlements.extend((args.network.as_deref() == Some("host")).then(|| "network.host".to_string()));
+    let request = SolveRequest {
+        frontend: args.frontend.clone(),
+        frontend_attrs: attrs,
+        entitlements,
+        ..SolveRequest::default()
+    };
     Ok(Prepared { request, attachments, directories })
 }
 
