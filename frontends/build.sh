@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Builds the shipped frontends: for each a component (NAME.wasm) and what the engine's compiler makes of it (NAME.cwasm).
+# Under OUTPUT_DIR/examples come the components that are not shipped: the examples', and one that misbehaves for the tests.
 # Usage: build.sh OUTPUT_DIR [CARGO_FLAGS...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,4 +27,11 @@ for name in dockerfile; do
   fi
   rm -f "$out/$name.part"
 done
-ls -l "$out"
+
+mkdir -p "$out/examples"
+for name in imagefile hostile-guest; do
+  cargo build --profile component --target $target -p $name
+  "$tool" "${CARGO_TARGET_DIR:-target}/$target/component/${name//-/_}.wasm" "$out/examples/$name.part"
+  update "$out/examples/$name.part" "$out/examples/$name.wasm"
+done
+ls -l "$out" "$out/examples"

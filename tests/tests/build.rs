@@ -38,7 +38,8 @@ fn trials() -> anyhow::Result<(Vec<Trial>, impl Sized)> {
     let shared = tempfile::tempdir()?;
     let registry = Registry::start(shared.path())?;
     let base = base_image(&bin, shared.path(), &registry.host)?;
-    let env = vec![("REGISTRY".to_string(), registry.host.clone()), ("BASE".to_string(), base)];
+    let env = [("REGISTRY", registry.host.clone()), ("BASE", base), ("COMPONENTS", components(&bin)?)];
+    let env = env.map(|(key, value)| (key.to_string(), value)).into();
     let world = Arc::new(World { bin, env });
     let mut trials = Vec::new();
     for file in &files {
@@ -64,6 +65,13 @@ fn binaries() -> anyhow::Result<PathBuf> {
     let dir = this.parent().and_then(Path::parent).context("a test lies in target/PROFILE/deps")?;
     ensure!(dir.join("pintle").exists(), "{} is not built: cargo build -p pintle", dir.join("pintle").display());
     Ok(dir.to_path_buf())
+}
+
+/// The directory of the components that are not shipped with the binary.
+fn components(bin: &Path) -> anyhow::Result<String> {
+    let dir = bin.with_file_name("frontends").join("examples");
+    ensure!(dir.join("imagefile.wasm").exists(), "{} has no components: make frontends", dir.display());
+    Ok(dir.display().to_string())
 }
 
 /// A small image made of busybox, built by pintle itself and pushed to the registry; answers its name.

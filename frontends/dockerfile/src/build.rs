@@ -181,7 +181,7 @@ impl Build<'_> {
     /// Why a base image is not to be had, and what may have been meant.
     fn not_resolved(&self, plan: &Plan, node: usize, error: Error) -> Error {
         let written = plan.written(node);
-        let mut error = error.context(written);
+        let mut error = if error.message.starts_with(written) { error } else { error.context(written) };
         if error.code == "not-found" {
             let images = COMMON_IMAGES.iter().copied();
             error.message = nearest::suggest(error.message, written, self.file.names().chain(images));

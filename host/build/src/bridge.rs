@@ -110,8 +110,10 @@ impl State {
     pub fn locations(&self, vertex: &str) -> Vec<(Arc<SourceFile>, Vec<Range>)> {
         let seen = lock(&self.seen);
         let Some((graph, id)) = seen.get(vertex) else { return Vec::new() };
-        let places = graph.vertex(*id).meta.locations.iter();
+        let places = &graph.vertex(*id).meta.locations;
+        let places = if places.is_empty() { only_user(graph, *id).unwrap_or(places) } else { places };
         places
+            .iter()
             .filter_map(|place| Some((graph.sources().get(place.file as usize)?.clone(), place.ranges.clone())))
             .collect()
     }
@@ -134,6 +136,13 @@ impl State {
             cause: Some(Arc::new(anyhow::Error::new(failure))),
         }
     }
+}
+
+/// The places of the vertex that uses `id`, where it is one alone: a download belongs to the instruction that wants it.
+fn only_user(graph: &Graph, id: VertexId) -> Option<&Vec<llb::op::Location>> {
+    let mut users = graph.iter().filter(|(_, vertex)| vertex.inputs.iter().any(|input| input.vertex == id));
+    let (_, user) = users.next()?;
+    users.next().is_none().then_some(&user.meta.locations)
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -226,19 +235,25 @@ impl State {
 
     /// A file of the client's, beside its Dockerfile.
     pub async fn client_file(self: &Arc<Self>, path: &str) -> Result<Vec<u8>, Error> {
-        let name = path.trim_start_matches("./");
+        let file = path.trim_start_matches("./");
         let attrs = [
-            ("local.includepattern", serde_json::json!([name]).to_string()),
+            ("local.includepattern", serde_json::json!([file]).to_string()),
             ("local.sharedkeyhint", "dockerfile".into()),
         ];
         let attrs = attrs.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
         let op = llb::Op::Source(llb::op::SourceOp { identifier: "local://dockerfile".into(), attrs });
         let mut graph = Graph::new();
-        let vertex = graph.add(op, Vec::new(), None, Vec::new(), llb::VertexMeta::default());
+        let name = ("llb.customname".to_string(), format!("[internal] load frontend {path}"));
+        let meta = llb::VertexMeta { description: [name].into(), ..Default::default() };
+        let vertex = graph.add(op, Vec::new(), None, Vec::new(), meta);
         let vertex = vertex.map_err(|error| failed("internal", error.to_string()))?;
         let edge = Some(llb::Edge { vertex, output: 0 });
         let result = LazyRef::new(self.clone(), Definition { graph: Arc::new(graph), edge });
-        result.read_file(name, None, MAX_COMPONENT_BYTES).await
+        let read = result.read_file(file, None, MAX_COMPONENT_BYTES).await;
+        read.map_err(|error| match error.code.as_str() {
+            "not-found" => failed("not-found", format!("frontend {path}: no such file in the Dockerfile's directory")),
+            _ => error,
+        })
     }
 
     async fn resolve_source(self: &Arc<Self>, query: SourceQuery) -> Result<SourceMeta, Error> {

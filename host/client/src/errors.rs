@@ -208,8 +208,10 @@ pub fn excerpt(source: &Source) -> Option<String> {
 /// `^^^` under the part of `line` that the range covers; nothing when that is all of it or more lines.
 fn carets(range: &Range, line: &str) -> Option<String> {
     let one_line = range.end.line == range.start.line || range.end.line == 0;
-    let start = usize::try_from(range.start.character).ok()?;
-    let end = usize::try_from(range.end.character).ok()?;
+    // Positions are in bytes and the last is included; without columns both are 0.
+    let column = |bytes: i64| Some(line.char_indices().take_while(|(at, _)| (*at as i64) < bytes).count());
+    let start = column(range.start.character)?;
+    let end = column(range.end.character.checked_add(1).filter(|end| *end > 1)?)?;
     let indent = line.chars().take_while(|c| c.is_whitespace()).count();
     let length = line.trim_end().chars().count();
     let covers_part = start > indent || end < length;
@@ -251,7 +253,7 @@ Dockerfile:2
 
     #[test]
     fn a_part_of_a_line_has_carets() {
-        let text = excerpt(&source(FILE, &[[3, 13, 3, 17]])).unwrap();
+        let text = excerpt(&source(FILE, &[[3, 13, 3, 16]])).unwrap();
         assert!(text.contains("   3 | >>> \tCOPY --from=nope a b\n     |     \t            ^^^^\n"), "{text}");
     }
 

@@ -14,21 +14,21 @@ use crate::{
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum FlagError {
-    #[error("{what} {given:?} is not known{}", did_you_mean(suggestion))]
-    Unknown { what: String, given: String, suggestion: Option<String> },
+    #[error("{what} {given:?} is not known: {hint}")]
+    Unknown { what: String, given: String, hint: String },
     #[error("{flag} {value:?}: {reason}")]
     Bad { flag: &'static str, value: String, reason: String },
 }
 
-fn did_you_mean(suggestion: &Option<String>) -> String {
-    suggestion.as_ref().map(|word| format!("; did you mean {word:?}?")).unwrap_or_default()
-}
-
 impl FlagError {
-    /// `given` is none of `known`; the nearest of them is suggested.
+    /// `given` is none of `known`; the nearest of them is suggested, or all.
     pub fn unknown<'a>(what: &str, given: &str, known: impl IntoIterator<Item = &'a str>) -> FlagError {
-        let suggestion = nearest(given, known).map(str::to_owned);
-        FlagError::Unknown { what: what.to_owned(), given: given.to_owned(), suggestion }
+        let known: Vec<&str> = known.into_iter().collect();
+        let hint = match nearest(given, known.iter().copied()) {
+            Some(word) => format!("did you mean {word:?}?"),
+            None => format!("there are {}", known.join(", ")),
+        };
+        FlagError::Unknown { what: what.to_owned(), given: given.to_owned(), hint }
     }
 
     fn bad(flag: &'static str, value: &str, reason: impl Into<String>) -> FlagError {

@@ -185,6 +185,18 @@ impl<W: World> Build<W> {
         async move { ended(node, contents.get_or(work).await).map(drop) }.boxed()
     }
 
+    /// [`Build::content`] of an input of `node`. Files that are not as `node` wants them are `node`'s failure, not the input's.
+    async fn looked_at(
+        &self,
+        node: &Arc<Node<W>>,
+        from: &Arc<Node<W>>,
+        output: u32,
+        view: &str,
+    ) -> Result<(), SolveError> {
+        self.made(from).await?;
+        self.content(from, output, view).await.map_err(|error| self.fail(node, error.cause))
+    }
+
     /// Learns of `node` and what is below until the cache answers, or cannot. Never runs `node` itself.
     async fn refine(&self, node: &Arc<Node<W>>) -> Result<Option<Hit>, SolveError> {
         if node.anew {
@@ -196,8 +208,19 @@ impl<W: World> Build<W> {
             return Ok(found);
         }
 
-        // Keys before contents: an input that turns out to be known by its key need not give its result.
-        try_join_all(sight.inputs.iter().filter(|seen| !seen.settled).map(|seen| self.refined(&seen.node))).await?;
+        // Keys before contents: an input that turns out to be known by its key need not give its result. Contents that its key does
+        // not tell are wanted whatever the others turn out to be, so none waits for the others.
+        let open = node.vertex.inputs.iter().zip(&sight.inputs).filter(|(_, seen)| !seen.settled);
+        let open = open.map(async |(input, seen)| {
+            self.refined(&seen.node).await?;
+            match &input.look {
+                Look::Contents(view) if !self.see(input, seen.node.clone())?.settled => {
+                    self.looked_at(node, &seen.node, input.output, view).await
+                }
+                _ => Ok(()),
+            }
+        });
+        try_join_all(open).await?;
         let sight = self.look(node)?;
         let found = self.recorded(node, &sight)?;
         if found.is_some() {
@@ -206,7 +229,7 @@ impl<W: World> Build<W> {
 
         let open = node.vertex.inputs.iter().zip(&sight.inputs).filter(|(_, seen)| !seen.settled);
         let contents = open.filter_map(|(input, seen)| match &input.look {
-            Look::Contents(view) => Some(self.content(&seen.node, input.output, view)),
+            Look::Contents(view) => Some(self.looked_at(node, &seen.node, input.output, view)),
             Look::Whole | Look::Path(_) => None,
         });
         try_join_all(contents).await?;
@@ -242,7 +265,7 @@ impl<W: World> Build<W> {
         let outputs = node.vertex.inputs.iter().zip(&inputs).map(async |(input, from)| {
             let made = self.made(from).await?;
             if let Look::Contents(view) = &input.look {
-                self.content(from, input.output, view).await?; // The run is remembered by it.
+                self.looked_at(node, from, input.output, view).await?; // The run is remembered by it.
             }
             from.output(&made, input.output)
         });

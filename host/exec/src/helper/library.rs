@@ -31,7 +31,12 @@ pub fn launch(request: &Request, bundle: &Path, streams: Vec<OwnedFd>, filter: V
     Ok(Launched { init, terminal, start })
 }
 
-/// libcontainer's errors with all of their causes.
+/// libcontainer's errors with all of their causes. What [`Workload`] says needs none of the words that libcontainer puts before it.
 fn chain(error: libcontainer::error::LibcontainerError) -> anyhow::Error {
-    anyhow!("{:#}", anyhow::Error::from(error))
+    const BEFORE_OURS: &str = "error in executing process : ";
+    let text = format!("{:#}", anyhow::Error::from(error));
+    match text.rsplit_once(BEFORE_OURS) {
+        Some((_, ours)) => anyhow!("{ours}"),
+        None => anyhow!(text),
+    }
 }

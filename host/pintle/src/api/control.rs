@@ -106,8 +106,14 @@ impl Control {
         let attrs = request.frontend_attrs;
         let flag = |name: &str| attrs.get(name).is_some_and(|value| value.is_empty() || value == "true");
         let (no_cache, explain, lower) = (flag("no-cache"), flag("pintle.explain"), flag("pintle.lower"));
+        let epoch = attrs.get(EPOCH_ARG).cloned();
         let what = self.what(&request.r#ref, request.definition, request.frontend, attrs, request.frontend_inputs)?;
-        let exports = exports(request.exporters, request.exporter_deprecated, request.exporter_attrs_deprecated);
+        let mut exports = exports(request.exporters, request.exporter_deprecated, request.exporter_attrs_deprecated);
+        for export in &mut exports {
+            if let (Some(epoch), false) = (&epoch, export.attrs.contains_key(EPOCH_ATTR)) {
+                export.attrs.insert(EPOCH_ATTR.into(), epoch.clone());
+            }
+        }
         let (id, entitlements) = (request.r#ref, request.entitlements);
         let request = build::Request { id, what, sessions, exports, no_cache, explain, lower, entitlements };
         self.0.engine.build(request, journal).await
@@ -145,6 +151,11 @@ pub(super) fn decode(definition: proto::pb::Definition) -> Result<Definition, Fa
         .map_err(|error| Failure::new("invalid-argument", format!("invalid definition: {error}")))?;
     Ok(Definition { graph: graph.into(), edge })
 }
+
+/// The build argument that says as of when all is made, in seconds since 1970...
+const EPOCH_ARG: &str = "build-arg:SOURCE_DATE_EPOCH";
+/// ... and the exporters' attribute for it.
+const EPOCH_ATTR: &str = "source-date-epoch";
 
 fn exports(list: Vec<wire::Exporter>, kind: String, attrs: BTreeMap<String, String>) -> Vec<Export> {
     let old = (!kind.is_empty() && list.is_empty()).then_some(wire::Exporter { r#type: kind, attrs });

@@ -17,13 +17,13 @@ pub struct Directories {
     pub context: PathBuf,
     /// Where the Dockerfile is.
     pub dockerfile: PathBuf,
-    /// The Dockerfile's name there.
-    pub filename: String,
+    /// The Dockerfile's name there; `None` leaves it to the frontend.
+    pub filename: Option<String>,
     _temporary: Vec<tempfile::TempDir>,
 }
 
-/// Opens what the command line names.
-pub fn open(context: &str, file: Option<&str>) -> anyhow::Result<Directories> {
+/// Opens what the command line names. Where it names no build file, `is_dockerfile` tells whether that is a Dockerfile.
+pub fn open(context: &str, file: Option<&str>, is_dockerfile: bool) -> anyhow::Result<Directories> {
     let mut temporary = Vec::new();
     ensure!(!(context == "-" && file == Some("-")), "only one of context and Dockerfile can come from stdin");
     let mut stdin_dockerfile = None;
@@ -50,24 +50,28 @@ pub fn open(context: &str, file: Option<&str>) -> anyhow::Result<Directories> {
             std::fs::write(dir.path().join("Dockerfile"), text)?;
             let path = dir.path().to_path_buf();
             temporary.push(dir);
-            (path, "Dockerfile".to_string())
+            (path, Some("Dockerfile".to_string()))
         }
-        (None, Some(file)) => split(Path::new(file))?,
-        (None, None) => (context_dir.clone(), default_name(&context_dir)),
+        (None, Some(file)) => split(Path::new(file)).map(|(dir, name)| (dir, Some(name)))?,
+        (None, None) if is_dockerfile => (context_dir.clone(), Some(default_name(context, &context_dir)?)),
+        (None, None) => (context_dir.clone(), None),
     };
     Ok(Directories { context: context_dir, dockerfile, filename, _temporary: temporary })
 }
 
 /// `Dockerfile`, or `dockerfile` when only that is there.
-fn default_name(dir: &Path) -> String {
-    let lower = !dir.join("Dockerfile").exists() && dir.join("dockerfile").exists();
-    if lower { "dockerfile".into() } else { "Dockerfile".into() }
+fn default_name(context: &str, dir: &Path) -> anyhow::Result<String> {
+    let is_there = |name: &&str| dir.join(name).symlink_metadata().is_ok();
+    let found = ["Dockerfile", "dockerfile"].into_iter().find(is_there);
+    let found =
+        found.with_context(|| format!("no Dockerfile in the build context {context:?}: name one with --file"))?;
+    Ok(found.into())
 }
 
 fn split(file: &Path) -> anyhow::Result<(PathBuf, String)> {
     let name = file.file_name().with_context(|| format!("{} is not a file", file.display()))?;
     if !file.exists() {
-        bail!("failed to read dockerfile: open {}: no such file or directory", file.display());
+        bail!("--file {}: no such file", file.display());
     }
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok((dir.to_path_buf(), name.to_string_lossy().into_owned()))

@@ -1,12 +1,19 @@
 //! What a frontend is asked, from flags.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use anyhow::{Context, bail};
-use client::{Attachments, SolveRequest, SolveResponse, outputs as flags, progress::Display};
+use anyhow::{Context, bail, ensure};
+use client::{Attachments, SecretSource, SolveRequest, SolveResponse, SshAgent, outputs as flags, progress::Display};
 
 use super::context::{self, Directories};
 use crate::embedded::Link;
+
+/// The frontend that is meant when none is named.
+const DOCKERFILE: &str = "dockerfile.v0";
 
 /// Options that say what to build.
 #[derive(clap::Args)]
@@ -60,7 +67,7 @@ pub struct FrontendArgs {
     allow: Vec<String>,
 
     /// The frontend: dockerfile.v0, or the path of a component that ends in .wasm.
-    #[arg(long, value_name = "NAME", default_value = "dockerfile.v0")]
+    #[arg(long, value_name = "NAME", default_value = DOCKERFILE)]
     frontend: String,
 
     /// An option for the frontend: KEY=VALUE.
@@ -78,9 +85,10 @@ pub struct Prepared {
 
 /// Turns flags into a request without exports.
 pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyhow::Result<Prepared> {
-    let directories = context::open(&args.context, args.file.as_deref())?;
+    let is_dockerfile = args.frontend == DOCKERFILE;
+    let directories = context::open(&args.context, args.file.as_deref(), is_dockerfile)?;
     let mut attrs = BTreeMap::new();
-    attrs.insert("filename".to_string(), directories.filename.clone());
+    put(&mut attrs, "filename", directories.filename.as_deref());
     put(&mut attrs, "target", args.target.as_deref());
     put(&mut attrs, "platform", args.platform.as_deref());
     put(&mut attrs, "force-network-mode", args.network.as_deref().filter(|mode| *mode != "default"));
@@ -96,6 +104,9 @@ pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyho
             None => std::env::var(arg).ok().map(|value| (arg.as_str(), value)),
         };
         attrs.extend(value.map(|(name, value)| (format!("build-arg:{name}"), value)));
+    }
+    if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
+        attrs.entry("build-arg:SOURCE_DATE_EPOCH".into()).or_insert(epoch);
     }
     for label in &args.labels {
         let (name, value) = label.split_once('=').unwrap_or((label, ""));
@@ -119,8 +130,8 @@ pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyho
             .map(|(name, path)| Ok((name, client::open_dir(path)?)))
             .collect::<anyhow::Result<_>>()?,
         credentials: credentials(),
-        secrets: secrets.iter().map(|spec| Ok(flags::parse_secret(spec, is_set)?)).collect::<anyhow::Result<_>>()?,
-        ssh: ssh.iter().map(|spec| Ok(flags::parse_ssh(spec, agent.as_deref())?)).collect::<anyhow::Result<_>>()?,
+        secrets: secrets.iter().map(|spec| secret(spec, is_set)).collect::<anyhow::Result<_>>()?,
+        ssh: ssh.iter().map(|spec| ssh_agent(spec, agent.as_deref())).collect::<anyhow::Result<_>>()?,
         ..Attachments::default()
     };
     let mut entitlements = args.allow.clone();
@@ -132,6 +143,22 @@ pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyho
         ..SolveRequest::default()
     };
     Ok(Prepared { request, attachments, directories })
+}
+
+/// A secret. A file that is not there is told before the build, not in the middle of it.
+fn secret(spec: &str, is_set: impl Fn(&str) -> bool) -> anyhow::Result<(String, SecretSource)> {
+    let secret = flags::parse_secret(spec, is_set)?;
+    if let SecretSource::File(path) = &secret.1 {
+        ensure!(path.exists(), "--secret {spec:?}: {}: no such file", path.display());
+    }
+    Ok(secret)
+}
+
+/// An SSH agent, whose socket must be there.
+fn ssh_agent(spec: &str, agent: Option<&Path>) -> anyhow::Result<(String, SshAgent)> {
+    let ssh = flags::parse_ssh(spec, agent)?;
+    ensure!(ssh.1.socket.exists(), "--ssh {spec:?}: {}: no such socket", ssh.1.socket.display());
+    Ok(ssh)
 }
 
 /// The logins that docker's config knows, if there is one.
