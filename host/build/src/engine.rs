@@ -82,7 +82,7 @@ impl Engine {
         let solver = Solver::new(Arc::new(Files::new(store.clone())), Arc::new(KvOf(store.clone())), limits);
         let worker = worker(&store, executor.as_ref())?;
         let registries = sources::Registries::new(config.registries.clone());
-        let sources = Sources::standard(&store, registries.clone())?;
+        let sources = Sources::standard(&store, registries.clone());
         let exporters = exporters::all(&store, Arc::new(move |sessions| registries.client(sessions)));
         let entitlements = config.entitlements.clone();
         Ok(Engine(Arc::new(Inner { store, solver, sources, exporters, executor, frontends, worker, entitlements })))

@@ -66,7 +66,7 @@ impl Link {
     pub async fn close(self) -> anyhow::Result<()> {
         if let Link::Embedded { api, .. } = self {
             api.builds.idle().await;
-            api.engine.store().flush().await?;
+            api.engine.store().close().await?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 mod fetch;
 mod want;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
@@ -24,13 +24,14 @@ pub struct HttpSource {
 
 struct Inner {
     store: Store,
-    client: reqwest::Client,
+    /// Made when it is first needed: that reads every certificate of the system.
+    client: OnceLock<reqwest::Client>,
 }
 
 impl HttpSource {
     /// Files that are kept in `store`.
-    pub fn new(store: Store) -> anyhow::Result<HttpSource> {
-        Ok(HttpSource { inner: Arc::new(Inner { store, client: fetch::client()? }) })
+    pub fn new(store: Store) -> HttpSource {
+        HttpSource { inner: Arc::new(Inner { store, client: OnceLock::new() }) }
     }
 }
 
@@ -69,6 +70,14 @@ impl Source for HttpSource {
 }
 
 impl Inner {
+    fn client(&self) -> anyhow::Result<&reqwest::Client> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let made = fetch::client()?;
+        Ok(self.client.get_or_init(|| made))
+    }
+
     /// What was fetched before and is still here.
     fn known(&self, want: &Want) -> anyhow::Result<Option<(Record, Snapshot)>> {
         let Some(bytes) = self.store.get(&want.record_key())? else { return Ok(None) };
@@ -84,7 +93,7 @@ impl Inner {
         known: Option<(Record, Snapshot)>,
     ) -> anyhow::Result<(Record, Snapshot)> {
         let headers = want.headers(&request.sessions, known.as_ref().map(|(record, _)| record)).await?;
-        match fetch::fetch(&self.client, &self.store, want, headers, request).await? {
+        match fetch::fetch(self.client()?, &self.store, want, headers, request).await? {
             Answer::Unchanged => known.with_context(|| {
                 format!("{}: the server says that it did not change, but it was not asked that", want.shown())
             }),

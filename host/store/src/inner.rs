@@ -10,7 +10,7 @@ use std::{
 use crate::{
     Options, Provider,
     blobs::Flights,
-    error::{At, Result},
+    error::Result,
     files::{self, Marks},
     gc::Space,
     janitor::Janitor,
@@ -49,11 +49,7 @@ impl Inner {
     pub fn open(path: &Path, options: Options) -> Result<Arc<Inner>> {
         let root = Root::open(path)?;
         let marks = Marks { user: sys::user::in_user_namespace() || !sys::user::is_root() };
-        let scratch = root.draft(".probe");
-        files::remove_tree(&scratch)?;
-        std::fs::create_dir(&scratch).at(|| format!("make {}", scratch.display()))?;
-        let snapshotter = snapshotter::choose(options.snapshotter.as_deref(), marks, &scratch)?;
-        files::remove_tree(&scratch)?;
+        let snapshotter = snapshotter::choose(options.snapshotter.as_deref(), marks, &root)?;
         Self::with(root, snapshotter.into(), marks, options.max_bytes)
     }
 
@@ -86,19 +82,43 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
+impl Inner {
+    /// Writes what is still in memory, and gives the store back: what is done with a handle that is left fails. Once is enough.
+    pub fn close(&self) -> Result<()> {
+        if self.serials.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
         self.janitor.finish();
-        self.serials.closed.store(true, Ordering::Release);
         if let Some(syncer) = self.syncer.get() {
             syncer.unpark();
         }
-        if let Err(error) = self.write_touches().and_then(|()| self.write_serials()) {
-            tracing::warn!("close the store: {error}");
+        self.write_touches()?;
+        self.write_serials()?;
+        self.table.close()?;
+        if self.is_tidy()? {
+            self.root.close();
         }
-        match self.table.flush_blocking() {
-            Ok(()) => self.root.close(),
-            Err(error) => tracing::warn!("close the store: {error}"),
+        Ok(())
+    }
+
+    /// Whether nothing is left that the next who opens the store must clear away: layers that no record names, drafts, views.
+    fn is_tidy(&self) -> Result<bool> {
+        if self.layers.in_use().iter().any(|layer| layer.is_stray()) {
+            return Ok(false);
+        }
+        for dir in ["drafts", "views", "trash"] {
+            if !files::names(&self.root.path().join(dir))?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!("close the store: {error}");
         }
     }
 }

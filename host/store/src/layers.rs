@@ -72,6 +72,11 @@ impl Layer {
         self.lock().present
     }
 
+    /// Its files are there, and no record says so.
+    pub fn is_stray(&self) -> bool {
+        !self.kept.load(Ordering::Acquire) && self.is_present()
+    }
+
     /// Changes the record, and writes it where the layer is kept.
     pub fn update(&self, change: impl FnOnce(&mut LayerRecord)) -> Result<()> {
         let mut record = self.lock();

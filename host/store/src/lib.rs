@@ -189,4 +189,11 @@ impl Store {
     pub async fn flush(&self) -> Result<(), Error> {
         self.0.table.flush().await
     }
+
+    /// Writes what is still in memory, and gives the store back, so that another process can open it. Handles that are left are of
+    /// no use any more. A store whose last handle is dropped does the same, but cannot say that it failed.
+    pub async fn close(&self) -> Result<(), Error> {
+        let store = self.0.clone();
+        blobs::blocking(move || store.close()).await
+    }
 }

@@ -4,6 +4,7 @@
 //! version          the format, one number
 //! lock             held (flock) by the process that has the store open; its pid, empty after a clean close
 //! db.redb          the table
+//! probed           where and when overlay mounts were seen to work
 //! blobs/sha256/    blobs by digest            ingest/   blobs that are being written
 //! layers/ID        a layer's files, as an overlay's upper directory has them
 //! index/ID         what is known of a layer's files (see `index`)
@@ -81,6 +82,10 @@ impl Root {
     pub fn trash(&self) -> PathBuf {
         self.path.join("trash")
     }
+    /// A note of which snapshotter was tried and works.
+    pub fn probed(&self) -> PathBuf {
+        self.path.join("probed")
+    }
     pub fn empty(&self) -> PathBuf {
         self.path.join("empty")
     }
@@ -115,9 +120,10 @@ impl Root {
         Ok(())
     }
 
-    /// Says that all was closed in order; the next opener need not sweep.
-    pub fn close(&mut self) {
-        if let Err(error) = self.lock.set_len(0) {
+    /// Says that all was closed in order, so that the next opener need not sweep, and lets go of the store.
+    pub fn close(&self) {
+        let unlock = || Ok(rustix::fs::flock(&self.lock, rustix::fs::FlockOperation::Unlock)?);
+        if let Err(error) = self.lock.set_len(0).and_then(|()| unlock()) {
             tracing::warn!("mark the store {} as closed: {error}", self.path.display());
         }
     }

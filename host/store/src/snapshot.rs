@@ -123,14 +123,12 @@ impl Store {
         for layer in &snapshot.0.layers {
             changes.extend(layer.keep()?);
         }
-        let usage = match self.0.table.get(Space::Snapshot, name.as_bytes())? {
-            Some(bytes) => {
-                let mut usage = record::decode::<SnapshotRecord>(&bytes)?.usage;
-                usage.touch();
-                usage
-            }
-            None => Usage::new(),
-        };
+        if self.0.table.get(Space::Snapshot, name.as_bytes())?.is_some() {
+            self.0.space.touch(&name);
+            self.0.table.write(changes)?;
+            return Ok(name);
+        }
+        let usage = Usage::new();
         let layers = snapshot.0.layers.iter().map(|layer| layer.id.clone()).collect();
         let record = record::encode(&SnapshotRecord { usage, layers })?;
         changes.push((Space::Snapshot, name.clone().into_bytes(), Some(record)));

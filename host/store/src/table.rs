@@ -7,12 +7,15 @@ use std::{
     collections::{BTreeMap, btree_map::Entry},
     ops::Bound,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread::JoinHandle,
     time::Duration,
 };
 
-use redb::{Database, Durability, ReadableDatabase, TableDefinition};
+use redb::{
+    Database, DatabaseError, Durability, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, TableDefinition,
+    WriteTransaction,
+};
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result, from_source};
@@ -50,12 +53,20 @@ type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 pub(crate) struct Table {
     shared: Arc<Shared>,
-    writer: Option<JoinHandle<()>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The database as it is open. Opening for writing, and closing after that, each wait for the disk, so it is put off until
+/// something is written.
+enum Opened {
+    Reading(ReadOnlyDatabase),
+    Writing(Database),
+    Closed,
 }
 
 struct Shared {
     path: PathBuf,
-    database: Database,
+    database: RwLock<Opened>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -80,8 +91,7 @@ struct Failure {
 
 impl Table {
     pub fn open(path: &Path) -> Result<Table> {
-        let broken = |error| from_source(format!("open the database {}", path.display()), error);
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(broken)?;
+        let database = RwLock::new(Opened::open(path)?);
         let shared =
             Arc::new(Shared { path: path.to_owned(), database, state: Mutex::default(), changed: Condvar::new() });
         shared.make_table()?;
@@ -90,7 +100,7 @@ impl Table {
             move || shared.commit_until_closed()
         });
         let writer = writer.map_err(|error| Error::io("start the database's writer".to_owned(), error))?;
-        Ok(Table { shared, writer: Some(writer) })
+        Ok(Table { shared, writer: Mutex::new(Some(writer)) })
     }
 
     pub fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -115,7 +125,7 @@ impl Table {
         for changes in [&*state.committing, &state.pending] {
             newer.extend(changes.range::<[u8], _>(range).map(|(key, value)| (key.clone(), value.clone())));
         }
-        let reading = self.shared.database.begin_read().map_err(|error| self.shared.broken(error))?;
+        let (_opened, reading) = self.shared.begin_read()?;
         drop(state);
         let table = reading.open_table(TABLE).map_err(|error| self.shared.broken(error))?;
         let stored = table.range::<&[u8]>(range).map_err(|error| self.shared.broken(error))?;
@@ -125,6 +135,9 @@ impl Table {
 
     /// All or nothing. Fails when earlier writes could not be committed, for instance because the disk is full.
     pub fn write(&self, batch: Vec<Change>) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
         let mut state = self.shared.lock();
         let failed = state.failed.clone();
         for (space, key, value) in batch {
@@ -171,14 +184,50 @@ impl Table {
     }
 }
 
-impl Drop for Table {
-    fn drop(&mut self) {
+impl Table {
+    /// Commits what was written and closes the database. What is asked afterwards fails.
+    pub fn close(&self) -> Result<()> {
         self.shared.lock().closing = true;
         self.shared.changed.notify_one();
-        if let Some(writer) = self.writer.take() {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
             let _ = writer.join();
         }
+        let failed = self.shared.lock().failed.clone();
+        let database = std::mem::replace(&mut *self.shared.opened(), Opened::Closed);
+        if let Opened::Writing(database) = database {
+            database.close().map_err(|error| self.shared.broken(error))?;
+        }
+        failed.map_or(Ok(()), |failure| Err(failure.into()))
     }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+impl Opened {
+    /// For reading where it was closed in order, else for writing, which repairs it.
+    fn open(path: &Path) -> Result<Opened> {
+        match Database::builder().set_cache_size(CACHE_BYTES).open_read_only(path) {
+            Ok(database) => Ok(Opened::Reading(database)),
+            Err(error @ DatabaseError::DatabaseAlreadyOpen) => Err(cannot_open(path, error)),
+            Err(_) => Opened::for_writing(path),
+        }
+    }
+
+    fn for_writing(path: &Path) -> Result<Opened> {
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path);
+        Ok(Opened::Writing(database.map_err(|error| cannot_open(path, error))?))
+    }
+}
+
+fn cannot_open(path: &Path, error: DatabaseError) -> Error {
+    from_source(format!("open the database {}", path.display()), error)
 }
 
 impl Shared {
@@ -191,19 +240,49 @@ impl Shared {
         from_source(format!("database {}", self.path.display()), error)
     }
 
-    fn make_table(&self) -> Result<()> {
-        let reading = self.database.begin_read().map_err(|error| self.broken(error))?;
-        if reading.open_table(TABLE).is_ok() {
-            return Ok(());
+    fn opened(&self) -> RwLockWriteGuard<'_, Opened> {
+        self.database.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A view of the database, after what keeps the database from being opened anew for as long as the view is used.
+    fn begin_read(&self) -> Result<(RwLockReadGuard<'_, Opened>, ReadTransaction)> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let reading = match &*database {
+            Opened::Reading(database) => database.begin_read(),
+            Opened::Writing(database) => database.begin_read(),
+            Opened::Closed => return Err(self.closed()),
+        };
+        let reading = reading.map_err(|error| self.broken(error))?;
+        Ok((database, reading))
+    }
+
+    fn closed(&self) -> Error {
+        Error::other(format!("database {}: it is closed", self.path.display()))
+    }
+
+    fn begin_write(&self) -> Result<WriteTransaction> {
+        let mut database = self.opened();
+        if !matches!(&*database, Opened::Writing(_)) {
+            // Closed first, for it holds the file's lock.
+            *database = Opened::Closed;
+            *database = Opened::for_writing(&self.path)?;
         }
-        self.commit(&Changes::new())
+        match &*database {
+            Opened::Writing(database) => database.begin_write().map_err(|error| self.broken(error)),
+            _ => Err(self.closed()),
+        }
+    }
+
+    fn make_table(&self) -> Result<()> {
+        let is_there = self.begin_read()?.1.open_table(TABLE).is_ok();
+        if is_there { Ok(()) } else { self.commit(&Changes::new()) }
     }
 
     fn read<T>(
         &self,
         read: impl FnOnce(redb::ReadOnlyTable<&'static [u8], &'static [u8]>) -> Result<T, redb::StorageError>,
     ) -> Result<T> {
-        let reading = self.database.begin_read().map_err(|error| self.broken(error))?;
+        let (_opened, reading) = self.begin_read()?;
         let table = reading.open_table(TABLE).map_err(|error| self.broken(error))?;
         read(table).map_err(|error| self.broken(error))
     }
@@ -254,7 +333,7 @@ impl Shared {
     }
 
     fn commit(&self, changes: &Changes) -> Result<()> {
-        let mut writing = self.database.begin_write().map_err(|error| self.broken(error))?;
+        let mut writing = self.begin_write()?;
         writing.set_durability(Durability::Immediate).map_err(|error| self.broken(error))?;
         {
             let mut table = writing.open_table(TABLE).map_err(|error| self.broken(error))?;

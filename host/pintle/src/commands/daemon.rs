@@ -22,6 +22,6 @@ pub async fn run(args: Args, place: embedded::Place) -> anyhow::Result<()> {
         addresses.push(format!("unix://{}", paths::socket().display()));
     }
     daemon::serve(&api, &addresses).await?;
-    api.engine.store().flush().await?;
+    api.engine.store().close().await?;
     Ok(())
 }

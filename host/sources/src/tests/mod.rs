@@ -47,7 +47,7 @@ impl World {
         let short = Duration::from_millis(1);
         let retry = Retry { attempts: 2, first_delay: short, delay_max: short, retry_after_max: short };
         let registries = Registries::new(Arc::new(Hosts::default().with_retry(retry)));
-        let sources = Sources::standard(&store, registries.clone()).unwrap();
+        let sources = Sources::standard(&store, registries.clone());
         World { store, registries, sources, dir }
     }
 

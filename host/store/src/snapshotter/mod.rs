@@ -3,11 +3,15 @@
 //! A layer is a directory as overlayfs leaves its upper directory: files that were added or changed, a character device 0:0 where
 //! one was removed, the attribute `overlay.opaque` on a directory that replaces a lower one. Every kind reads and makes that form.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use crate::{
-    error::{Error, Result},
+    error::{At, Error, Result},
     files::{self, Marks},
+    root::Root,
 };
 
 pub(crate) mod copy;
@@ -45,16 +49,16 @@ pub(crate) trait Snapshotter: Send + Sync {
     fn layers_max(&self) -> usize;
 }
 
-/// The snapshotter called `name`, or the best that works in the directory `scratch`, which is left empty.
-pub(crate) fn choose(name: Option<&str>, marks: Marks, scratch: &Path) -> Result<Box<dyn Snapshotter>> {
+/// The snapshotter called `name`, or the best that works in the store `root`.
+pub(crate) fn choose(name: Option<&str>, marks: Marks, root: &Root) -> Result<Box<dyn Snapshotter>> {
     match name {
         Some("overlay") => {
-            let refusal = overlay::probe(marks, scratch).err();
+            let refusal = probe_overlay(marks, root).err();
             refusal.map_or(Ok(Box::new(overlay::Overlay { marks })), |error| Err(no_overlay(&error)))
         }
         Some("copy") => Ok(Box::new(copy::Copy::new(marks))),
         Some(other) => Err(Error::other(format!("snapshotter {other:?} is not known: want overlay or copy"))),
-        None => match overlay::probe(marks, scratch) {
+        None => match probe_overlay(marks, root) {
             Ok(()) => Ok(Box::new(overlay::Overlay { marks })),
             Err(error) => {
                 tracing::info!("copying snapshots, which is slow: {}", no_overlay(&error));
@@ -62,6 +66,31 @@ pub(crate) fn choose(name: Option<&str>, marks: Marks, scratch: &Path) -> Result
             }
         },
     }
+}
+
+/// Whether overlay mounts work in the store. That they do is noted: trying takes longer than a build in which nothing changed.
+fn probe_overlay(marks: Marks, root: &Root) -> Result<()> {
+    let note = root.probed();
+    let here = circumstances(marks, root.path());
+    if here.is_some() && std::fs::read_to_string(&note).ok() == here {
+        return Ok(());
+    }
+    let scratch = root.draft(".probe");
+    files::remove_tree(&scratch)?;
+    make_dir(&scratch)?;
+    let probed = overlay::probe(marks, &scratch);
+    files::remove_tree(&scratch)?;
+    probed?;
+    let written = here.map_or(Ok(()), |here| std::fs::write(&note, here));
+    written.at(|| format!("write {}", note.display()))
+}
+
+/// What overlay mounts depend on: the running kernel, the user and its namespace, the file system. `None` when it cannot be told.
+fn circumstances(marks: Marks, root: &Path) -> Option<String> {
+    let boot = sys::user::boot_id().ok()?;
+    let namespace = std::fs::read_link("/proc/self/ns/user").ok()?;
+    let device = files::lstat(root).ok()?.dev();
+    Some(format!("overlay {boot} {} {} {device}\n", namespace.display(), marks.user))
 }
 
 fn no_overlay(error: &Error) -> Error {
@@ -85,6 +114,5 @@ fn make_root(layers: &[PathBuf], dir: &Path) -> Result<()> {
 }
 
 fn make_dir(dir: &Path) -> Result<()> {
-    use crate::error::At;
     std::fs::create_dir(dir).at(|| format!("make {}", dir.display()))
 }
