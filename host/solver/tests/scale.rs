@@ -10,10 +10,11 @@ use solver::{
 };
 
 const STACK_BYTES: usize = 256 << 10;
-const DEEP: usize = 100_000;
-/// Where each vertex costs several writes. Deep enough still: with a frame for each, no stack of this size would hold it.
-const DEEP_BY_CONTENTS: usize = 10_000;
-const WIDE: usize = 1_000;
+/// Deep enough to overflow a stack of this size by far, were there a frame for each vertex. A debug build takes long over one.
+const DEEP: usize = if cfg!(debug_assertions) { 10_000 } else { 100_000 };
+/// Where each vertex costs several writes.
+const DEEP_BY_CONTENTS: usize = if cfg!(debug_assertions) { 2_000 } else { 10_000 };
+const WIDE: usize = if cfg!(debug_assertions) { 200 } else { 1_000 };
 
 #[derive(Default)]
 struct Stage {

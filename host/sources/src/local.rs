@@ -55,7 +55,7 @@ struct Want {
     name: String,
     shared_key: String,
     filter: Filter,
-    /// Whether an earlier state may be built on: BuildKit's `local.differ`.
+    /// Whether sizes and times are enough to tell that a file that was sent before is the same: BuildKit's `local.differ`.
     compare: bool,
 }
 
@@ -111,13 +111,17 @@ impl Source for LocalSource {
         let record = format!("local/{key}").into_bytes();
         let before = self.store.get(&record)?.and_then(|name| String::from_utf8(name).ok());
         let previous = match &before {
-            Some(name) if want.compare => self.store.load(name)?,
-            _ => None,
+            Some(name) => self.store.load(name)?,
+            None => None,
         };
         let shown = format!("local directory {:?}", want.name);
         let snapshot = match session.local_dir(&want.name) {
+            // Here inodes and times of change, which nobody can set, tell for certain what is the same.
             Some(dir) => self.take(request, &want, dir, previous).await,
-            None => self.transfer(request, &want, &key, session.as_ref(), previous).await,
+            None => {
+                let previous = previous.filter(|_| want.compare);
+                self.transfer(request, &want, &key, session.as_ref(), previous).await
+            }
         }
         .with_context(|| shown)?;
         let name = self.store.save(&snapshot)?;
