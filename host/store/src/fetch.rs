@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     Descriptor,
@@ -38,19 +39,19 @@ async fn ensure(layer: &Arc<Layer>) -> Result<()> {
     if layer.is_present() {
         return Ok(());
     }
-    let _only = layer.flight.lock().await;
+    let only = Arc::new(layer.flight.clone().lock_owned().await);
     if layer.is_present() {
         return Ok(());
     }
     let blob = fetch(layer).await?;
-    let unpacked = unpack(layer, &blob, None).await?;
+    let unpacked = unpack(layer, &blob, None, &only).await?;
     if unpacked == Outcome::NeedsLower {
         let below = below(layer);
         // The layers below are fetched by themselves: this one waits for them, and they never wait for it.
         for lower in &below {
             Box::pin(ensure(lower)).await?;
         }
-        unpack(layer, &blob, Some(below)).await?;
+        unpack(layer, &blob, Some(below), &only).await?;
     }
     layer.update(|record| record.present = true)?;
     let changes = layer.keep()?;
@@ -85,11 +86,18 @@ impl Drop for StopOnDrop {
     }
 }
 
-async fn unpack(layer: &Arc<Layer>, blob: &Blob, below: Option<Vec<Arc<Layer>>>) -> Result<Outcome> {
+/// The thread keeps `only`, so that when this is dropped the next who wants the layer waits for the thread to end.
+async fn unpack(
+    layer: &Arc<Layer>,
+    blob: &Blob,
+    below: Option<Vec<Arc<Layer>>>,
+    only: &Arc<OwnedMutexGuard<()>>,
+) -> Result<Outcome> {
     let guard = StopOnDrop::default();
-    let stop = guard.0.clone();
+    let (stop, only) = (guard.0.clone(), only.clone());
     let (layer, path) = (layer.clone(), blob.path());
     let outcome = blocking(move || {
+        let _only = only;
         let work = Work { layer: &layer, blob: &path, stop: &stop };
         match below {
             None => work.alone(),

@@ -30,7 +30,7 @@ pub(crate) struct Layer {
     pub parent: Option<Arc<Layer>>,
     pub source: Mutex<Option<Source>>,
     /// Held by who fetches it.
-    pub flight: tokio::sync::Mutex<()>,
+    pub flight: Arc<tokio::sync::Mutex<()>>,
     pub index: OnceLock<Arc<Index>>,
 }
 
@@ -163,7 +163,7 @@ impl Inner {
             kept: AtomicBool::new(kept),
             parent,
             source: Mutex::new(source),
-            flight: tokio::sync::Mutex::default(),
+            flight: Arc::default(),
             index: OnceLock::new(),
         });
         registry.insert(id, Arc::downgrade(&layer));
