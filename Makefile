@@ -13,7 +13,7 @@ demo: build
 	./examples/demo.sh $(TARGET)/debug/pintle
 
 ## All tests: unit, cases, and end to end with a real registry and real containers.
-test: setup frontends
+test: build
 	$(CARGO) test --workspace
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
@@ -25,13 +25,16 @@ lint: frontends
 
 ## Speed, as ratios measured in one run.
 bench: release
-	$(CARGO) run --release -p tests --bin bench -- $(TARGET)/release/pintle
+	$(CARGO) build --release --workspace --bin bench
+	$(TARGET)/release/bench $(TARGET)/release/pintle
+	$(CARGO) bench --workspace
 
+# The whole workspace is selected each time: its members choose the features of dependencies, which are so compiled once.
 build: setup frontends
-	$(CARGO) build -p pintle
+	$(CARGO) build --workspace --bin pintle
 
 release: setup frontends
-	$(CARGO) build --release -p pintle
+	$(CARGO) build --release --workspace --bin pintle
 
 ## The shipped frontends: components, and the same precompiled for this machine's engine.
 frontends: setup

@@ -93,6 +93,23 @@ impl Engine {
         &self.0.store
     }
 
+    /// Deletes from the store, and lets the solver forget the results that went with it. Answers what was deleted. Blocks.
+    pub fn prune(&self, prune: &store::Prune<'_>) -> anyhow::Result<Vec<store::DiskRecord>> {
+        let deleted = self.0.store.prune(prune)?;
+        let mut gone = Vec::new();
+        self.0.solver.each_record(|record| {
+            let there =
+                record.0.split(',').all(|name| name.is_empty() || matches!(self.0.store.load(name), Ok(Some(_))));
+            if !there {
+                gone.push(record);
+            }
+        })?;
+        for record in &gone {
+            self.0.solver.forget(record)?;
+        }
+        Ok(deleted)
+    }
+
     /// The solver.
     pub fn solver(&self) -> &Solver<Files> {
         &self.0.solver

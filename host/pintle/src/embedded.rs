@@ -20,6 +20,8 @@ pub struct Place {
     pub tls: TlsFiles,
     /// The store of an engine in this process.
     pub root: PathBuf,
+    /// How an engine in this process is set up.
+    pub config: crate::config::Config,
 }
 
 /// A way to the engine.
@@ -36,7 +38,7 @@ impl Link {
         if let Some(addr) = &place.addr {
             return Ok(Link::Remote { connection: Connection::open(&addr.parse()?, &place.tls).await? });
         }
-        match engine(&place.root, Entitlement::all()) {
+        match engine(place, Entitlement::all()) {
             Ok(engine) => {
                 let api = Api::new(engine);
                 serve_socket(&api, &place.root);
@@ -72,18 +74,20 @@ impl Link {
     }
 }
 
-/// The engine over the store under `root`, which grants `entitlements` to builds that ask.
-pub fn engine(root: &Path, entitlements: Entitlements) -> anyhow::Result<Engine> {
+/// The engine over the store of `place`, which grants `entitlements` to builds that ask.
+pub fn engine(place: &Place, entitlements: Entitlements) -> anyhow::Result<Engine> {
+    let configured = &place.config;
+    let parallel = || std::thread::available_parallelism().map_or(4, |cores| cores.get() * 2);
     let config = Config {
-        root: root.to_path_buf(),
-        executor: std::env::var("PINTLE_EXECUTOR").ok(),
-        snapshotter: std::env::var("PINTLE_SNAPSHOTTER").ok(),
-        max_bytes: None,
-        registries: Default::default(),
-        max_parallel: std::thread::available_parallelism().map_or(4, |cores| cores.get() * 2),
+        root: place.root.clone(),
+        executor: std::env::var("PINTLE_EXECUTOR").ok().or_else(|| configured.executor.clone()),
+        snapshotter: std::env::var("PINTLE_SNAPSHOTTER").ok().or_else(|| configured.snapshotter.clone()),
+        max_bytes: configured.max_bytes()?,
+        registries: configured.registries(),
+        max_parallel: configured.max_parallelism.unwrap_or_else(parallel),
         entitlements,
     };
-    Engine::open(&config, frontends::shipped(root)?)
+    Engine::open(&config, frontends::shipped(&place.root)?)
 }
 
 /// Where an embedded engine listens for others that want the same store.

@@ -3,6 +3,7 @@
 
 mod api;
 mod commands;
+mod config;
 mod daemon;
 mod embedded;
 mod exit;
@@ -38,6 +39,10 @@ struct Cli {
     #[arg(long, global = true, env = "PINTLE_ROOT", value_name = "DIR")]
     root: Option<std::path::PathBuf>,
 
+    /// The configuration file; /etc/pintle/pintle.toml, or ~/.config/pintle/pintle.toml, when it is there.
+    #[arg(long, global = true, env = "PINTLE_CONFIG", value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
+
     /// Show what the engine does (twice: in detail) on stderr.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     debug: u8,
@@ -52,7 +57,12 @@ fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
     log(cli.debug);
     let tls = client::TlsFiles { ca: cli.tlscacert, cert: cli.tlscert, key: cli.tlskey, server_name: None };
-    let place = embedded::Place { addr: cli.addr, tls, root: cli.root.unwrap_or_else(paths::root) };
+    let config = match config::Config::load(cli.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return exit::report(error),
+    };
+    let root = cli.root.or_else(|| config.root.clone()).unwrap_or_else(paths::root);
+    let place = embedded::Place { addr: cli.addr, tls, root, config };
     limits::raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

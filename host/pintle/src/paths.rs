@@ -20,3 +20,13 @@ pub fn socket() -> PathBuf {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     runtime.unwrap_or_else(std::env::temp_dir).join("pintle/pintle.sock")
 }
+
+/// The configuration: `/etc/pintle/pintle.toml` for root, else below the user's configuration directory.
+pub fn config() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/etc/pintle/pintle.toml");
+    }
+    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
+    config.unwrap_or_else(|| home().join(".config")).join("pintle/pintle.toml")
+}

@@ -23,13 +23,15 @@ pub async fn prune(engine: &Engine, request: &PruneRequest) -> Result<Vec<UsageR
     let filters = Filters::parse(&request.filter)?;
     let matches = move |record: &DiskRecord| filters.match_all(record);
     let positive = |number: i64| u64::try_from(number).ok().filter(|number| *number > 0);
-    let (store, all) = (engine.store().clone(), request.all);
+    let (engine, all) = (engine.clone(), request.all);
     let keep_duration = positive(request.keep_duration).map(Duration::from_nanos);
     let (reserved, max_used) = (positive(request.reserved_space), positive(request.max_used_space));
     let min_free = positive(request.min_free_space);
-    let work = move || store.prune(&Prune { all, keep_duration, reserved, max_used, min_free, filter: Some(&matches) });
+    let work =
+        move || engine.prune(&Prune { all, keep_duration, reserved, max_used, min_free, filter: Some(&matches) });
     let deleted = tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))?;
-    Ok(deleted.map_err(internal)?.iter().map(wire).collect())
+    let deleted = deleted.map_err(|error| Status::internal(format!("{error:#}")))?;
+    Ok(deleted.iter().map(wire).collect())
 }
 
 fn internal(error: store::Error) -> Status {

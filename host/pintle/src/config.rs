@@ -1,0 +1,141 @@
+//! The configuration file: how the engine is set up, in buildkitd.toml's words where it has them.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use serde::Deserialize;
+
+/// The whole file. Every key may be missing; one that is not known is an error that names its line.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Config {
+    /// Where the store is.
+    pub root: Option<PathBuf>,
+    /// `builtin`, `crun`, `runc`, or the path of an OCI runtime.
+    pub executor: Option<String>,
+    /// `overlay` or `copy`.
+    pub snapshotter: Option<String>,
+    /// The most that the store may hold: `20GB`.
+    pub max_used_space: Option<String>,
+    /// How many steps may run at once.
+    #[serde(rename = "max-parallelism")]
+    pub max_parallelism: Option<usize>,
+    /// Registries by name.
+    #[serde(default)]
+    pub registry: BTreeMap<String, Registry>,
+}
+
+/// How a registry is reached.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    /// Asked first when something is read, in order.
+    #[serde(default)]
+    pub mirrors: Vec<String>,
+    /// Plain http.
+    pub http: Option<bool>,
+    /// Any certificate is taken.
+    #[serde(default)]
+    pub insecure: bool,
+    /// Certificates that are trusted.
+    #[serde(default)]
+    pub ca: Vec<PathBuf>,
+    /// Our own certificates; the first is used.
+    #[serde(default)]
+    pub keypair: Vec<KeyPair>,
+}
+
+/// A certificate with its key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyPair {
+    /// The key's file.
+    pub key: PathBuf,
+    /// The certificate's file.
+    pub cert: PathBuf,
+}
+
+impl Config {
+    /// Reads `path`, or the default file when it is there.
+    pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
+        let default = crate::paths::config();
+        let path = match path {
+            Some(path) => path,
+            None if default.exists() => &default,
+            None => return Ok(Config::default()),
+        };
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("read the configuration {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("in the configuration {}", path.display()))
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let config: Config = toml::from_str(text)?;
+        config.max_bytes()?;
+        Ok(config)
+    }
+
+    /// The most bytes that the store may hold.
+    pub fn max_bytes(&self) -> anyhow::Result<Option<u64>> {
+        let parse = |text: &String| client::usage::parse_size(text).context("maxUsedSpace");
+        Ok(self.max_used_space.as_ref().map(parse).transpose()?.map(|bytes| bytes as u64))
+    }
+
+    /// The registries, as the engine takes them.
+    pub fn registries(&self) -> Arc<oci::Hosts> {
+        let configs = self.registry.iter().map(|(name, registry)| {
+            let config = oci::HostConfig {
+                mirrors: registry.mirrors.clone(),
+                plain_http: registry.http,
+                insecure: registry.insecure,
+                ca: registry.ca.clone(),
+                key_pair: registry.keypair.first().map(|pair| (pair.key.clone(), pair.cert.clone())),
+            };
+            (name.clone(), config)
+        });
+        Arc::new(oci::Hosts::new(configs.collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Config;
+
+    #[test]
+    fn a_whole_file() {
+        let text = r#"
+            root = "/srv/pintle"
+            executor = "runc"
+            maxUsedSpace = "20GB"
+            max-parallelism = 3
+            [registry."docker.io"]
+            mirrors = ["mirror.example:5000/hub"]
+            [registry."mirror.example:5000"]
+            http = true
+            [[registry."mirror.example:5000".keypair]]
+            key = "k.pem"
+            cert = "c.pem"
+        "#;
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.max_bytes().unwrap(), Some(20_000_000_000));
+        assert_eq!(config.registry["docker.io"].mirrors, ["mirror.example:5000/hub"]);
+        assert_eq!(config.registry["mirror.example:5000"].http, Some(true));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_line() {
+        for (text, want) in [
+            ("rooot = \"/x\"", "unknown field `rooot`"),
+            ("\nroot = 5", "line 2"),
+            ("maxUsedSpace = \"much\"", "500MB"),
+            ("[registry.\"a\"]\nmirror = []", "unknown field `mirror`"),
+        ] {
+            let error = format!("{:#}", Config::parse(text).unwrap_err());
+            assert!(error.contains(want), "{text:?}: {error}");
+        }
+    }
+}
