@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 /// Where the kernel's cgroup file systems are mounted.
 pub const ROOT: &str = "/sys/fs/cgroup";
+/// Version 1's hierarchy of devices.
+pub const DEVICES: &str = "/sys/fs/cgroup/devices";
 /// All containers are in cgroups under this one.
 const OWN: &str = "pintle";
 /// How often a cgroup that is still busy is tried again, and after how long.
@@ -23,6 +25,23 @@ const REMOVE_PAUSE: Duration = Duration::from_millis(10);
 pub struct Plan {
     /// Absolute, from the root of each hierarchy.
     pub path: PathBuf,
+    /// It is in the hierarchy of devices alone, where the helper makes it.
+    pub devices_alone: bool,
+}
+
+impl Plan {
+    /// Kills what is left in the cgroup and removes it from every hierarchy. What is not there is no error.
+    pub fn remove(&self) {
+        let hierarchies = if self.devices_alone { vec![DEVICES.into()] } else { hierarchies() };
+        for hierarchy in hierarchies {
+            remove_one(&hierarchy.join(self.path.strip_prefix("/").unwrap_or(&self.path)));
+        }
+    }
+}
+
+/// Whether version 1 filters devices here.
+pub fn has_devices() -> bool {
+    Path::new(DEVICES).join("devices.deny").exists()
 }
 
 /// The cgroup for container `id` under `parent` (empty is the top).
@@ -37,7 +56,7 @@ pub fn plan(parent: &str, id: &str) -> anyhow::Result<Plan> {
     }
     path.push(OWN);
     path.push(id);
-    Ok(Plan { path })
+    Ok(Plan { path, devices_alone: false })
 }
 
 /// An id for a container that no other has: the engine's process and its start, then a count.
@@ -64,14 +83,8 @@ fn is_orphan(id: &str) -> bool {
     start_time(pid) != Some(start)
 }
 
-/// Kills what is left in the cgroup and removes it from every hierarchy. What is not there is no error.
-pub fn remove(path: &Path) {
-    for hierarchy in hierarchies() {
-        remove_one(&hierarchy.join(path.strip_prefix("/").unwrap_or(path)));
-    }
-}
-
-fn remove_one(dir: &Path) {
+/// As [`Plan::remove`], in one hierarchy.
+pub fn remove_one(dir: &Path) {
     for attempt in 0..REMOVE_TRIES {
         match fs::remove_dir(dir) {
             Err(e) if e.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) => {

@@ -126,7 +126,7 @@ pub enum Network {
 }
 
 /// 0 or empty means no limit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Resources {
     pub memory: i64,

@@ -72,7 +72,7 @@ impl Runner {
 struct Prepared {
     request: OwnedFd,
     tty: bool,
-    cgroup: PathBuf,
+    cgroup: cgroup::Plan,
     stubs: Stubs,
     keep: Keep,
 }
@@ -82,11 +82,13 @@ impl Prepared {
         let user = user::lookup_user(&process.rootfs, &process.user)
             .with_context(|| format!("find user {:?}", process.user))?;
         let id = cgroup::new_id()?;
-        let cgroup = cgroup::plan(&process.cgroup_parent, &id)?;
         let restrictor = match launch {
             Launch::Library => Restrictor::Helper,
             Launch::Runtime { .. } => Restrictor::Runtime,
         };
+        let mut cgroup = cgroup::plan(&process.cgroup_parent, &id)?;
+        cgroup.devices_alone =
+            restrictor == Restrictor::Helper && !spec::wants_cgroups(&process) && cgroup::has_devices();
         let built = spec::build(&process, &user, stage, &cgroup, restrictor)?;
         let filter = match restrictor {
             Restrictor::Helper if !process.insecure => seccomp::default_filter()?,
@@ -113,7 +115,7 @@ impl Prepared {
         Ok(Prepared {
             request: wire::encode_request(&request, &filter, &bytes)?,
             tty: process.tty,
-            cgroup: cgroup.path,
+            cgroup,
             stubs,
             keep: process.keep,
         })
@@ -204,7 +206,7 @@ struct Running(Option<Parts>);
 struct Parts {
     control: AsyncFd<OwnedFd>,
     helper: Child,
-    cgroup: PathBuf,
+    cgroup: cgroup::Plan,
     stubs: Stubs,
     keep: Keep,
 }
@@ -286,11 +288,11 @@ impl Parts {
         let Parts { control, mut helper, cgroup, stubs, keep } = self;
         drop(control);
         if tokio::time::timeout(HELPER_GRACE, helper.wait()).await.is_err() {
-            tracing::warn!("an exec helper did not end: killing it and {}", cgroup.display());
+            tracing::warn!("an exec helper did not end: killing it and {}", cgroup.path.display());
             let _ = helper.start_kill();
         }
         let cleaned = tokio::task::spawn_blocking(move || {
-            cgroup::remove(&cgroup);
+            cgroup.remove();
             drop((stubs, keep));
         });
         let _ = cleaned.await;

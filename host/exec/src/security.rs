@@ -66,9 +66,9 @@ pub const DEFAULT_DEVICES: [(i64, Option<i64>); 9] = [
 
 /// Paths that are read-only for a sandboxed process: [`READONLY_PATHS`], and with cgroup version 1 its hierarchies one by one, because
 /// runtimes leave those writable.
-pub fn readonly_paths() -> Vec<String> {
+pub fn readonly_paths(cgroup: &cgroup::Plan) -> Vec<String> {
     let mut paths: Vec<String> = READONLY_PATHS.iter().map(|path| path.to_string()).collect();
-    if !cgroup::is_unified() {
+    if !cgroup.devices_alone && !cgroup::is_unified() {
         paths.push(cgroup::ROOT.into());
         paths.extend(cgroup::hierarchies().iter().filter_map(|path| path.to_str()).map(String::from));
     }
@@ -165,6 +165,14 @@ pub fn device_rules(insecure: bool) -> anyhow::Result<Vec<LinuxDeviceCgroup>> {
         rules.push(rule(true, LinuxDeviceType::C, Some(major), minor)?);
     }
     Ok(rules)
+}
+
+/// What a sandboxed process may do with [`DEFAULT_DEVICES`] (all), as the devices cgroup wants to read it.
+pub fn device_lines() -> impl Iterator<Item = String> {
+    DEFAULT_DEVICES.iter().map(|(major, minor)| match minor {
+        Some(minor) => format!("c {major}:{minor} rwm"),
+        None => format!("c {major}:* rwm"),
+    })
 }
 
 fn rule(

@@ -1,7 +1,7 @@
 //! A [`Process`] as an OCI runtime specification, with what must be staged for it.
 //!
 //! Defaults are those of BuildKit: containerd's default specification without /run, with /etc/hosts, /etc/resolv.conf and a
-//! read-only cgroup file system, and without "no new privileges".
+//! read-only cgroup file system (none where the container has no cgroup but for its devices), and without "no new privileges".
 
 use std::{
     path::{Component, Path, PathBuf},
@@ -54,16 +54,23 @@ pub fn build(
 ) -> anyhow::Result<Built> {
     let hostname = hostname(process)?;
     let mut staging = Staging { stage, files: Vec::new(), binds: Vec::new() };
-    let mounts = mounts(process, hostname, &mut staging)?;
+    let mut mounts = mounts(process, hostname, &mut staging)?;
+    if cgroup.devices_alone {
+        mounts.retain(|mount| mount.typ().as_deref() != Some("cgroup"));
+    }
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces()?)
         .resources(resources(process)?)
         .cgroups_path(&cgroup.path)
         .devices(security::devices(process.insecure)?)
         .masked_paths(if process.insecure { Vec::new() } else { strings(&security::MASKED_PATHS) })
-        .readonly_paths(if process.insecure { Vec::new() } else { security::readonly_paths() });
+        .readonly_paths(if process.insecure { Vec::new() } else { security::readonly_paths(cgroup) });
     if !process.insecure && restrictor == Restrictor::Runtime {
         linux = linux.seccomp(seccomp::default_profile(&security::DEFAULT_CAPABILITIES)?);
+    }
+    let mut linux = linux.build()?;
+    if cgroup.devices_alone {
+        linux.set_resources(None);
     }
     let spec = SpecBuilder::default()
         .version("1.0.2")
@@ -71,7 +78,7 @@ pub fn build(
         .hostname(hostname)
         .process(oci_process(process, user, restrictor)?)
         .mounts(mounts)
-        .linux(linux.build()?)
+        .linux(linux)
         .build()?;
     Ok(Built { spec, files: staging.files, binds: staging.binds })
 }
@@ -140,6 +147,11 @@ fn rlimits(ulimits: &[(String, i64, i64)]) -> anyhow::Result<Vec<PosixRlimit>> {
         built.push(PosixRlimitBuilder::default().typ(kind).soft(soft).hard(hard).build()?);
     }
     Ok(built)
+}
+
+/// Whether `process` has a use for cgroups beside a filter of devices: it has limits or a parent cgroup, or may want to make its own.
+pub fn wants_cgroups(process: &Process) -> bool {
+    process.insecure || !process.cgroup_parent.is_empty() || process.resources != Resources::default()
 }
 
 fn resources(process: &Process) -> anyhow::Result<LinuxResources> {

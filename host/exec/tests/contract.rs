@@ -426,7 +426,8 @@ async fn masked_paths(bench: Bench) {
     let script = "cat /proc/keys /proc/timer_list 2>/dev/null; ls /sys/firmware; for f in /proc/sys/vm/swappiness /sys/kernel/mm/ksm/run; do (echo 1 > $f) 2>/dev/null && echo wrote $f; done; mkdir /sys/fs/cgroup/x 2>/dev/null && echo made; ls /sys/fs/cgroup | /busybox head -n 1; exit 0";
     let (exit, text) = bench.output(bench.script(script)).await;
     assert_eq!(exit, Exit::Code(0));
-    assert!(!text.contains("wrote") && !text.contains("made") && text.lines().count() == 1, "{text}");
+    // Of cgroups a process sees at most what it is in.
+    assert!(!text.contains("wrote") && !text.contains("made") && text.lines().count() <= 1, "{text}");
 }
 
 async fn devices(bench: Bench) {

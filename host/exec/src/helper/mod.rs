@@ -5,6 +5,7 @@
 //! input, is closed then, however the engine ended. Should the helper itself be killed, the kernel kills the container's first
 //! process (its parent-death signal), and with it the container's process namespace.
 
+mod devices;
 mod library;
 mod network;
 mod runtime;
@@ -18,15 +19,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use devices::Entered;
 use rustix::{
     net::RecvFlags,
     process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid},
 };
 
-use crate::{
-    cgroup,
-    wire::{self, Event, ExitStatus, Launch, Request},
-};
+use crate::wire::{self, Event, ExitStatus, Launch, Request};
 
 /// The hidden first argument that makes this program a helper.
 pub(crate) const HELPER_WORD: &str = "exec-helper";
@@ -76,8 +75,12 @@ fn serve(control: &OwnedFd) -> anyhow::Result<()> {
     let streams = fds.split_off(1);
     let (request, filter, bytes) = wire::decode_request(fds.remove(0)).context("read the request")?;
     let bundle = stage::make(&request, bytes)?;
-    let result = contain(control, &request, &bundle, streams, filter);
-    cgroup::remove(&request.cgroup.path);
+    let entered = request.cgroup.devices_alone.then(|| devices::enter(&request.cgroup.path)).transpose()?;
+    let result = contain(control, &request, &bundle, streams, filter, entered.as_ref());
+    match entered {
+        Some(entered) => entered.remove(),
+        None => request.cgroup.remove(),
+    }
     result
 }
 
@@ -97,11 +100,13 @@ fn contain(
     bundle: &Path,
     streams: Vec<OwnedFd>,
     filter: Vec<u8>,
+    entered: Option<&Entered>,
 ) -> anyhow::Result<()> {
     let launched = match &request.launch {
         Launch::Library => library::launch(request, bundle, streams, filter)?,
         Launch::Runtime { program } => runtime::launch(request, bundle, streams, program)?,
     };
+    entered.map_or(Ok(()), Entered::leave)?;
     let pidfd = pidfd_open(launched.init, PidfdFlags::empty()).context("open the container's first process")?;
     let started = start(control, launched.start, launched.terminal);
     if let Err(e) = started {
