@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod case;
+pub mod peers;
 pub mod registry;
 pub mod run;
+pub mod setup;
 pub mod tree;
 pub mod wild;

@@ -153,8 +153,14 @@ impl<W: World> Build<W> {
     /// Asks an op for its key, once for each build.
     async fn key(&self, node: Arc<Node<W>>) -> Result<(), SolveError> {
         let ask = || async {
-            let to = node.clone();
-            let cx = Context { progress: Sink::new(move |event| to.pass(event)) };
+            // What the op keeps of this sink must not keep the node, which keeps the op.
+            let to = Arc::downgrade(&node);
+            let pass = move |event| {
+                if let Some(to) = to.upgrade() {
+                    to.pass(event);
+                }
+            };
+            let cx = Context { progress: Sink::new(pass) };
             let mut key = pin!(guarded(node.vertex.op.key(&cx)));
             match futures::poll!(&mut key) {
                 Poll::Ready(key) => key,

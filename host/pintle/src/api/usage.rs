@@ -80,7 +80,9 @@ const FIELDS: [&str; 8] = ["id", "parents", "description", "inuse", "mutable", "
 
 impl Filters {
     fn parse(filters: &[String]) -> Result<Self, Status> {
-        let parse = |filter: &String| filter.split(',').map(term).collect::<Result<Vec<_>, _>>();
+        // An empty filter has no term, and matches all: buildx sends one.
+        let terms = |filter: &String| filter.split(',').filter(|term| !term.is_empty()).map(term).collect();
+        let parse = |filter: &String| -> Result<Vec<_>, Status> { terms(filter) };
         Ok(Filters(filters.iter().map(parse).collect::<Result<_, _>>()?))
     }
 
@@ -158,6 +160,7 @@ mod tests {
             (vec!["type==regular,inuse==true"], false),
             (vec!["inuse==true", "id==abc"], true),
             (vec![], true),
+            (vec![""], true),
         ];
         for (filters, want) in cases {
             let texts: Vec<String> = filters.iter().map(|text| text.to_string()).collect();

@@ -1,0 +1,56 @@
+// llbmake writes a definition made by BuildKit's own Go library to stdout, to be built with buildctl:
+//
+//	llbmake NAME [IMAGE]
+package main
+
+import (
+	"context"
+	"log"
+	"os"
+
+	"github.com/moby/buildkit/client/llb"
+)
+
+func main() {
+	if len(os.Args) < 2 {
+		log.Fatal("usage: llbmake NAME [IMAGE]")
+	}
+	image := llb.Scratch()
+	if len(os.Args) > 2 {
+		image = llb.Image(os.Args[2])
+	}
+	state, ok := states(image)[os.Args[1]]
+	if !ok {
+		log.Fatalf("no definition %q", os.Args[1])
+	}
+	def, err := state.Marshal(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := llb.WriteTo(def, os.Stdout); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func states(image llb.State) map[string]llb.State {
+	hello := file("hello", "from LLB\n")
+	run := image.Run(
+		llb.Shlex(`/bin/sh -c "(cat /in/hello; echo $WHO; id -u) > /out/work/said"`),
+		llb.AddEnv("WHO", "llb"),
+		llb.AddMount("/in", hello, llb.Readonly),
+		llb.AddMount("/tmp", llb.Scratch(), llb.Tmpfs()),
+		llb.User("app"),
+	).AddMount("/out", llb.Scratch().File(llb.Mkdir("/work", 0o777)))
+	merged := llb.Merge([]llb.State{hello, file("b", "b\n"), file("c", "c\n")})
+	changed := merged.File(llb.Rm("/b").Mkfile("/d", 0o600, []byte("d\n")))
+	return map[string]llb.State{
+		"file":  hello,
+		"run":   run,
+		"merge": merged,
+		"diff":  llb.Diff(merged, changed),
+	}
+}
+
+func file(name, text string) llb.State {
+	return llb.Scratch().File(llb.Mkfile("/"+name, 0o644, []byte(text)))
+}

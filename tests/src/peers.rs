@@ -1,0 +1,88 @@
+//! The clients of others, built from `tests/peers`, and a daemon for them.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, ensure};
+
+/// The tools, by the packages that they are built from.
+const TOOLS: [(&str, &str); 3] = [
+    ("buildctl", "github.com/moby/buildkit/cmd/buildctl"),
+    ("buildx", "github.com/docker/buildx/cmd/buildx"),
+    ("llbmake", "./llbmake"),
+];
+
+/// Builds the tools into `dir` unless they are there, made of the same sources. The error says why it cannot be done.
+pub fn tools(dir: &Path) -> anyhow::Result<()> {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
+    let sources = ["go.mod", "llbmake/main.go"].map(|name| std::fs::read(module.join(name)));
+    let versions = sources.into_iter().collect::<std::io::Result<Vec<_>>>()?.concat();
+    let stamp = dir.join("built-from");
+    if std::fs::read(&stamp).is_ok_and(|built| built == versions) {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir)?;
+    for (_, package) in TOOLS {
+        // Two at a time: the compiler takes much memory for each.
+        let output = Command::new("go")
+            .args(["build", "-p=2", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
+            .args([&format!("{}/", dir.display()), package])
+            .current_dir(&module)
+            .output()
+            .context("go is not installed")?;
+        ensure!(output.status.success(), "go build {package}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(std::fs::write(stamp, versions)?)
+}
+
+/// `pintle daemon` with a store of its own, until this is dropped.
+pub struct Daemon(Child);
+
+impl Daemon {
+    /// Starts the daemon of `bin` in `dir`, and waits until it listens; answers its address too.
+    pub fn start(bin: &Path, dir: &Path) -> anyhow::Result<(Self, String)> {
+        let address = format!("unix://{}", dir.join("pintle.sock").display());
+        let log = std::fs::File::create(dir.join("daemon.log"))?;
+        let child = Command::new(bin.join("pintle"))
+            .args(["daemon", "--listen", &address])
+            .env("PINTLE_ROOT", dir.join("root"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .context("start the daemon")?;
+        let mut daemon = Daemon(child);
+        // The socket is there once the daemon listens, and nothing tells of that.
+        while !dir.join("pintle.sock").exists() {
+            if let Some(status) = daemon.0.try_wait()? {
+                let log = std::fs::read_to_string(dir.join("daemon.log")).unwrap_or_default();
+                anyhow::bail!("the daemon ended with {status}: {log}");
+            }
+            std::thread::yield_now();
+        }
+        Ok((daemon, address))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Asked to end, it unmounts what it mounted.
+        let asked = Command::new("kill").arg(self.0.id().to_string()).status();
+        if !asked.is_ok_and(|status| status.success()) {
+            self.0.kill().ok();
+        }
+        self.0.wait().ok();
+    }
+}
+
+/// A directory with links to the tools in `tools` and to the `pintle` of `bin`, for PATH.
+pub fn path(dir: &Path, tools: &Path, bin: &Path) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(dir)?;
+    for (name, _) in TOOLS {
+        std::os::unix::fs::symlink(tools.join(name), dir.join(name))?;
+    }
+    std::os::unix::fs::symlink(bin.join("pintle"), dir.join("pintle"))?;
+    Ok(dir.to_path_buf())
+}

@@ -1,0 +1,85 @@
+//! Runs the case files of `cases/peers`: BuildKit's own clients against `pintle daemon`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::Context;
+use libtest_mimic::{Arguments, Trial};
+use tests::{
+    case::{self, Case},
+    peers::{self, Daemon},
+    registry::Registry,
+    run::World,
+    setup::{base_image, binaries, is_root},
+};
+
+/// What all cases share.
+struct Shared {
+    bin: PathBuf,
+    path: PathBuf,
+    env: Vec<(String, String)>,
+    // Dropped last.
+    _registry: Registry,
+    _dir: tempfile::TempDir,
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(Some(4));
+    match trials() {
+        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
+        Err(error) => {
+            eprintln!("cannot run the cases: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn trials() -> anyhow::Result<Vec<Trial>> {
+    if !is_root() {
+        eprintln!("not root: the cases that run containers on overlayfs are skipped");
+        return Ok(Vec::new());
+    }
+    let bin = binaries()?;
+    let tools = bin.parent().context("target/PROFILE lies in target")?.join("peers");
+    if let Err(error) = peers::tools(&tools) {
+        eprintln!("the clients of others cannot be built, so their cases are skipped: {error:#}");
+        return Ok(Vec::new());
+    }
+    let shared = Arc::new(shared(bin, &tools)?);
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/peers");
+    let mut trials = Vec::new();
+    for tool in ["buildctl", "buildx"] {
+        for case in case::read(&cases.join(tool).with_extension("txt"))? {
+            let (shared, name) = (shared.clone(), format!("{tool}: {}", case.name));
+            trials.push(Trial::test(name, move || run(&shared, &case).map_err(|error| format!("{error:#}").into())));
+        }
+    }
+    Ok(trials)
+}
+
+fn shared(bin: PathBuf, tools: &Path) -> anyhow::Result<Shared> {
+    let dir = tempfile::tempdir()?;
+    let registry = Registry::start(dir.path())?;
+    let base = base_image(&bin, dir.path(), &registry.host)?;
+    let path = peers::path(&dir.path().join("bin"), tools, &bin)?;
+    let env = [("REGISTRY", registry.host.clone()), ("BASE", base)];
+    let env = env.map(|(name, value)| (name.to_string(), value)).to_vec();
+    Ok(Shared { bin, path, env, _registry: registry, _dir: dir })
+}
+
+/// Runs one case against a daemon of its own.
+fn run(shared: &Shared, case: &Case) -> anyhow::Result<()> {
+    let (state, dir) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let (_daemon, address) = Daemon::start(&shared.bin, state.path())?;
+    let mut env = shared.env.clone();
+    env.push(("BUILDKIT_HOST".into(), address));
+    let world = World { bin: shared.path.clone(), env };
+    world.run(case, dir.path()).with_context(|| {
+        let log = std::fs::read_to_string(state.path().join("daemon.log")).unwrap_or_default();
+        format!("the daemon said:\n{log}")
+    })
+}
