@@ -32,10 +32,14 @@ impl control_server::Control for Control {
         let journal = Journal::default();
         let listed = self.0.builds.begin(&id, journal.clone());
         let _listed = listed.ok_or_else(|| Status::already_exists(format!("a build {id} is there already")))?;
-        let result = self.build(request, journal.clone()).await;
+        let history = self.0.history.as_ref().filter(|_| !request.internal);
+        let recording = history.map(|history| history.begin(&request, journal.clone()));
+        let result = self.build(request, journal.clone()).await.map_err(|failure| errors::status(&failure));
         journal.close();
-        let response = result.map_err(|failure| errors::status(&failure))?;
-        Ok(Response::new(wire::SolveResponse { exporter_response: response.exporter }))
+        if let Some(recording) = recording {
+            recording.end(result.as_ref()).await;
+        }
+        Ok(Response::new(wire::SolveResponse { exporter_response: result?.exporter }))
     }
 
     async fn status(&self, request: Request<wire::StatusRequest>) -> Answer<Self::StatusStream> {
@@ -81,20 +85,25 @@ impl control_server::Control for Control {
 
     async fn listen_build_history(
         &self,
-        _: Request<wire::BuildHistoryRequest>,
+        request: Request<wire::BuildHistoryRequest>,
     ) -> Answer<Self::ListenBuildHistoryStream> {
-        Err(Status::unimplemented("this daemon keeps no build history yet"))
+        Ok(Response::new(self.history()?.listen(request.into_inner())?))
     }
 
     async fn update_build_history(
         &self,
-        _: Request<wire::UpdateBuildHistoryRequest>,
+        request: Request<wire::UpdateBuildHistoryRequest>,
     ) -> Answer<wire::UpdateBuildHistoryResponse> {
-        Err(Status::unimplemented("this daemon keeps no build history yet"))
+        self.history()?.update(&request.into_inner())?;
+        Ok(Response::new(wire::UpdateBuildHistoryResponse {}))
     }
 }
 
 impl Control {
+    fn history(&self) -> Result<&super::history::History, Status> {
+        self.0.history.as_ref().ok_or_else(|| Status::unimplemented("an engine of one build keeps no history"))
+    }
+
     async fn build(&self, request: wire::SolveRequest, journal: Journal) -> Result<build::Response, Failure> {
         let sessions = match request.session.as_str() {
             "" => Vec::new(),

@@ -2,9 +2,11 @@
 
 mod builds;
 mod caps;
+mod content;
 mod control;
 mod errors;
 mod gateway;
+mod history;
 mod status;
 mod usage;
 
@@ -13,8 +15,8 @@ pub use control::Control;
 
 use build::Engine;
 use proto::{
-    MAX_MESSAGE_BYTES, control::control_server::ControlServer, gateway::llb_bridge_server::LlbBridgeServer,
-    health::health_server::HealthServer,
+    MAX_MESSAGE_BYTES, content::content_server::ContentServer, control::control_server::ControlServer,
+    gateway::llb_bridge_server::LlbBridgeServer, health::health_server::HealthServer,
 };
 use session::Manager;
 use tonic::transport::server::Router;
@@ -30,12 +32,21 @@ pub struct Api {
     pub builds: Builds,
     /// Builds whose frontend the client runs.
     pub clients: gateway::Clients,
+    /// Builds that ran, where they are remembered.
+    pub history: Option<history::History>,
 }
 
 impl Api {
     /// Services for `engine`.
     pub fn new(engine: Engine) -> Self {
-        Api { engine, sessions: Manager::new(), builds: Builds::default(), clients: gateway::Clients::default() }
+        let (sessions, builds, clients) = (Manager::new(), Builds::default(), gateway::Clients::default());
+        Api { engine, sessions, builds, clients, history: None }
+    }
+
+    /// The same, and builds are remembered.
+    pub fn with_history(self) -> anyhow::Result<Self> {
+        let history = Some(history::History::open(self.engine.store())?);
+        Ok(Api { history, ..self })
     }
 
     /// All services, ready to be served on a connection or a socket.
@@ -46,8 +57,13 @@ impl Api {
         let gateway = LlbBridgeServer::new(gateway::Gateway(self.clone()))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let content = ContentServer::new(content::Content(self.clone()));
         let health = HealthServer::new(Healthy);
-        tonic::transport::Server::builder().add_service(control).add_service(gateway).add_service(health)
+        tonic::transport::Server::builder()
+            .add_service(control)
+            .add_service(gateway)
+            .add_service(content)
+            .add_service(health)
     }
 }
 

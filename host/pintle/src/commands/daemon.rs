@@ -15,7 +15,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, place: embedded::Place) -> anyhow::Result<()> {
-    let api = Api::new(embedded::engine(&place, args.entitlements.iter().copied().collect())?);
+    let api = Api::new(embedded::engine(&place, args.entitlements.iter().copied().collect())?).with_history()?;
     let mut addresses = args.listen;
     addresses.extend(place.addr);
     if addresses.is_empty() {

@@ -1,0 +1,348 @@
+//! Builds that ran: a record of each, with its log and its result as blobs in the store.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use build::{Journal, Response};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::{StreamExt, stream::BoxStream};
+use prost::Message;
+use proto::control::{
+    self as wire, BuildHistoryEvent, BuildHistoryEventType as Kind, BuildHistoryRecord as Record, BuildResultInfo,
+};
+use solver::progress::EventKind;
+use store::{Blob, Store};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tonic::Status;
+
+use super::status;
+
+/// How many builds that ended are remembered, besides those that are pinned.
+pub const MAX_RECORDS: usize = 50;
+/// How long a build is remembered that is not pinned.
+pub const MAX_AGE: Duration = Duration::from_secs(48 * 60 * 60);
+/// Keys of records begin so; the build's id follows.
+const PREFIX: &str = "history/";
+/// The most records that are read when the engine starts: pinned ones are not bounded otherwise.
+const MAX_READ: usize = 100_000;
+/// Events that a slow listener may be behind.
+const EVENTS_WAITING: usize = 1024;
+/// Status messages, each behind its length as 32 bits, little endian (`solver/llbsolver/history`).
+const LOG_TYPE: &str = "application/vnd.buildkit.status.v0";
+/// A `google.rpc.Status`, in BuildKit's spelling.
+const ERROR_TYPE: &str = "application/vnd.googeapis.google.rpc.status+proto";
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct History(Arc<Shared>);
+
+struct Shared {
+    store: Store,
+    table: Mutex<BTreeMap<String, Entry>>,
+    events: broadcast::Sender<BuildHistoryEvent>,
+}
+
+struct Entry {
+    record: Record,
+    running: bool,
+    /// What the record names, kept from being collected.
+    blobs: Vec<Blob>,
+}
+
+/// A build that is being recorded. Dropped before [`Recording::end`], it was cancelled.
+pub struct Recording {
+    history: History,
+    id: String,
+    journal: Journal,
+    ended: bool,
+}
+
+impl History {
+    /// What the store remembers.
+    pub fn open(store: &Store) -> anyhow::Result<Self> {
+        let mut table = BTreeMap::new();
+        for (key, value) in store.scan(PREFIX.as_bytes(), MAX_READ)? {
+            match Record::decode(&value[..]) {
+                Ok(record) => {
+                    let mut entry = Entry { record, running: false, blobs: Vec::new() };
+                    entry.pin(store)?;
+                    table.insert(entry.record.r#ref.clone(), entry);
+                }
+                Err(error) => {
+                    tracing::warn!("a record of a build cannot be read, and is dropped: {error}");
+                    store.write(vec![(key, None)])?;
+                }
+            }
+        }
+        let events = broadcast::Sender::new(EVENTS_WAITING);
+        Ok(History(Arc::new(Shared { store: store.clone(), table: Mutex::new(table), events })))
+    }
+
+    /// Records a build that begins.
+    pub fn begin(&self, request: &wire::SolveRequest, journal: Journal) -> Recording {
+        let record = Record {
+            r#ref: request.r#ref.clone(),
+            frontend: request.frontend.clone(),
+            frontend_attrs: request.frontend_attrs.clone(),
+            exporters: request.exporters.clone(),
+            created_at: Some(status::timestamp(SystemTime::now())),
+            ..Record::default()
+        };
+        let mut table = self.table();
+        self.tell(Kind::Started, &record);
+        let id = record.r#ref.clone();
+        table.insert(id.clone(), Entry { record, running: true, blobs: Vec::new() });
+        Recording { history: self.clone(), id, journal, ended: false }
+    }
+
+    /// Records so far, then those to come unless the request wants to leave early.
+    pub fn listen(
+        &self,
+        request: wire::BuildHistoryRequest,
+    ) -> Result<BoxStream<'static, Result<BuildHistoryEvent, Status>>, Status> {
+        if let Some(filter) = request.filter.iter().find(|filter| !filter.is_empty()) {
+            return Err(Status::unimplemented(format!("filter {filter:?}: the history has no filters yet")));
+        }
+        let only = request.r#ref.clone();
+        let wanted = move |id: &str| only.is_empty() || only == id;
+        let table = self.table();
+        let events = self.0.events.subscribe();
+        let entries = table.values().filter(|entry| wanted(&entry.record.r#ref));
+        let mut found: Vec<_> =
+            entries.filter(|entry| entry.running || !request.active_only).map(Entry::event).collect();
+        drop(table);
+        found.sort_by_key(|event| event.record.as_ref().map(age_key));
+        if let Ok(limit @ 1..) = usize::try_from(request.limit) {
+            found.drain(..found.len().saturating_sub(limit));
+        }
+        let known = futures::stream::iter(found.into_iter().map(Ok));
+        if request.early_exit {
+            return Ok(known.boxed());
+        }
+        let later = futures::stream::unfold((events, wanted), async |(mut events, wanted)| {
+            loop {
+                match events.recv().await {
+                    Ok(event) if event.record.as_ref().is_some_and(|record| wanted(&record.r#ref)) => {
+                        return Some((Ok(event), (events, wanted)));
+                    }
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(missed)) => {
+                        let error = Status::data_loss(format!("the listener is too slow: it missed {missed} events"));
+                        return Some((Err(error), (events, wanted)));
+                    }
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        });
+        Ok(known.chain(later).boxed())
+    }
+
+    /// Pins, lets go or deletes a record.
+    pub fn update(&self, request: &wire::UpdateBuildHistoryRequest) -> Result<(), Status> {
+        let id = &request.r#ref;
+        let mut table = self.table();
+        let entry = table.get_mut(id).ok_or_else(|| Status::not_found(format!("no record of a build {id}")))?;
+        if request.delete {
+            if entry.running {
+                return Err(Status::failed_precondition(format!("build {id} goes on: its record cannot be deleted")));
+            }
+            return self.delete(&mut table, id).map_err(internal);
+        }
+        if !request.finalize {
+            entry.record.pinned = request.pinned;
+            if !entry.running {
+                self.0.store.write(vec![(key(id), Some(entry.record.encode_to_vec()))]).map_err(internal)?;
+                self.tell(Kind::Complete, &entry.record);
+            }
+        }
+        Ok(())
+    }
+
+    /// The blobs that records name.
+    pub fn blobs(&self) -> Vec<wire::Descriptor> {
+        let table = self.table();
+        let all = table.values().flat_map(|entry| descriptors(&entry.record)).cloned();
+        let by_digest: BTreeMap<_, _> = all.map(|blob| (blob.digest.clone(), blob)).collect();
+        by_digest.into_values().collect()
+    }
+
+    /// Removes a record; the store collects its blobs later.
+    fn delete(&self, table: &mut BTreeMap<String, Entry>, id: &str) -> Result<(), store::Error> {
+        self.0.store.write(vec![(key(id), None)])?;
+        if let Some(entry) = table.remove(id) {
+            self.tell(Kind::Deleted, &entry.record);
+        }
+        Ok(())
+    }
+
+    /// Forgets what is too old, or too much.
+    fn forget(&self, table: &mut BTreeMap<String, Entry>) -> Result<(), store::Error> {
+        let oldest = status::timestamp(SystemTime::now() - MAX_AGE).seconds;
+        let free = table.values().filter(|entry| !entry.running && !entry.record.pinned);
+        let mut free: Vec<_> = free.map(|entry| (age_key(&entry.record), entry.record.r#ref.clone())).collect();
+        free.sort();
+        let excess = free.len().saturating_sub(MAX_RECORDS);
+        for (number, ((seconds, _), id)) in free.into_iter().enumerate() {
+            if number < excess || seconds < oldest {
+                self.delete(table, &id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Told while the table is locked, so that who begins to listen misses nothing.
+    fn tell(&self, kind: Kind, record: &Record) {
+        // That nobody listens is no error.
+        let _ = self.0.events.send(BuildHistoryEvent { r#type: kind as i32, record: Some(record.clone()) });
+    }
+
+    async fn put(&self, media_type: &str, data: Bytes) -> Result<wire::Descriptor, store::Error> {
+        let digest = llb::Digest::of(&data).as_str().to_string();
+        let (media_type, size) = (media_type.to_string(), data.len() as u64);
+        let descriptor = store::Descriptor {
+            media_type: media_type.clone(),
+            digest: digest.clone(),
+            size,
+            annotations: BTreeMap::new(),
+        };
+        self.0.store.put_blob(&descriptor, data).await?;
+        Ok(wire::Descriptor { media_type, digest, size: size as i64, ..Default::default() })
+    }
+
+    fn table(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recording {
+    /// The build has ended. That it cannot be recorded is no failure of the build.
+    pub async fn end(mut self, result: Result<&Response, &Status>) {
+        self.ended = true;
+        let (history, id, journal) = (self.history.clone(), self.id.clone(), self.journal.clone());
+        if let Err(error) = finish(&history, &id, &journal, result).await {
+            tracing::warn!("build {id} is not recorded: {error}");
+            history.table().remove(&id);
+        }
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let (history, id, journal) = (self.history.clone(), std::mem::take(&mut self.id), self.journal.clone());
+        // Without a runtime the process is ending.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let status = Status::cancelled("the client went away");
+                Recording { history, id, journal, ended: true }.end(Err(&status)).await;
+            });
+        }
+    }
+}
+
+async fn finish(
+    history: &History,
+    id: &str,
+    journal: &Journal,
+    result: Result<&Response, &Status>,
+) -> Result<(), store::Error> {
+    let Some(mut record) = history.table().get(id).map(|entry| entry.record.clone()) else { return Ok(()) };
+    record.completed_at = Some(status::timestamp(SystemTime::now()));
+    record.logs = Some(history.put(LOG_TYPE, log(journal, &mut record)).await?);
+    match result {
+        Ok(response) => {
+            record.exporter_response = response.exporter.clone();
+            record.result = response.exporter.get("containerimage.descriptor").and_then(|text| result_info(text));
+        }
+        Err(status) => {
+            let full = proto::rpc::Status::decode(status.details()).unwrap_or_default();
+            record.external_error = Some(history.put(ERROR_TYPE, full.encode_to_vec().into()).await?);
+            let (code, message) = (status.code() as i32, status.message().to_string());
+            record.error = Some(proto::rpc::Status { code, message, details: Vec::new() });
+        }
+    }
+    let mut table = history.table();
+    let pinned = table.get(id).is_some_and(|entry| entry.record.pinned);
+    let mut entry = Entry { record: Record { pinned, ..record }, running: false, blobs: Vec::new() };
+    entry.pin(&history.0.store)?;
+    history.0.store.write(vec![(key(id), Some(entry.record.encode_to_vec()))])?;
+    history.tell(Kind::Complete, &entry.record);
+    table.insert(id.to_string(), entry);
+    history.forget(&mut table)
+}
+
+impl Entry {
+    fn event(&self) -> BuildHistoryEvent {
+        let kind = if self.running { Kind::Started } else { Kind::Complete };
+        BuildHistoryEvent { r#type: kind as i32, record: Some(self.record.clone()) }
+    }
+
+    /// Takes hold of the blobs that the record names. A result that the store does not have, or no longer, is not named.
+    fn pin(&mut self, store: &Store) -> Result<(), store::Error> {
+        if let Some(result) = &mut self.record.result {
+            result.results.retain(|_, blob| matches!(store.blob(&blob.digest), Ok(Some(_))));
+        }
+        for blob in descriptors(&self.record) {
+            self.blobs.extend(store.pin_blob(&blob.digest)?);
+        }
+        Ok(())
+    }
+}
+
+fn descriptors(record: &Record) -> impl Iterator<Item = &wire::Descriptor> {
+    let results = record.result.iter().flat_map(|result| result.results.values());
+    record.logs.iter().chain(&record.external_error).chain(results)
+}
+
+/// The log as a blob has it; what it says of steps is counted in the record.
+fn log(journal: &Journal, record: &mut Record) -> Bytes {
+    let events = journal.events_so_far();
+    for event in &events {
+        match &event.kind {
+            EventKind::Defined { .. } => record.num_total_steps += 1,
+            EventKind::Cached => {
+                record.num_cached_steps += 1;
+                record.num_completed_steps += 1;
+            }
+            EventKind::Completed { error: None } => record.num_completed_steps += 1,
+            EventKind::Warning(_) => record.num_warnings += 1,
+            _ => {}
+        }
+    }
+    let mut bytes = BytesMut::new();
+    for message in status::Status::default().translate(&events) {
+        let message = message.encode_to_vec();
+        bytes.put_u32_le(message.len() as u32);
+        bytes.put_slice(&message);
+    }
+    bytes.freeze()
+}
+
+/// The image that an exporter made, from its base64 JSON.
+fn result_info(descriptor: &str) -> Option<BuildResultInfo> {
+    let json = BASE64_STANDARD.decode(descriptor).ok()?;
+    let read: serde_json::Value = serde_json::from_slice(&json).ok()?;
+    let text = |name: &str| read[name].as_str().map(String::from);
+    let size = read["size"].as_i64()?;
+    let blob = wire::Descriptor { media_type: text("mediaType")?, digest: text("digest")?, size, ..Default::default() };
+    Some(BuildResultInfo { results: [(0, blob)].into_iter().collect(), ..Default::default() })
+}
+
+/// By time of beginning.
+fn age_key(record: &Record) -> (i64, i32) {
+    record.created_at.as_ref().map_or((0, 0), |time| (time.seconds, time.nanos))
+}
+
+fn key(id: &str) -> Vec<u8> {
+    format!("{PREFIX}{id}").into_bytes()
+}
+
+fn internal(error: store::Error) -> Status {
+    Status::internal(error.to_string())
+}
