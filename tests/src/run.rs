@@ -51,7 +51,7 @@ impl World {
             };
             done.with_context(|| format!("line {}: -- {} --", section.line, section.title))?;
         }
-        Ok(())
+        nothing_is_mounted(dir.parent().context("it was made in a directory")?)
     }
 
     fn command(&self, script: &str, dir: &Path, code: i32, last: &mut Last) -> anyhow::Result<()> {
@@ -77,6 +77,15 @@ impl World {
         );
         Ok(())
     }
+}
+
+/// Whatever became of the builds of a case, they leave nothing mounted.
+fn nothing_is_mounted(dir: &Path) -> anyhow::Result<()> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    let dir = format!("{}/", dir.display());
+    let left: Vec<&str> = mounts.lines().filter(|line| line.contains(&dir)).collect();
+    ensure!(left.is_empty(), "left mounted:\n{}", left.join("\n"));
+    Ok(())
 }
 
 fn compare(expected: &str, actual: &str) -> anyhow::Result<()> {

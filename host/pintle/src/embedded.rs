@@ -1,10 +1,16 @@
 //! The engine in this process, reached through BuildKit's protocol over a pipe in memory; or a daemon's.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Context;
 use build::{Config, Engine, Entitlement, Entitlements};
 use client::{Address, Connection, TlsFiles};
+use futures::{FutureExt, future::BoxFuture};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{api::Api, frontends};
 
@@ -22,12 +28,47 @@ pub struct Place {
     pub root: PathBuf,
     /// How an engine in this process is set up.
     pub config: crate::config::Config,
+    /// What the process waits for before it ends.
+    pub opened: Opened,
+}
+
+/// How long the end of the process waits for the engine: longer than a step that is cancelled takes to be killed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The store of the engine in this process, if one was opened.
+#[derive(Clone, Default, Debug)]
+pub struct Opened(Arc<Mutex<Option<Closing>>>);
+
+struct Closing(BoxFuture<'static, ()>);
+
+impl std::fmt::Debug for Closing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Closing")
+    }
+}
+
+impl Opened {
+    fn set(&self, store: &store::Store) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Closing(store.closed().boxed()));
+    }
+
+    /// Waits until the store is closed: steps that were cancelled are gone then, and nothing is mounted any longer.
+    pub async fn closed(&self) {
+        let closing = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Closing(closed)) = closing
+            && tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err()
+        {
+            tracing::warn!(
+                "the store is still in use after {CLOSE_TIMEOUT:?}: what is mounted is undone by the next build"
+            );
+        }
+    }
 }
 
 /// A way to the engine.
 pub enum Link {
     /// The engine is in this process; the connection leads to it, and sessions can share directories with it.
-    Embedded { connection: Connection, api: Api },
+    Embedded { connection: Connection, api: Api, joinable: Option<AbortOnDropHandle<()>> },
     /// The engine is elsewhere.
     Remote { connection: Connection },
 }
@@ -41,8 +82,9 @@ impl Link {
         match engine(place, Entitlement::all()) {
             Ok(engine) => {
                 let api = Api::new(engine);
-                serve_socket(&api, &place.root);
-                Ok(Link::Embedded { connection: pipe(&api), api })
+                place.opened.set(api.engine.store());
+                let joinable = serve_socket(&api, &place.root);
+                Ok(Link::Embedded { connection: pipe(&api), api, joinable })
             }
             Err(error) => match error.downcast_ref::<store::Error>() {
                 Some(store::Error::Held { pid, .. }) => {
@@ -66,9 +108,10 @@ impl Link {
 
     /// Ends well: what the engine still has in memory goes to disk, and clients that joined are waited for.
     pub async fn close(self) -> anyhow::Result<()> {
-        if let Link::Embedded { api, .. } = self {
+        if let Link::Embedded { api, joinable, .. } = self {
             api.builds.idle().await;
-            api.engine.store().close().await?;
+            drop(joinable);
+            api.engine.store().flush().await?;
         }
         Ok(())
     }
@@ -96,14 +139,15 @@ fn socket(root: &Path) -> PathBuf {
 }
 
 /// Lets other processes join, for as long as this one builds. It is not fatal when that cannot be had.
-fn serve_socket(api: &Api, root: &Path) {
-    match crate::daemon::bind(&socket(root)) {
-        Ok(listener) => {
-            let router = api.router();
-            tokio::spawn(async move { router.serve_with_incoming(listener).await });
+fn serve_socket(api: &Api, root: &Path) -> Option<AbortOnDropHandle<()>> {
+    let listener = crate::daemon::bind(&socket(root));
+    let listener = listener.inspect_err(|error| tracing::debug!("no other process can join: {error:#}")).ok()?;
+    let router = api.router();
+    Some(AbortOnDropHandle::new(tokio::spawn(async move {
+        if let Err(error) = router.serve_with_incoming(listener).await {
+            tracing::debug!("no other process can join any longer: {error}");
         }
-        Err(error) => tracing::debug!("no other process can join: {error:#}"),
-    }
+    })))
 }
 
 /// A connection to `api` through memory.

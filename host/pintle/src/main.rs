@@ -62,13 +62,18 @@ fn main() -> std::process::ExitCode {
         Err(error) => return exit::report(error),
     };
     let root = cli.root.or_else(|| config.root.clone()).unwrap_or_else(paths::root);
-    let place = embedded::Place { addr: cli.addr, tls, root, config };
+    let place = embedded::Place { addr: cli.addr, tls, root, config, opened: Default::default() };
     limits::raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(anyhow::Error::new(error).context("start the runtime")),
     };
-    let code = runtime.block_on(commands::run(cli.command, place));
+    let opened = place.opened.clone();
+    let code = runtime.block_on(async {
+        let code = commands::run(cli.command, place).await;
+        opened.closed().await;
+        code
+    });
     // What still blocks (a read that nobody waits for) must not hold up the exit.
     runtime.shutdown_background();
     code

@@ -43,6 +43,8 @@ pub(crate) struct Inner {
     /// Woken when the store closes, to end.
     pub syncer: OnceLock<Thread>,
     pub serials: Arc<Serials>,
+    /// Goes last: who listens hears that the store is closed.
+    pub open: tokio::sync::watch::Sender<()>,
 }
 
 impl Inner {
@@ -76,6 +78,7 @@ impl Inner {
             janitor: Janitor::start()?,
             syncer: OnceLock::new(),
             serials: Arc::default(),
+            open: tokio::sync::watch::Sender::new(()),
         });
         inner.recover(crashed)?;
         Ok(inner)

@@ -185,6 +185,13 @@ impl Store {
         self.0.table.write(batch.into_iter().map(|(key, value)| (Space::Kv, key, value)).collect())
     }
 
+    /// Ends when the store is closed: when nothing uses it any longer, what was mounted in it is unmounted, and all is on disk. It
+    /// does not keep the store open.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut open = self.0.open.subscribe();
+        async move { while open.changed().await.is_ok() {} }
+    }
+
     /// Waits until all earlier writes are on disk.
     pub async fn flush(&self) -> Result<(), Error> {
         self.0.table.flush().await
