@@ -3,14 +3,14 @@
 use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
 use llb::op::CopyAction;
-use pathrs::{HandleRef, Root, flags::OpenFlags};
+use pathrs::Root;
 use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags},
     io::Errno,
@@ -151,7 +151,7 @@ impl<'a> Copier<'a> {
         check_depth(rel, depth)?;
         for name in paths::list(from)? {
             let rel = rel.join(&name);
-            let entry = paths::open_entry(from, &name)?;
+            let entry = paths::open_source(from, &name)?;
             let stat = paths::stat(&entry)?;
             let is_dir = paths::file_type(&stat).is_dir();
             let take = match self.verdict(&rel, is_dir) {
@@ -237,8 +237,8 @@ impl<'a> Copier<'a> {
     ) -> anyhow::Result<()> {
         match kind {
             FileType::RegularFile => {
-                copy_data(entry, stat, dir, name)?;
-                return self.copy_metadata(entry, stat, &paths::open_entry(dir, name)?);
+                let made = copy_data(entry, stat, dir, name)?;
+                return self.copy_metadata(entry, stat, &made);
             }
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(entry, "", Vec::new())?;
@@ -276,7 +276,7 @@ impl<'a> Copier<'a> {
 
     /// Owner, attributes, mode and time of a regular file or a directory.
     fn copy_metadata(&self, from: &OwnedFd, stat: &Stat, to: &OwnedFd) -> anyhow::Result<()> {
-        let to = HandleRef::from_fd(to.as_fd()).reopen(OpenFlags::O_RDONLY)?.into();
+        let to: OwnedFd = paths::usable(to)?.into();
         // The owner first: changing it takes away set-user-id bits and capabilities.
         paths::chown_at(&to, OsStr::new(""), self.owner_for(stat), AtFlags::EMPTY_PATH)?;
         copy_xattrs(from, &to)?;
@@ -355,21 +355,21 @@ enum Verdict {
     Skip,
 }
 
-/// Copies the bytes of a regular file; a file system that can share them does.
-fn copy_data(entry: &OwnedFd, stat: &Stat, dir: &OwnedFd, name: &OsStr) -> anyhow::Result<()> {
-    let from = HandleRef::from_fd(entry.as_fd()).reopen(OpenFlags::O_RDONLY)?;
+/// Copies the bytes of a regular file, and answers the new one; a file system that can share them does.
+fn copy_data(entry: &OwnedFd, stat: &Stat, dir: &OwnedFd, name: &OsStr) -> anyhow::Result<OwnedFd> {
+    let from = paths::usable(entry)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let to = std::fs::File::from(rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600))?);
     if stat.st_size > 0 {
         // The standard library uses copy_file_range, and falls back where the file system has none.
         std::io::copy(&mut &from, &mut &to)?;
     }
-    Ok(())
+    Ok(to.into())
 }
 
 /// Copies extended attributes; those that the destination's file system does not know are left out.
 fn copy_xattrs(from: &OwnedFd, to: &OwnedFd) -> anyhow::Result<()> {
-    let from = HandleRef::from_fd(from.as_fd()).reopen(OpenFlags::O_RDONLY | OpenFlags::O_NONBLOCK)?;
+    let from = paths::usable(from)?;
     for name in from.list_xattr()? {
         if name.as_bytes().starts_with(b"trusted.overlay.") || name.as_bytes().starts_with(b"user.overlay.") {
             continue;

@@ -2,13 +2,14 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    fs::File,
     os::fd::{AsFd, OwnedFd},
     os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
-use pathrs::{Root, error::ErrorKind};
+use pathrs::{HandleRef, Root, error::ErrorKind, flags::OpenFlags};
 use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, Stat},
     io::Errno,
@@ -81,6 +82,25 @@ pub fn open_dir(dir: impl AsFd, name: &OsStr) -> anyhow::Result<OwnedFd> {
 pub fn open_entry(dir: impl AsFd, name: &OsStr) -> anyhow::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(dir, name, flags, Mode::empty()).with_context(|| format!("open {}", name.display()))
+}
+
+/// A descriptor for what `name` in `dir` is: of a regular file one that can be read. Anything else is only named: to open a device or
+/// a fifo does something.
+pub fn open_source(dir: impl AsFd, name: &OsStr) -> anyhow::Result<OwnedFd> {
+    if !stat_at(&dir, name)?.is_some_and(|stat| file_type(&stat).is_file()) {
+        return open_entry(dir, name);
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty()).with_context(|| format!("open {}", name.display()))
+}
+
+/// The same file or directory by a descriptor that does more than name it. To open one anew costs some thirty system calls, in which
+/// it is made sure that /proc is what it should be.
+pub fn usable(entry: &OwnedFd) -> anyhow::Result<File> {
+    if !rustix::fs::fcntl_getfl(entry)?.contains(OFlags::PATH) {
+        return Ok(entry.try_clone()?.into());
+    }
+    Ok(HandleRef::from_fd(entry.as_fd()).reopen(OpenFlags::O_RDONLY | OpenFlags::O_NONBLOCK)?)
 }
 
 /// The directory at `names` under `root`, made with its parents where it is not there; each made one gets `made`.
