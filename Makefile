@@ -3,7 +3,6 @@
 CARGO ?= cargo
 TARGET := $(CURDIR)/target
 FRONTENDS := $(TARGET)/frontends
-WASM := wasm32-unknown-unknown
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .PHONY: demo test lint bench frontends build release setup clean

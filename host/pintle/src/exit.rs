@@ -1,12 +1,9 @@
-//! Exit codes, and how an error that ends the program is shown.
+//! Exit codes, and how an error that ends the program is shown. A wrong command line is clap's, with 2.
 
 use std::process::ExitCode;
 
 /// The build failed, or what the user asked for cannot be done.
 pub const FAILED: u8 = 1;
-/// The command line is wrong. (clap's own code for it.)
-#[allow(dead_code)]
-pub const USAGE: u8 = 2;
 /// Ended by Ctrl-C, as a shell reports it.
 pub const INTERRUPTED: u8 = 130;
 
