@@ -113,8 +113,10 @@ fn mount_again(found: &OwnedFd, at: &Path, how: OpenTreeFlags) -> rustix::io::Re
 /// Lets go of the container's root in this namespace, so that the engine can unmount it for good.
 pub fn unmount(request: &Request) {
     for root in [&request.stage.join(ROOT), &request.rootfs] {
+        // No mount point, or one whose directory was deleted: with it goes the mount, in every namespace.
         if let Err(e) = umount(root, UnmountFlags::DETACH)
             && e != rustix::io::Errno::INVAL
+            && e != rustix::io::Errno::NOENT
         {
             eprintln!("exec helper: unmount {}: {e}", root.display());
         }
