@@ -32,6 +32,9 @@ pub const MAX_FRONTEND_DEPTH: usize = 16;
 /// The largest component that is loaded from a client's directory.
 pub const MAX_COMPONENT_BYTES: u64 = 64 << 20;
 
+/// Vertices by digest, each in a graph that has it.
+type Seen = HashMap<Arc<str>, (Arc<Graph>, VertexId)>;
+
 /// One build while it goes on.
 pub(crate) struct State {
     pub engine: Engine,
@@ -42,7 +45,7 @@ pub(crate) struct State {
     allowed: Entitlements,
     vertices: Mutex<Vertices>,
     /// Where each vertex was first seen, to find its source lines when it fails.
-    seen: Mutex<HashMap<Arc<str>, (Arc<Graph>, VertexId)>>,
+    seen: Mutex<Seen>,
     /// Builds that run ahead of their readers; they end with the build.
     started: Mutex<Vec<AbortOnDropHandle<()>>>,
 }

@@ -17,10 +17,26 @@ pub struct Failure {
     pub exit_code: Option<i32>,
     /// A stable word: build-failed, invalid-argument, not-found, denied, unsupported, cancelled, internal ...
     pub code: String,
-    /// More for a person who looks closer, by a name (`backtrace`).
-    pub detail: Vec<(String, String)>,
-    /// Details in another program's words, by their type: a client that ran the frontend gets back what it said.
-    pub foreign: Vec<(String, Vec<u8>)>,
+    /// More for who looks closer: texts for a person (`backtrace`), and what other programs said.
+    pub detail: Vec<Detail>,
+}
+
+/// More about a failure.
+#[derive(Clone)]
+pub enum Detail {
+    /// A text by its name.
+    Text(String, String),
+    /// Another program's words, by their type: a client that ran the frontend gets back what it said.
+    Foreign(String, Vec<u8>),
+}
+
+impl Detail {
+    fn text(&self) -> Option<(String, String)> {
+        match self {
+            Detail::Text(name, text) => Some((name.clone(), text.clone())),
+            Detail::Foreign(..) => None,
+        }
+    }
 }
 
 impl Failure {
@@ -33,7 +49,6 @@ impl Failure {
             exit_code: None,
             code: code.into(),
             detail: Vec::new(),
-            foreign: Vec::new(),
         }
     }
 }
@@ -66,7 +81,7 @@ impl From<Failure> for frontend::Error {
         frontend::Error {
             code: failure.code.clone(),
             message: failure.message.clone(),
-            detail: failure.detail.clone(),
+            detail: failure.detail.iter().filter_map(Detail::text).collect(),
             source_location: failure.locations.first().cloned(),
             cause: Some(Arc::new(anyhow::Error::new(failure))),
         }
@@ -85,8 +100,7 @@ impl From<frontend::Error> for Failure {
             locations: error.source_location.into_iter().collect(),
             exit_code: None,
             code: error.code,
-            detail: error.detail,
-            foreign: Vec::new(),
+            detail: error.detail.into_iter().map(|(name, text)| Detail::Text(name, text)).collect(),
         }
     }
 }

@@ -167,7 +167,7 @@ impl Activity {
     }
 
     /// A sink for bytes done and total of a part, by id and name.
-    pub fn progress(&self) -> Arc<dyn Fn(&str, &str, u64, u64) + Send + Sync> {
+    pub fn progress(&self) -> sources::Progress {
         let (journal, vertex) = (self.journal.clone(), self.vertex.clone());
         let begun: Mutex<std::collections::HashMap<String, SystemTime>> = Mutex::default();
         Arc::new(move |id, name, current, total| {

@@ -14,7 +14,7 @@ mod run;
 
 pub use engine::{Config, Engine, Worker};
 pub use entitlements::{Entitlement, Entitlements};
-pub use failure::Failure;
+pub use failure::{Detail, Failure};
 pub use frontends::Frontends;
 pub use journal::{Activity, Journal, Subscription};
 pub use run::{Export, Request, Response, What};

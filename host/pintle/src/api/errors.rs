@@ -31,8 +31,10 @@ pub fn status(failure: &Failure) -> Status {
     let vertex = failure.vertex.iter().map(|vertex| Detail::Vertex(Vertex { digest: vertex.to_string() }));
     let sources = failure.locations.iter().map(|(file, ranges)| Detail::Source(source(file, ranges)));
     let own = vertex.chain(sources).map(|detail| detail.encode());
-    let foreign = failure.foreign.iter();
-    let foreign = foreign.map(|(url, value)| prost_types::Any { type_url: url.clone(), value: value.clone() });
+    let foreign = failure.detail.iter().filter_map(|detail| match detail {
+        build::Detail::Foreign(url, value) => Some(prost_types::Any { type_url: url.clone(), value: value.clone() }),
+        build::Detail::Text(..) => None,
+    });
     let (code, message) = (code(failure), message(failure));
     let details = own.chain(foreign).collect();
     let packed = proto::rpc::Status { code: code as i32, message: message.clone(), details };
@@ -50,14 +52,16 @@ pub fn failure(status: proto::rpc::Status) -> Failure {
         left = left.saturating_sub(len);
         fits
     });
-    let foreign = foreign.map(|detail| (detail.type_url, detail.value)).collect();
-    Failure { foreign, ..Failure::new(word, status.message) }
+    let detail = foreign.map(|detail| build::Detail::Foreign(detail.type_url, detail.value)).collect();
+    Failure { detail, ..Failure::new(word, status.message) }
 }
 
 fn message(failure: &Failure) -> String {
     let mut message = failure.message.clone();
-    for (name, text) in &failure.detail {
-        message.push_str(&format!("\n{name}: {text}"));
+    for detail in &failure.detail {
+        if let build::Detail::Text(name, text) = detail {
+            message.push_str(&format!("\n{name}: {text}"));
+        }
     }
     message
 }
@@ -124,6 +128,6 @@ mod tests {
         let detail = |len| prost_types::Any { type_url: "a".into(), value: vec![0; len] };
         let details = vec![detail(10), detail(MAX_FOREIGN_BYTES)];
         let kept = failure(proto::rpc::Status { code: 2, message: String::new(), details });
-        assert_eq!((kept.code.as_str(), kept.foreign.len()), ("build-failed", 1));
+        assert_eq!((kept.code.as_str(), kept.detail.len()), ("build-failed", 1));
     }
 }
