@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use frontend::{
-    Bridge, Definition, Error, Ref, Request, SolveOptions, SolvedFrontend, SourceMeta, SourceQuery, Warning,
+    Bridge, Definition, Error, GitMeta, Ref, Request, SolveOptions, SolvedFrontend, SourceMeta, SourceQuery, Warning,
 };
 use llb::{
     Graph, VertexId,
@@ -279,17 +279,49 @@ impl State {
             sessions: self.environment.sessions.clone(),
             progress: activity.progress(),
         };
-        let resolved = self.environment.sources.resolve(&request).await;
-        activity.end(&resolved);
-        let resolved = resolved.map_err(|cause| failed("not-found", format!("{cause:#}")))?;
+        let meta = self.look(&request, &query).await;
+        activity.end(&meta);
+        meta
+    }
+
+    async fn look(&self, request: &sources::Request, query: &SourceQuery) -> Result<SourceMeta, Error> {
+        let resolved = self.environment.sources.resolve(request).await.map_err(source_failed)?;
         let image = resolved.image();
+        let git = match resolved.git() {
+            Some(info) => Some((info.checksum.clone(), git_meta(resolved.as_ref(), info, query).await?)),
+            None => None,
+        };
+        let known = image.as_ref().map(|image| &image.digest).or(git.as_ref().map(|(checksum, _)| checksum));
         Ok(SourceMeta {
             identifier: resolved.pinned(),
-            attrs: query.attrs,
-            digest: image.as_ref().map_or_else(|| resolved.key(), |image| image.digest.clone()),
+            attrs: query.attrs.clone(),
+            digest: known.cloned().unwrap_or_else(|| resolved.key()),
             config: image.filter(|_| !query.no_config).map(|image| image.config),
+            git: git.map(|(_, meta)| meta),
         })
     }
+}
+
+async fn git_meta(
+    resolved: &dyn sources::Resolved,
+    info: sources::GitInfo,
+    query: &SourceQuery,
+) -> Result<GitMeta, Error> {
+    let objects = match query.git_objects {
+        true => resolved.git_objects().await.map_err(source_failed)?.unwrap_or_default(),
+        false => sources::GitObjects::default(),
+    };
+    Ok(GitMeta {
+        reference: info.reference,
+        commit: info.commit_checksum,
+        commit_object: objects.commit,
+        tag_object: objects.tag.unwrap_or_default(),
+    })
+}
+
+fn source_failed(cause: anyhow::Error) -> Error {
+    let code = cause.downcast_ref::<sources::GitError>().map_or("not-found", sources::GitError::code);
+    failed(code, format!("{cause:#}"))
 }
 
 /// An error with a word and a text.

@@ -112,6 +112,8 @@ pub struct SourceQuery {
     pub resolve_mode: String,
     /// Do not fetch the image's config.
     pub no_config: bool,
+    /// Fetch the commit and the tag, for a git repository.
+    pub git_objects: bool,
     /// Shown in the progress.
     pub log_name: String,
 }
@@ -127,6 +129,21 @@ pub struct SourceMeta {
     pub digest: String,
     /// The image config.
     pub config: Option<Vec<u8>>,
+    /// Of a git repository.
+    pub git: Option<GitMeta>,
+}
+
+/// Which commit a ref of a git repository is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GitMeta {
+    /// The whole name of the ref (`refs/heads/main`); the commit, when it has none.
+    pub reference: String,
+    /// The commit that an annotated tag names; [`SourceMeta::digest`] is then the tag's own object.
+    pub commit: Option<String>,
+    /// The commit as git stores it, when it was asked for.
+    pub commit_object: Vec<u8>,
+    /// The annotated tag as git stores it, when it was asked for.
+    pub tag_object: Vec<u8>,
 }
 
 /// A warning for the user about a source text.

@@ -54,6 +54,8 @@ struct Cli {
 fn main() -> std::process::ExitCode {
     // The process that becomes a container has one thread, so this comes before any runtime.
     exec::helper_main();
+    // What we and git write has the modes that are asked for, whatever the shell that started us says.
+    rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
     let cli = Cli::parse();
     log(cli.debug);
     let tls = client::TlsFiles { ca: cli.tlscacert, cert: cli.tlscert, key: cli.tlskey, server_name: None };

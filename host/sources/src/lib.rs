@@ -3,6 +3,7 @@
 
 mod attrs;
 mod credentials;
+mod git;
 mod http;
 mod image;
 mod local;
@@ -12,6 +13,7 @@ mod registry;
 #[cfg(test)]
 mod tests;
 
+pub use git::{GitError, GitInfo, GitObjects, GitSource};
 pub use http::HttpSource;
 pub use image::ImageSource;
 pub use local::LocalSource;
@@ -45,6 +47,14 @@ pub trait Resolved: Send + Sync {
     /// The image config's bytes, its manifest's digest and the manifest, for an image.
     fn image(&self) -> Option<ImageInfo> {
         None
+    }
+    /// Which commit it is, for a git repository.
+    fn git(&self) -> Option<GitInfo> {
+        None
+    }
+    /// The commit's and the tag's objects, for a git repository: fetches what is not here.
+    async fn git_objects(&self) -> anyhow::Result<Option<GitObjects>> {
+        Ok(None)
     }
 }
 
@@ -92,6 +102,7 @@ impl Sources {
         sources.add(Arc::new(OciLayoutSource::new(store.clone())));
         sources.add(Arc::new(LocalSource::new(store.clone())));
         sources.add(Arc::new(HttpSource::new(store.clone())));
+        sources.add(Arc::new(GitSource::new(store.clone())));
         sources
     }
 

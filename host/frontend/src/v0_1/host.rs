@@ -220,7 +220,7 @@ impl Guest {
             identifier: meta.identifier,
             digest: meta.digest,
             config,
-            facts: Vec::new(),
+            facts: meta.git.map(git_facts).unwrap_or_default(),
         })
     }
 
@@ -270,8 +270,16 @@ fn query(query: &SourceQuery) -> Result<crate::SourceQuery, Fault> {
         platform: platform.transpose()?,
         resolve_mode: attrs.get("resolve-mode").unwrap_or("default").to_owned(),
         no_config: attrs.flag("no-config"),
+        git_objects: false,
         log_name: attrs.text("log-name"),
     })
+}
+
+/// What is known of a commit.
+fn git_facts(git: crate::GitMeta) -> Vec<(String, Content)> {
+    let reference = ("ref".to_owned(), Content::Text(git.reference));
+    let commit = git.commit.map(|commit| ("commit".to_owned(), Content::Text(commit)));
+    std::iter::once(reference).chain(commit).collect()
 }
 
 /// Metadata of another frontend: text where it is text.

@@ -23,6 +23,7 @@ pub const GATEWAY: &[&str] = &[
     "gateway.evaluate",
     "gateway.warnings",
     "source.metaresolver",
+    "source.metaresolver.git",
 ];
 
 /// What a definition may contain.
@@ -40,6 +41,17 @@ pub const LLB: &[&str] = &[
     "source.local.sharedkeyhint",
     "source.local.differ",
     "source.ocilayout",
+    "source.git",
+    "source.git.keepgitdir",
+    "source.git.fullurl",
+    "source.git.httpauth",
+    "source.git.knownsshhosts",
+    "source.git.mountsshsock",
+    "source.git.subdir",
+    "source.git.checksum",
+    "source.git.skipsubmodules",
+    "source.git.mtime",
+    "source.git.fetchbycommit",
     "source.http",
     "source.http.auth",
     "source.http.checksum",

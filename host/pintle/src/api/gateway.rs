@@ -244,6 +244,7 @@ impl llb_bridge_server::LlbBridge for Gateway {
             platform: request.platform.map(super::control::platform_from),
             resolve_mode: request.resolve_mode,
             no_config: request.image.as_ref().is_some_and(|image| image.no_config),
+            git_objects: request.git.as_ref().is_some_and(|git| git.return_object),
             log_name: request.log_name,
         };
         let meta = resolve(&client, query).await?;
@@ -251,7 +252,14 @@ impl llb_bridge_server::LlbBridge for Gateway {
         let scheme = meta.identifier.split_once("://").map_or("", |(scheme, _)| scheme).to_string();
         match scheme.as_str() {
             "git" => {
-                response.git = Some(wire::ResolveSourceGitResponse { checksum: meta.digest, ..Default::default() });
+                let git = meta.git.unwrap_or_default();
+                response.git = Some(wire::ResolveSourceGitResponse {
+                    checksum: meta.digest,
+                    r#ref: git.reference,
+                    commit_checksum: git.commit.unwrap_or_default(),
+                    commit_object: git.commit_object.into(),
+                    tag_object: git.tag_object.into(),
+                });
             }
             "http" | "https" => {
                 response.http = Some(wire::ResolveSourceHttpResponse { checksum: meta.digest, ..Default::default() });

@@ -1,5 +1,6 @@
 //! Sources over a real store, with a client and servers that do as a test wants.
 
+mod git;
 mod http;
 mod image;
 mod layout;
@@ -94,7 +95,7 @@ fn is(list: &[(&str, &str)]) -> Files {
     list.iter().map(|(path, what)| (path.to_string(), what.to_string())).collect()
 }
 
-fn request(identifier: &str, attrs: &[(&str, &str)], sessions: &[Arc<Client>]) -> Request {
+pub(crate) fn request(identifier: &str, attrs: &[(&str, &str)], sessions: &[Arc<Client>]) -> Request {
     Request {
         identifier: identifier.to_string(),
         attrs: attrs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
@@ -106,7 +107,7 @@ fn request(identifier: &str, attrs: &[(&str, &str)], sessions: &[Arc<Client>]) -
 
 /// A client as a test wants it.
 #[derive(Default)]
-struct Client {
+pub(crate) struct Client {
     id: String,
     /// Reached without a wire.
     dirs: HashMap<String, PathBuf>,
