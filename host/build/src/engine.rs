@@ -39,6 +39,7 @@ struct Inner {
     store: Store,
     solver: Solver<Files>,
     sources: Sources,
+    registries: Arc<sources::Registries>,
     exporters: Vec<Arc<dyn Exporter>>,
     executor: Arc<dyn exec::Executor>,
     frontends: Frontends,
@@ -83,9 +84,20 @@ impl Engine {
         let worker = worker(&store, executor.as_ref())?;
         let registries = sources::Registries::new(config.registries.clone());
         let sources = Sources::standard(&store, registries.clone());
-        let exporters = exporters::all(&store, Arc::new(move |sessions| registries.client(sessions)));
+        let pushing = registries.clone();
+        let exporters = exporters::all(&store, Arc::new(move |sessions| pushing.client(sessions)));
         let entitlements = config.entitlements.clone();
-        Ok(Engine(Arc::new(Inner { store, solver, sources, exporters, executor, frontends, worker, entitlements })))
+        Ok(Engine(Arc::new(Inner {
+            store,
+            solver,
+            sources,
+            registries,
+            exporters,
+            executor,
+            frontends,
+            worker,
+            entitlements,
+        })))
     }
 
     /// The store.
@@ -113,6 +125,11 @@ impl Engine {
     /// The solver.
     pub fn solver(&self) -> &Solver<Files> {
         &self.0.solver
+    }
+
+    /// The registries, as builds reach them.
+    pub(crate) fn registries(&self) -> &sources::Registries {
+        &self.0.registries
     }
 
     /// The build languages.

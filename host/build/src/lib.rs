@@ -15,6 +15,6 @@ mod run;
 pub use engine::{Config, Engine, Worker};
 pub use entitlements::{Entitlement, Entitlements};
 pub use failure::{Detail, Failure};
-pub use frontends::Frontends;
+pub use frontends::{Fetched, Freshness, Frontends, Settings as FrontendSettings, fetch as fetch_frontend};
 pub use journal::{Activity, Journal, Subscription};
 pub use run::{Export, Request, Response, What};

@@ -85,7 +85,8 @@ pub fn table(records: &[UsageRecord], verbose: bool) -> String {
 }
 
 /// A number of bytes in units of 1000, as the other build tools print it.
-fn human(bytes: i64) -> String {
+/// A number of bytes as people read it: `1.5MB`.
+pub fn human(bytes: i64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
     if bytes < 1000 {
         return format!("{bytes}B");

@@ -91,12 +91,14 @@ impl Artifacts {
         }
     }
 
+    /// Whether a component was stored, whole or not.
+    pub(crate) fn has(&self, digest: &[u8; 32]) -> bool {
+        self.vault.has(&self.name(digest))
+    }
+
     /// Stores a component. Failing to is no error of the build: it is compiled again next time.
-    pub(crate) fn store(&self, digest: &[u8; 32], component: &Component) {
-        let stored = component.serialize().map_err(|error| format!("{error:#}"));
-        let stored =
-            stored.and_then(|bytes| self.vault.put(&self.name(digest), &bytes).map_err(|error| error.to_string()));
-        if let Err(error) = stored {
+    pub(crate) fn store(&self, digest: &[u8; 32], compiled: &Verified) {
+        if let Err(error) = self.vault.put(&self.name(digest), compiled.bytes()) {
             tracing::warn!("cannot store a compiled component: {error}");
         }
     }

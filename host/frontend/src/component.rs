@@ -1,6 +1,9 @@
 //! Components as bytes: what they are, what they import, and how a core module becomes one.
 
+use std::collections::BTreeMap;
+
 use wasmtime::{Engine, component::Component};
+use wit_component::DecodedWasm;
 
 use crate::{Error, v0_1};
 
@@ -19,14 +22,63 @@ pub fn encode(module: &[u8]) -> Result<Vec<u8>, Error> {
     encoded.map_err(|error| Error::invalid(format!("cannot make a component: {error:#}")))
 }
 
-/// Refuses what is plainly no component, with what it is instead.
-pub(crate) fn check_bytes(name: &str, bytes: &[u8], limit: usize) -> Result<(), Error> {
-    if bytes.len() > limit {
-        let (size, limit) = (bytes.len(), limit >> 20);
+/// What a component imports and exports.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Interfaces {
+    /// Interfaces by name, each with the functions that are used.
+    pub imports: BTreeMap<String, Vec<String>>,
+    /// Interfaces and functions by name; an interface has its functions.
+    pub exports: BTreeMap<String, Vec<String>>,
+}
+
+/// Reads what a component imports and exports, without compiling it.
+///
+/// # Errors
+/// Bytes that are no component.
+pub fn interfaces(bytes: &[u8]) -> Result<Interfaces, Error> {
+    let malformed = |error| Error::invalid(format!("not a component: {error:#}"));
+    let (resolve, world) = match wit_component::decode(bytes).map_err(malformed)? {
+        DecodedWasm::Component(resolve, world) => (resolve, world),
+        DecodedWasm::WitPackage(..) => return Err(Error::invalid("a WIT package, which has no code")),
+    };
+    let functions: BTreeMap<_, Vec<String>> = resolve
+        .interfaces
+        .iter()
+        .filter_map(|(id, interface)| Some((resolve.id_of(id)?, interface.functions.keys().cloned().collect())))
+        .collect();
+    let world = &resolve.worlds[world];
+    let named = |name: String| {
+        let functions = functions.get(&name).cloned().unwrap_or_default();
+        (name, functions)
+    };
+    Ok(Interfaces {
+        imports: world.imports.keys().map(|key| named(resolve.name_world_key(key))).collect(),
+        exports: world.exports.keys().map(|key| named(resolve.name_world_key(key))).collect(),
+    })
+}
+
+/// Refuses bytes that are plainly no component, or too large for one. `name` is for messages.
+///
+/// # Errors
+/// What it is instead.
+pub fn check(bytes: &[u8], name: &str) -> Result<(), Error> {
+    check_bytes(name, bytes, crate::Limits::COMPONENT_BYTES)
+}
+
+/// Refuses a component that is too large.
+pub(crate) fn check_size(name: &str, size: u64, limit: usize) -> Result<(), Error> {
+    if size > limit as u64 {
+        let limit = limit >> 20;
         return Err(Error::limit(format!(
             "frontend {name}: {size} bytes are more than the {limit} MiB that a component may have"
         )));
     }
+    Ok(())
+}
+
+/// Refuses what is plainly no component, with what it is instead.
+pub(crate) fn check_bytes(name: &str, bytes: &[u8], limit: usize) -> Result<(), Error> {
+    check_size(name, bytes.len() as u64, limit)?;
     let Some(rest) = bytes.strip_prefix(MAGIC) else {
         return Err(Error::invalid(format!("frontend {name}: not WebAssembly")));
     };

@@ -6,7 +6,9 @@
 
 mod artifact;
 mod bridge;
+mod compiler;
 mod component;
+mod library;
 mod limits;
 mod meter;
 pub mod resolve;
@@ -21,7 +23,9 @@ mod words;
 
 pub use artifact::precompile;
 pub use bridge::*;
-pub use component::encode;
+pub use compiler::{Compiler, helper_main};
+pub use component::{Interfaces, check, encode, interfaces};
+pub use library::{Entry, Library};
 pub use limits::Limits;
 pub use runtime::{Options, Runtime};
 pub use wasm::{Statistics, WasmFrontend};

@@ -19,7 +19,7 @@ use wasmtime::{
 };
 
 use crate::{
-    Error, Limits, WasmFrontend,
+    Compiler, Error, Limits, WasmFrontend,
     artifact::{self, Artifacts},
     component,
     ticker::Ticker,
@@ -36,6 +36,8 @@ pub struct Options {
     pub cache_dir: Option<PathBuf>,
     /// What each call of a frontend may use.
     pub limits: Limits,
+    /// Where components are compiled that are not part of the program.
+    pub compiler: Compiler,
 }
 
 /// Compiles, keeps and runs components. Cheap to clone.
@@ -45,6 +47,7 @@ pub struct Runtime(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) engine: Engine,
     pub(crate) limits: Limits,
+    compiler: Compiler,
     pub(crate) ticker: Ticker,
     linker: Linker<Guest>,
     artifacts: Option<Artifacts>,
@@ -59,8 +62,15 @@ type Loading = Shared<BoxFuture<'static, Result<Arc<FrontendPre<Guest>>, Error>>
 /// A component's bytes, and its compiled form where the program has it.
 struct Wanted {
     name: String,
-    component: Bytes,
+    component: Source,
     artifact: Option<&'static [u8]>,
+}
+
+/// Where a component's bytes are.
+enum Source {
+    Bytes(Bytes),
+    /// A file, read only if the component has to be compiled.
+    File(PathBuf),
 }
 
 impl Runtime {
@@ -76,6 +86,7 @@ impl Runtime {
         Ok(Runtime(Arc::new(Inner {
             engine,
             limits: options.limits,
+            compiler: options.compiler,
             ticker: Ticker::new(),
             linker,
             artifacts,
@@ -90,7 +101,29 @@ impl Runtime {
     /// # Errors
     /// Bytes that are no component, imports that are not granted, exports that are missing.
     pub async fn load(&self, component: impl Into<Bytes>, name: &str) -> Result<WasmFrontend, Error> {
-        self.load_wanted(Wanted { name: name.to_owned(), component: component.into(), artifact: None }).await
+        let component = component.into();
+        component::check_bytes(name, &component, self.0.limits.component_bytes)?;
+        let key = Sha256::digest(&component).into();
+        let component = Source::Bytes(component);
+        self.load_wanted(key, Wanted { name: name.to_owned(), component, artifact: None }).await
+    }
+
+    /// As [`Runtime::load`], for a component whose SHA-256 is known and that lies in a file: it is read only if it has to be compiled.
+    ///
+    /// # Errors
+    /// As [`Runtime::load`]; a file that cannot be read, or whose digest is another.
+    pub async fn load_file(&self, digest: [u8; 32], file: PathBuf, name: &str) -> Result<WasmFrontend, Error> {
+        let component = Source::File(file);
+        self.load_wanted(digest, Wanted { name: name.to_owned(), component, artifact: None }).await
+    }
+
+    /// Whether the component with this SHA-256 can be loaded without compiling it. Answers quickly, and may be wrong when the files
+    /// on disk are changed by hand.
+    pub fn is_compiled(&self, digest: &[u8; 32]) -> bool {
+        let loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_memory = loaded.iter().any(|(known, _)| known == digest);
+        drop(loaded);
+        in_memory || self.0.artifacts.as_ref().is_some_and(|artifacts| artifacts.has(digest))
     }
 
     /// As [`Runtime::load`], for a component that is part of the program, with what [`crate::precompile`] made of it. The artifact
@@ -104,13 +137,13 @@ impl Runtime {
         artifact: Option<&'static [u8]>,
         name: &str,
     ) -> Result<WasmFrontend, Error> {
-        let component = Bytes::from_static(component);
-        self.load_wanted(Wanted { name: name.to_owned(), component, artifact }).await
+        component::check_bytes(name, component, self.0.limits.component_bytes)?;
+        let key = Sha256::digest(component).into();
+        let component = Source::Bytes(Bytes::from_static(component));
+        self.load_wanted(key, Wanted { name: name.to_owned(), component, artifact }).await
     }
 
-    async fn load_wanted(&self, wanted: Wanted) -> Result<WasmFrontend, Error> {
-        component::check_bytes(&wanted.name, &wanted.component, self.0.limits.component_bytes)?;
-        let key: Key = Sha256::digest(&wanted.component).into();
+    async fn load_wanted(&self, key: Key, wanted: Wanted) -> Result<WasmFrontend, Error> {
         let name: Arc<str> = wanted.name.as_str().into();
         let loading = Arc::clone(&self.0).loading(key, wanted);
         let outcome = loading.clone().await;
@@ -174,11 +207,33 @@ impl Inner {
         if let Some(component) = built_in.or_else(stored) {
             return Ok(component);
         }
+        let bytes = self.bytes(key, wanted)?;
         self.compiled.fetch_add(1, Ordering::Relaxed);
-        let component = artifact::compile(&self.engine, &wanted.name, &wanted.component)?;
+        let compiled = self.compiler.compile(&self.engine, &wanted.name, &bytes)?;
         if let Some(artifacts) = &self.artifacts {
-            artifacts.store(key, &component);
+            artifacts.store(key, &compiled);
         }
-        Ok(component)
+        artifact::revive(&self.engine, &compiled)
+            .ok_or_else(|| Error::internal(format!("frontend {}: what was compiled does not run here", wanted.name)))
+    }
+
+    fn bytes(&self, key: &Key, wanted: &Wanted) -> Result<Bytes, Error> {
+        let name = &wanted.name;
+        let file = match &wanted.component {
+            Source::Bytes(bytes) => return Ok(bytes.clone()),
+            Source::File(file) => file,
+        };
+        let fail = |error| Error::internal(format!("frontend {name}: cannot read {}: {error}", file.display()));
+        let size = std::fs::metadata(file).map_err(fail)?.len();
+        component::check_size(name, size, self.limits.component_bytes)?;
+        let bytes = std::fs::read(file).map_err(fail)?;
+        if Sha256::digest(&bytes)[..] != key[..] {
+            return Err(Error::internal(format!(
+                "frontend {name}: {} is not what was fetched: remove it, and it is fetched again",
+                file.display()
+            )));
+        }
+        component::check_bytes(name, &bytes, self.limits.component_bytes)?;
+        Ok(bytes.into())
     }
 }

@@ -19,6 +19,7 @@ mod push;
 mod reference;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod wasm;
 
 pub use auth::{Anonymous, Credentials, Login, Token, TokenRequest, token_for};
 pub use client::{Client, Repository};

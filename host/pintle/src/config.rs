@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use build::{Freshness, FrontendSettings};
 use serde::Deserialize;
 
 /// The whole file. Every key may be missing; one that is not known is an error that names its line.
@@ -27,6 +28,37 @@ pub struct Config {
     /// Registries by name.
     #[serde(default)]
     pub registry: BTreeMap<String, Registry>,
+    /// How build languages are found.
+    #[serde(default)]
+    pub frontends: Frontends,
+}
+
+/// How build languages are found by the names that `# syntax=` lines have.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Frontends {
+    /// Names that stand for others: `mine = "registry.example/lang:1"`.
+    #[serde(default)]
+    pub alias: BTreeMap<String, String>,
+    /// For how long a registry is not asked again what a tag means: `24h`.
+    pub check_interval: Option<String>,
+    /// Take what was fetched before, and ask no registry.
+    #[serde(default)]
+    pub offline: bool,
+    /// Whether `docker/dockerfile` is answered by the frontend of this program, or fetched.
+    #[serde(default)]
+    pub dockerfile: Dockerfile,
+}
+
+/// Who answers for `docker/dockerfile`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dockerfile {
+    /// The frontend of this program.
+    #[default]
+    Builtin,
+    /// What is published under the name.
+    Image,
 }
 
 /// How a registry is reached.
@@ -76,6 +108,7 @@ impl Config {
     fn parse(text: &str) -> anyhow::Result<Self> {
         let config: Config = toml::from_str(text)?;
         config.max_bytes()?;
+        config.frontends()?;
         Ok(config)
     }
 
@@ -83,6 +116,21 @@ impl Config {
     pub fn max_bytes(&self) -> anyhow::Result<Option<u64>> {
         let parse = |text: &String| client::usage::parse_size(text).context("maxUsedSpace");
         Ok(self.max_used_space.as_ref().map(parse).transpose()?.map(|bytes| bytes as u64))
+    }
+
+    /// How names of frontends are understood.
+    pub fn frontends(&self) -> anyhow::Result<FrontendSettings> {
+        let own = &self.frontends;
+        let parse = |text: &String| client::usage::parse_duration(text).context("frontends.checkInterval");
+        let interval = own.check_interval.as_ref().map(parse).transpose()?;
+        Ok(FrontendSettings {
+            aliases: own.alias.clone(),
+            freshness: match own.offline {
+                true => Freshness::Offline,
+                false => Freshness::After(interval.unwrap_or(FrontendSettings::CHECK_INTERVAL)),
+            },
+            fetch_dockerfile: own.dockerfile == Dockerfile::Image,
+        })
     }
 
     /// The registries, as the engine takes them.
@@ -132,6 +180,8 @@ mod tests {
             ("rooot = \"/x\"", "unknown field `rooot`"),
             ("\nroot = 5", "line 2"),
             ("maxUsedSpace = \"much\"", "500MB"),
+            ("frontends.checkInterval = \"soon\"", "frontends.checkInterval"),
+            ("frontends.dockerfile = \"mine\"", "unknown variant `mine`"),
             ("[registry.\"a\"]\nmirror = []", "unknown field `mirror`"),
         ] {
             let error = format!("{:#}", Config::parse(text).unwrap_err());

@@ -130,7 +130,7 @@ pub fn engine(place: &Place, entitlements: Entitlements) -> anyhow::Result<Engin
         max_parallel: configured.max_parallelism.unwrap_or_else(parallel),
         entitlements,
     };
-    Engine::open(&config, frontends::shipped(&place.root)?)
+    Engine::open(&config, frontends::shipped(&place.root, configured.frontends()?)?)
 }
 
 /// Where an embedded engine listens for others that want the same store.

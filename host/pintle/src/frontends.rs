@@ -2,19 +2,29 @@
 
 use std::{path::Path, sync::Arc};
 
-use build::Frontends;
-use frontend::{Bridge, Error, Frontend, Output, Request, Runtime, WasmFrontend};
+use build::{FrontendSettings, Frontends};
+use frontend::{Bridge, Compiler, Error, Frontend, Library, Limits, Output, Request, Runtime, WasmFrontend};
 use tokio::sync::OnceCell;
 
 /// The Dockerfile frontend: the component, and what the compiler made of it.
 const DOCKERFILE: (&[u8], &[u8]) =
     (include_bytes!(env!("PINTLE_DOCKERFILE_WASM")), include_bytes!(env!("PINTLE_DOCKERFILE_CWASM")));
 
-/// All of them, over a runtime that keeps what it compiles under `root`.
-pub fn shipped(root: &Path) -> anyhow::Result<Frontends> {
+/// A runtime that keeps what it compiles under `root`.
+pub fn runtime(root: &Path, limits: Limits) -> anyhow::Result<Runtime> {
     let cache_dir = Some(root.join("frontends"));
-    let runtime = Runtime::new(frontend::Options { cache_dir, ..Default::default() })?;
-    let mut frontends = Frontends::new(runtime.clone());
+    Ok(Runtime::new(frontend::Options { cache_dir, limits, compiler: Compiler::Helper })?)
+}
+
+/// The frontends that were fetched, under `root`.
+pub fn library(root: &Path) -> Library {
+    Library::new(root.join("frontends").join("library"))
+}
+
+/// All of them, and those that `settings` lets names of registries mean.
+pub fn shipped(root: &Path, settings: FrontendSettings) -> anyhow::Result<Frontends> {
+    let runtime = runtime(root, Limits::default())?;
+    let mut frontends = Frontends::new(runtime.clone()).with_library(library(root), settings);
     frontends.add("dockerfile.v0", Arc::new(Shipped { runtime, name: "dockerfile.v0", loaded: OnceCell::new() }));
     Ok(frontends)
 }

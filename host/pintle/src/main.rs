@@ -54,6 +54,7 @@ struct Cli {
 fn main() -> std::process::ExitCode {
     // The process that becomes a container has one thread, so this comes before any runtime.
     exec::helper_main();
+    frontend::helper_main();
     // What we and git write has the modes that are asked for, whatever the shell that started us says.
     rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
     let cli = Cli::parse();

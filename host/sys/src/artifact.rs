@@ -28,7 +28,7 @@ pub struct Vault {
     key: [u8; KEY_LEN],
 }
 
-/// Bytes that this machine may trust: what [`Vault::put`] was given, or what is part of this program.
+/// Bytes that this machine may trust: what [`Vault::put`] was given, what is part of this program, or what it made just now.
 pub struct Verified {
     bytes: Cow<'static, [u8]>,
 }
@@ -80,6 +80,11 @@ impl Vault {
         Ok(equal(&mac, &self.mac(name, &bytes)).then_some(Verified { bytes: bytes.into() }))
     }
 
+    /// Whether something was stored under `name`; it is not looked at.
+    pub fn has(&self, name: &str) -> bool {
+        self.path(name).is_ok_and(|path| path.is_file())
+    }
+
     fn mac(&self, name: &str, bytes: &[u8]) -> [u8; MAC_LEN] {
         hmac_sha256(&self.key, &[&(name.len() as u64).to_le_bytes(), name.as_bytes(), bytes])
     }
@@ -100,6 +105,11 @@ impl Verified {
     /// Bytes that were compiled into this program (`include_bytes!`), and are trusted as its code is. Whoever calls this vouches
     /// for that.
     pub fn built_in(bytes: &'static [u8]) -> Verified {
+        Verified { bytes: bytes.into() }
+    }
+
+    /// Bytes that this program made just now, itself or in another process of its own. Whoever calls this vouches for that.
+    pub fn made(bytes: Vec<u8>) -> Verified {
         Verified { bytes: bytes.into() }
     }
 

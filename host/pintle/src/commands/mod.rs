@@ -3,6 +3,7 @@
 mod build;
 mod daemon;
 mod du;
+mod frontend;
 mod lower;
 mod prune;
 
@@ -21,6 +22,8 @@ pub enum Command {
     Du(du::Args),
     /// Delete from the store what is not in use.
     Prune(prune::Args),
+    /// Push, fetch and look at build languages.
+    Frontend(frontend::Args),
     /// Serve BuildKit's API, for buildctl, buildx and `pintle --addr`.
     Daemon(daemon::Args),
 }
@@ -32,6 +35,7 @@ pub async fn run(command: Command, place: Place) -> ExitCode {
         Command::Lower(args) => lower::run(args, place).await,
         Command::Du(args) => du::run(args, place).await,
         Command::Prune(args) => prune::run(args, place).await,
+        Command::Frontend(args) => frontend::run(args, place).await,
         Command::Daemon(args) => daemon::run(args, place).await,
     };
     match result {

@@ -1,0 +1,194 @@
+//! Build languages by name.
+
+mod fetch;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use frontend::{Entry, Error, Frontend, Library, Request, Runtime};
+use oci::Reference;
+
+pub use fetch::{Fetched, Freshness, fetch};
+
+use crate::bridge::{BuildBridge, State, failed};
+
+/// The build languages that an engine knows, and the runtime that runs others. Cheap to clone.
+#[derive(Clone)]
+pub struct Frontends {
+    runtime: Runtime,
+    builtin: BTreeMap<String, Arc<dyn Frontend>>,
+    library: Option<Library>,
+    settings: Settings,
+}
+
+/// How names of frontends are understood.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Names that stand for others.
+    pub aliases: BTreeMap<String, String>,
+    /// When a registry is asked again what a tag means.
+    pub freshness: Freshness,
+    /// Whether the images that docker/dockerfile is published as are fetched as they are, instead of answered by the built-in one.
+    pub fetch_dockerfile: bool,
+}
+
+impl Settings {
+    /// How long what a tag means is taken to hold, unless said otherwise.
+    pub const CHECK_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let freshness = Freshness::After(Self::CHECK_INTERVAL);
+        Settings { aliases: BTreeMap::new(), freshness, fetch_dockerfile: false }
+    }
+}
+
+/// The frontend that a request without a name means.
+const DEFAULT: &str = "dockerfile.v0";
+/// BuildKit's word for "the frontend that option `source` names".
+const GATEWAY: &str = "gateway.v0";
+
+impl Frontends {
+    /// None yet, besides what `runtime` can load.
+    pub fn new(runtime: Runtime) -> Self {
+        Frontends { runtime, builtin: BTreeMap::new(), library: None, settings: Settings::default() }
+    }
+
+    /// Adds one under a name.
+    pub fn add(&mut self, name: &str, frontend: Arc<dyn Frontend>) {
+        self.builtin.insert(name.into(), frontend);
+    }
+
+    /// Lets names mean components of registries, which are kept in `library`.
+    pub fn with_library(self, library: Library, settings: Settings) -> Self {
+        Frontends { library: Some(library), settings, ..self }
+    }
+
+    /// Runs components.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// The frontend for `source`: a name, a file of the client's, or a reference to a registry.
+    pub(crate) async fn find(
+        &self,
+        source: &str,
+        request: &Request,
+        bridge: &Arc<BuildBridge>,
+    ) -> Result<Arc<dyn Frontend>, Error> {
+        let source = self.meaning(source, request)?;
+        if let Some(frontend) = self.builtin.get(&source) {
+            return Ok(frontend.clone());
+        }
+        if is_dockerfile_image(&source) && !self.settings.fetch_dockerfile {
+            return self.builtin.get(DEFAULT).cloned().ok_or_else(|| self.unknown(&source));
+        }
+        if source.ends_with(".wasm") {
+            let component = bridge.state.client_file(&source).await?;
+            return Ok(Arc::new(self.runtime.load(component, &source).await?));
+        }
+        match &self.library {
+            Some(library) if source.contains(['/', ':', '@']) => self.fetched(library, &source, &bridge.state).await,
+            _ => Err(self.unknown(&source)),
+        }
+    }
+
+    /// What a name stands for: the option `source`, a named context, an alias, or itself.
+    fn meaning(&self, source: &str, request: &Request) -> Result<String, Error> {
+        let source = match source {
+            "" => DEFAULT,
+            GATEWAY => request.opts.get("source").map(String::as_str).ok_or_else(|| {
+                failed(
+                    "invalid-argument",
+                    "frontend gateway.v0 needs the option source: an image or a .wasm file".into(),
+                )
+            })?,
+            other => other,
+        };
+        let source = match request.opts.get(&format!("context:{source}")) {
+            Some(context) => context.strip_prefix("docker-image://").ok_or_else(|| {
+                let message =
+                    format!("frontend {source:?}: its named context is {context:?}; want docker-image://NAME");
+                failed("unsupported", message)
+            })?,
+            None => source,
+        };
+        Ok(self.settings.aliases.get(source).map_or(source, String::as_str).to_owned())
+    }
+
+    /// A component of a registry, made ready to run.
+    async fn fetched(&self, library: &Library, source: &str, state: &Arc<State>) -> Result<Arc<dyn Frontend>, Error> {
+        let reference: Reference =
+            source.parse().map_err(|error| failed("invalid-argument", format!("frontend {source:?}: {error}")))?;
+        let entry = self.entry(library, &reference, state).await?;
+        let broken = || failed("internal", format!("frontend {source}: {:?} is no digest", entry.component));
+        let key = entry.key().ok_or_else(broken)?;
+        let file = library.blob(&entry.component).ok_or_else(broken)?;
+        let name = format!("{}@{}", reference.name(), entry.manifest);
+        let compiling =
+            (!self.runtime.is_compiled(&key)).then(|| state.journal.activity(&format!("[frontend] compile {name}")));
+        let loaded = self.runtime.load_file(key, file, &name).await;
+        if let Some(activity) = compiling {
+            activity.end(&loaded);
+        }
+        Ok(Arc::new(loaded?))
+    }
+
+    async fn entry(&self, library: &Library, reference: &Reference, state: &Arc<State>) -> Result<Entry, Error> {
+        let activity = state.journal.activity(&format!("[frontend] resolve {reference}"));
+        let registries = state.engine.registries();
+        let repository = registries.client(&state.environment.sessions).repository(reference);
+        let fetched = fetch(library, &repository, reference, self.settings.freshness).await;
+        activity.end(&fetched);
+        match fetched.map_err(|error| failed("not-found", format!("frontend {reference}: {error:#}")))? {
+            Fetched::Component(entry) => Ok(entry),
+            Fetched::Image(image) => Err(failed(
+                "unsupported",
+                format!(
+                    "frontend {image}: is an image that runs in a container, which is not supported yet; \
+                     want a component (config {}, layer {})",
+                    oci::wasm::CONFIG,
+                    oci::wasm::LAYER
+                ),
+            )),
+        }
+    }
+
+    fn unknown(&self, source: &str) -> Error {
+        let known: Vec<_> = self.builtin.keys().map(String::as_str).collect();
+        let message = format!(
+            "unknown frontend {source:?}: this engine has {}; others are named by a path that ends in .wasm, or by \
+             REGISTRY/NAME:TAG",
+            known.join(", ")
+        );
+        failed("not-found", message)
+    }
+}
+
+/// Whether `source` is one of the images that docker/dockerfile is published as: those are answered by the built-in component.
+fn is_dockerfile_image(source: &str) -> bool {
+    let name = source.strip_prefix("docker.io/").unwrap_or(source);
+    let name = name.split('@').next().unwrap_or(name);
+    let name = name.split(':').next().unwrap_or(name);
+    matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_dockerfile_image;
+
+    #[test]
+    fn images_of_the_dockerfile_frontend() {
+        for yes in [
+            "docker/dockerfile",
+            "docker/dockerfile:1",
+            "docker.io/docker/dockerfile:1.7-labs",
+            "docker/dockerfile-upstream:master",
+        ] {
+            assert!(is_dockerfile_image(yes), "{yes}");
+        }
+        for no in ["dockerfile", "docker/dockerfilex:1", "ghcr.io/docker/dockerfile:1", "./docker/dockerfile"] {
+            assert!(!is_dockerfile_image(no), "{no}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Frontends that were fetched: what their names meant, and the blobs under them.
+//!
+//! Layout of the directory: `blobs/HEX`, content with SHA-256 HEX (manifests, configs, components); `names/HEX.json`, an [`Entry`],
+//! where HEX is the SHA-256 of the name. Each file appears whole or not at all, so that several processes may use one library.
+
+use std::{
+    collections::HashSet,
+    fs,
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// The largest entry that is read, in bytes.
+const ENTRY_BYTES_MAX: u64 = 64 << 10;
+/// What digests begin with.
+const SHA256: &str = "sha256:";
+
+/// Frontends by name, and their blobs by digest. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Library {
+    dir: PathBuf,
+}
+
+/// What a name meant when it was looked up last. Digests are `sha256:HEX`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// The name, complete: registry, repository, and tag or digest.
+    pub name: String,
+    /// Digest of the manifest.
+    pub manifest: String,
+    /// Digest of the config.
+    pub config: String,
+    /// Digest of the component.
+    pub component: String,
+    /// Bytes of the component.
+    pub size: u64,
+    /// When this was found to be so, in seconds since 1970.
+    pub checked: u64,
+}
+
+impl Entry {
+    /// SHA-256 of the component; `None` when the entry holds no such digest.
+    pub fn key(&self) -> Option<[u8; 32]> {
+        key(&self.component)
+    }
+
+    fn blobs(&self) -> [&str; 3] {
+        [&self.manifest, &self.config, &self.component]
+    }
+}
+
+fn key(digest: &str) -> Option<[u8; 32]> {
+    let mut key = [0; 32];
+    hex::decode_to_slice(digest.strip_prefix(SHA256)?, &mut key).ok()?;
+    Some(key)
+}
+
+impl Library {
+    /// The library in `dir`, which need not be there yet.
+    pub fn new(dir: PathBuf) -> Library {
+        Library { dir }
+    }
+
+    /// Where the blob of this digest is, if it is there.
+    pub fn blob(&self, digest: &str) -> Option<PathBuf> {
+        self.blob_path(digest).filter(|path| path.is_file())
+    }
+
+    /// Keeps a blob, and answers its digest.
+    pub fn put(&self, bytes: &[u8]) -> anyhow::Result<String> {
+        let hex = hex::encode(Sha256::digest(bytes));
+        let path = self.dir.join("blobs").join(&hex);
+        write(&path, bytes).with_context(|| format!("keep {}", path.display()))?;
+        Ok(format!("{SHA256}{hex}"))
+    }
+
+    /// Notes what a name means, in place of what it meant; what nothing means any longer is deleted.
+    pub fn note(&self, entry: &Entry) -> anyhow::Result<()> {
+        let path = self.name_path(&entry.name);
+        let before = read(&path);
+        write(&path, &serde_json::to_vec_pretty(entry)?)
+            .with_context(|| format!("note the frontend {} in {}", entry.name, path.display()))?;
+        before.map_or(Ok(()), |before| self.sweep(&before))
+    }
+
+    /// What a name meant last. An entry that cannot be read, or that lacks a blob, is none.
+    pub fn find(&self, name: &str) -> Option<Entry> {
+        let entry = read(&self.name_path(name)).filter(|entry| entry.name == name)?;
+        entry.blobs().iter().all(|digest| self.blob(digest).is_some()).then_some(entry)
+    }
+
+    /// All entries, by name.
+    pub fn entries(&self) -> anyhow::Result<Vec<Entry>> {
+        let dir = self.dir.join("names");
+        let listed = match fs::read_dir(&dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.with_context(|| format!("list {}", dir.display()))?,
+        };
+        let mut entries = Vec::new();
+        for file in listed {
+            let path = file?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                entries.extend(read(&path));
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// Forgets a name, and its blobs when no other name means them. Answers whether it was there.
+    pub fn remove(&self, name: &str) -> anyhow::Result<bool> {
+        let path = self.name_path(name);
+        let entry = read(&path);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            other => other.with_context(|| format!("remove {}", path.display()))?,
+        }
+        entry.map_or(Ok(()), |entry| self.sweep(&entry))?;
+        Ok(true)
+    }
+
+    /// Deletes the blobs of an entry that is no longer there, but for those that others need.
+    fn sweep(&self, gone: &Entry) -> anyhow::Result<()> {
+        let entries = self.entries()?;
+        let needed: HashSet<_> = entries.iter().flat_map(Entry::blobs).collect();
+        for path in gone.blobs().iter().filter(|digest| !needed.contains(**digest)).filter_map(|d| self.blob_path(d)) {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("remove {}", path.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn blob_path(&self, digest: &str) -> Option<PathBuf> {
+        Some(self.dir.join("blobs").join(hex::encode(key(digest)?)))
+    }
+
+    fn name_path(&self, name: &str) -> PathBuf {
+        self.dir.join("names").join(format!("{}.json", hex::encode(Sha256::digest(name))))
+    }
+}
+
+fn read(path: &Path) -> Option<Entry> {
+    if fs::metadata(path).ok()?.len() > ENTRY_BYTES_MAX {
+        return None;
+    }
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// Writes a file whole, under another name first.
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let dir = path.parent().context("it lies in a directory")?;
+    fs::create_dir_all(dir)?;
+    let temporary = dir.join(format!(".new-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+    let written = fs::File::create_new(&temporary)
+        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    Ok(written?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(library: &Library, name: &str, component: &str) -> Entry {
+        let entry = Entry {
+            name: name.into(),
+            manifest: library.put(format!("manifest of {component}").as_bytes()).unwrap(),
+            config: library.put(b"{}").unwrap(),
+            component: library.put(component.as_bytes()).unwrap(),
+            size: component.len() as u64,
+            checked: 7,
+        };
+        library.note(&entry).unwrap();
+        entry
+    }
+
+    #[test]
+    fn names_mean_components() {
+        let dir = tempfile::tempdir().unwrap();
+        let library = Library::new(dir.path().join("library"));
+        assert!(library.entries().unwrap().is_empty());
+        assert!(!library.remove("a").unwrap());
+        let a = entry(&library, "a", "one");
+        let b = entry(&library, "b/../../c", "one");
+        let c = entry(&library, "c", "two");
+        assert_eq!(library.entries().unwrap(), [a.clone(), b.clone(), c.clone()]);
+        assert_eq!(library.find("a"), Some(a));
+        assert_eq!(fs::read(library.blob(&c.component).unwrap()).unwrap(), b"two");
+
+        assert!(library.remove("a").unwrap());
+        assert_eq!(library.find("a"), None);
+        assert!(library.blob(&b.component).is_some(), "another name means it");
+        assert!(library.remove(&b.name).unwrap());
+        assert!(library.blob(&b.component).is_none());
+        assert!(library.blob(&b.config).is_some(), "another component has the same config");
+        assert_eq!(entry(&library, "c", "three"), library.find("c").unwrap(), "noted anew");
+        assert!(library.blob(&c.component).is_none(), "nothing means it any longer");
+    }
+
+    #[test]
+    fn an_entry_that_is_broken_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let library = Library::new(dir.path().to_owned());
+        let a = entry(&library, "a", "one");
+        let path = library.name_path("a");
+        let text = fs::read(&path).unwrap();
+        for broken in [&text[..text.len() / 2], b"", b"{}", &vec![b' '; ENTRY_BYTES_MAX as usize + 1]] {
+            fs::write(&path, broken).unwrap();
+            assert_eq!(library.find("a"), None);
+            assert!(library.entries().unwrap().is_empty());
+        }
+        library.note(&a).unwrap();
+        fs::copy(&path, library.name_path("b")).unwrap();
+        assert_eq!(library.find("b"), None, "the entry of another name");
+        fs::remove_file(library.blob(&a.config).unwrap()).unwrap();
+        assert_eq!(library.find("a"), None, "a blob is gone");
+    }
+}

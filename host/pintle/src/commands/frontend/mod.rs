@@ -1,0 +1,109 @@
+//! `pintle frontend`: build languages as files that are pushed, fetched, looked at and carried elsewhere.
+
+mod bundle;
+mod inspect;
+mod library;
+mod registry;
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+
+use crate::embedded::Place;
+
+/// What to do with frontends.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Push a component to a registry.
+    Push(Push),
+    /// Fetch a frontend, so that builds need no registry for it.
+    Pull(Name),
+    /// List the frontends that were fetched.
+    Ls,
+    /// Forget frontends that were fetched.
+    Rm(Names),
+    /// Show what a frontend is: digests, what it imports and exports.
+    Inspect(Inspect),
+    /// Write frontends that were fetched to a tar archive (an OCI layout), for a machine without a network.
+    Save(Save),
+    /// Take in frontends from an archive of `save`.
+    Load(Load),
+}
+
+#[derive(clap::Args)]
+struct Push {
+    /// The component.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Where it goes: REGISTRY/NAME[:TAG].
+    #[arg(value_name = "NAME")]
+    name: oci::Reference,
+    /// An annotation of the manifest: KEY=VALUE; may be given several times.
+    #[arg(long = "annotation", value_name = "KEY=VALUE")]
+    annotations: Vec<String>,
+}
+
+#[derive(clap::Args)]
+struct Name {
+    /// REGISTRY/NAME[:TAG][@DIGEST].
+    #[arg(value_name = "NAME")]
+    name: oci::Reference,
+}
+
+#[derive(clap::Args)]
+struct Names {
+    /// REGISTRY/NAME[:TAG][@DIGEST].
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<oci::Reference>,
+}
+
+#[derive(clap::Args)]
+struct Inspect {
+    /// A frontend that was fetched, or the path of a component that ends in .wasm.
+    #[arg(value_name = "NAME|FILE")]
+    what: String,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct Save {
+    /// The archive.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// REGISTRY/NAME[:TAG][@DIGEST]; all when none is given.
+    #[arg(value_name = "NAME")]
+    names: Vec<oci::Reference>,
+}
+
+#[derive(clap::Args)]
+struct Load {
+    /// The archive.
+    #[arg(short, long, value_name = "FILE")]
+    input: PathBuf,
+}
+
+/// Runs one of the commands. They work on the files of this machine, not through a daemon.
+pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
+    ensure!(
+        place.addr.is_none(),
+        "pintle frontend works on the store of this machine: leave --addr and PINTLE_HOST out, and run it where the daemon runs"
+    );
+    let library = crate::frontends::library(&place.root);
+    match args.command {
+        Command::Push(push) => registry::push(push, &place).await,
+        Command::Pull(name) => registry::pull(&name.name, &library, &place).await,
+        Command::Ls => library::list(&library),
+        Command::Rm(names) => library::remove(&names.names, &library),
+        Command::Inspect(inspect) => inspect::run(&inspect, &library),
+        Command::Save(save) => bundle::save(&save, &library),
+        Command::Load(load) => bundle::load(&load, &library),
+    }
+}
