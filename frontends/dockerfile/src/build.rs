@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use pintle_sdk::{Error, Host, Output, Request, Result, SourceMeta, State, Warning};
+use pintle_sdk::{Error, Host, Output, Request, Result, Solved, SourceMeta, State, Warning};
 
 use crate::{
+    caps,
     context::Contexts,
     emit::emit,
     ignore::Ignore,
@@ -13,11 +14,12 @@ use crate::{
     load::{Loaded, load},
     lower::{Lowered, lower},
     options::Options,
-    parse::{Tree, parse},
+    parse::parse,
     plan::{Plan, Query},
     platform::Platform,
-    source::Problem,
+    source::{Problem, Span},
     stage::Dockerfile,
+    syntax::{self, Syntax},
     text::nearest,
 };
 
@@ -30,16 +32,16 @@ const MAX_PROBLEMS: usize = 10;
 /// What is wrong with the Dockerfile, with its place, or with an option; and errors of the host.
 pub fn build(cx: &Host, request: Request) -> Result<Output> {
     let options = Options::parse(&request)?;
-    let loaded = load(cx, &request)?;
+    let loaded = match open(cx, &request)? {
+        Opened::Here(loaded) => loaded,
+        Opened::Elsewhere(solved) => return output_of(solved),
+    };
     let (tree, mut problems) = parse(&loaded.text);
-    if let Some(output) = other_frontend(cx, &request, &tree)? {
-        return Ok(output);
-    }
     let file = Dockerfile::read(&tree, &mut problems);
     if !problems.is_empty() {
         return Err(all_problems(&loaded, &problems));
     }
-    let mut lint = Lint::new(settings(&request, &tree, &loaded)?);
+    let mut lint = Lint::new(settings(&request, &loaded)?);
     lint::check(&tree, &file, &mut lint);
     let contexts = Contexts::new(&request);
     let build = Build { cx, request: &request, options: &options, contexts: &contexts, loaded: &loaded, file: &file };
@@ -53,28 +55,63 @@ pub fn build(cx: &Host, request: Request) -> Result<Output> {
     }
 }
 
-/// The answer of another frontend, when the Dockerfile's `syntax` directive or the user asks for one.
-fn other_frontend(cx: &Host, request: &Request, tree: &Tree) -> Result<Option<Output>> {
+/// Who reads the Dockerfile.
+pub(crate) enum Opened {
+    /// This frontend.
+    Here(Box<Loaded>),
+    /// Another one, which has answered.
+    Elsewhere(Solved),
+}
+
+/// Loads the Dockerfile, and asks another frontend when the Dockerfile or the user names one.
+pub(crate) fn open(cx: &Host, request: &Request) -> Result<Opened> {
+    let mut unknown = caps::check(request).err();
+    if let Some(unknown) = unknown.take_if(|unknown| !unknown.forward) {
+        return Err(unknown.error());
+    }
+    let loaded = load(cx, request)?;
+    if let Some(solved) = other_frontend(cx, request, &loaded)? {
+        return Ok(Opened::Elsewhere(solved));
+    }
+    match unknown {
+        Some(unknown) => Err(unknown.error()),
+        None => Ok(Opened::Here(Box::new(loaded))),
+    }
+}
+
+/// The answer of another frontend, when one is wanted.
+fn other_frontend(cx: &Host, request: &Request, loaded: &Loaded) -> Result<Option<Solved>> {
     if request.opts.contains_key("cmdline") {
         return Ok(None);
     }
-    let asked = request.opt("build-arg:BUILDKIT_SYNTAX");
-    let Some(cmdline) = asked.or(tree.directive("syntax").map(|found| found.value.as_str())) else { return Ok(None) };
-    let name = cmdline.split_whitespace().next().unwrap_or_default();
-    if is_this_language(name) {
+    let asked = request.opt("build-arg:BUILDKIT_SYNTAX").map(|cmdline| {
+        let cmdline = cmdline.trim();
+        let name = cmdline.split(' ').next().unwrap_or_default().to_string();
+        Syntax { name, cmdline: cmdline.to_string(), span: Span::default() }
+    });
+    let Some(syntax) = asked.or_else(|| syntax::detect(&loaded.text)) else { return Ok(None) };
+    if is_this_language(&syntax.name) {
         return Ok(None);
     }
     let mut opts = request.opts.clone();
-    opts.insert("cmdline".to_string(), cmdline.to_string());
-    opts.insert("source".to_string(), name.to_string());
+    opts.insert("cmdline".to_string(), syntax.cmdline);
+    opts.insert("source".to_string(), syntax.name.clone());
     let opts: Vec<(String, String)> = opts.into_iter().collect();
     let inputs: Vec<(String, State)> = request.inputs.clone().into_iter().collect();
-    let solved = cx.solve_frontend(name, &opts, &inputs)?;
+    let solved = cx.solve_frontend(&syntax.name, &opts, &inputs);
+    solved.map(Some).map_err(|error| match (error.places.is_empty(), syntax.span) {
+        (false, _) => error,
+        (true, span) if span == Span::default() => error.context("failed with BUILDKIT_SYNTAX"),
+        (true, span) => error.at(loaded.source.place(span)),
+    })
+}
+
+fn output_of(solved: Solved) -> Result<Output> {
     let mut output = Output { metadata: solved.metadata, ..Output::multi_platform() };
     for (platform, result) in solved.refs {
         output = output.platform(&platform, result.state()?);
     }
-    Ok(Some(output))
+    Ok(output)
 }
 
 /// The names under which BuildKit ships the Dockerfile's language.
@@ -85,7 +122,8 @@ fn is_this_language(name: &str) -> bool {
     matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream" | "dockerfile.v0")
 }
 
-fn all_problems(loaded: &Loaded, problems: &[Problem]) -> Error {
+/// Problems as one error, which points at each.
+pub(crate) fn all_problems(loaded: &Loaded, problems: &[Problem]) -> Error {
     let mut problems: Vec<&Problem> = problems.iter().collect();
     problems.sort_by_key(|problem| problem.span.start);
     let mut error = loaded.source.error(problems[0]);
@@ -101,26 +139,28 @@ fn all_problems(loaded: &Loaded, problems: &[Problem]) -> Error {
 }
 
 /// Which checks are made: as the user says, else as the Dockerfile does.
-fn settings(request: &Request, tree: &Tree, loaded: &Loaded) -> Result<Settings> {
+pub(crate) fn settings(request: &Request, loaded: &Loaded) -> Result<Settings> {
     if let Some(text) = request.opt("build-arg:BUILDKIT_DOCKERFILE_CHECK") {
         return Settings::parse(text).map_err(|why| Error::invalid(format!("BUILDKIT_DOCKERFILE_CHECK: {why}")));
     }
-    let Some(directive) = tree.directive("check") else { return Ok(Settings::default()) };
+    let Some(directive) = syntax::directive(&loaded.text, "check") else { return Ok(Settings::default()) };
     Settings::parse(&directive.value).map_err(|why| loaded.source.error(&Problem::new(why, directive.span)))
 }
 
 /// What all platforms of a build have in common.
-struct Build<'a> {
-    cx: &'a Host,
-    request: &'a Request,
-    options: &'a Options,
-    contexts: &'a Contexts,
-    loaded: &'a Loaded,
-    file: &'a Dockerfile,
+#[derive(Clone, Copy)]
+pub(crate) struct Build<'a> {
+    pub cx: &'a Host,
+    pub request: &'a Request,
+    pub options: &'a Options,
+    pub contexts: &'a Contexts,
+    pub loaded: &'a Loaded,
+    pub file: &'a Dockerfile,
 }
 
-impl Build<'_> {
-    fn run(&self, lint: &mut Lint) -> Result<Output> {
+impl<'a> Build<'a> {
+    /// Plans for all platforms, with all that they must know answered.
+    pub fn plans(&self, lint: &mut Lint) -> Result<Vec<Plan<'a>>> {
         let platforms: Vec<Option<&Platform>> = match self.options.platforms.as_slice() {
             [] => vec![None],
             platforms => platforms.iter().map(Some).collect(),
@@ -135,8 +175,19 @@ impl Build<'_> {
             plans.push(plan.map_err(|problem| self.loaded.source.error(&problem))?);
         }
         self.resolve(&mut plans, lint)?;
-        let ignore =
-            if plans.iter().any(Plan::reads_context) { self.loaded.ignore(self.cx)? } else { Ignore::default() };
+        Ok(plans)
+    }
+
+    /// What is left out of the build context; asked for only when something of the context is read.
+    pub fn ignore(&self, plans: &[Plan]) -> Result<Ignore> {
+        if plans.iter().any(Plan::reads_context) { self.loaded.ignore(self.cx) } else { Ok(Ignore::default()) }
+    }
+
+    fn run(&self, lint: &mut Lint) -> Result<Output> {
+        let plans = self.plans(lint)?;
+        let ignore = self.ignore(&plans)?;
+        // What is found for one platform is mostly found for all: it is told once.
+        let mut quiet = Lint::default();
         let mut output = Output::multi_platform();
         let mut exported = Vec::new();
         for (number, plan) in plans.iter().enumerate() {

@@ -62,6 +62,15 @@ pub struct Instruction {
     pub command: Command,
 }
 
+impl Instruction {
+    /// What the comments above say of `name`: those that begin with it do.
+    pub fn description(&self, name: &str) -> &str {
+        let describes = |comment: &'_ String| comment.strip_prefix(name).is_some_and(|rest| rest.starts_with(' '));
+        let found = self.comments.iter().find(|comment| !name.is_empty() && describes(comment));
+        found.map_or("", |comment| &comment[name.len() + 1..])
+    }
+}
+
 /// What an instruction says.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]

@@ -6,7 +6,12 @@ mod syntax;
 pub use rules::Rule;
 pub use syntax::check;
 
-use crate::{instruction::Instruction, lex::parse_directive, source::Span, text::parse_bool};
+use crate::{
+    instruction::Instruction,
+    lex::parse_directive,
+    source::{Lines, Span},
+    text::parse_bool,
+};
 
 /// A check that did not pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +22,8 @@ pub struct Finding {
     pub message: String,
     /// Where.
     pub span: Span,
+    /// The lines of the instruction that it is about, heredocs included; `None`: those of `span`.
+    pub lines: Option<Lines>,
 }
 
 /// Which checks are made: `skip=A,B;error=true;experimental=all`.
@@ -83,11 +90,16 @@ impl Lint {
 
     /// Notes a finding about an instruction, unless the settings, or a comment above it, say not to.
     pub fn warn(&mut self, rule: Rule, message: String, at: &Instruction) {
-        self.warn_at(rule, message, at.span, &at.comments);
+        self.add(Finding { rule, message, span: at.span, lines: Some(at.lines) }, &at.comments);
     }
 
     /// As [`Lint::warn`], at a place inside of an instruction with `comments` above it.
     pub fn warn_at(&mut self, rule: Rule, message: String, span: Span, comments: &[String]) {
+        self.add(Finding { rule, message, span, lines: None }, comments);
+    }
+
+    fn add(&mut self, finding: Finding, comments: &[String]) {
+        let rule = finding.rule;
         let inline = comments.iter().find_map(|comment| inline_settings(comment)).unwrap_or_default();
         let wanted = if rule.is_experimental() {
             self.settings.experimental.has(rule) || inline.experimental.has(rule)
@@ -95,7 +107,7 @@ impl Lint {
             !self.settings.skip.has(rule) && !inline.skip.has(rule)
         };
         if wanted {
-            self.findings.push(Finding { rule, message, span });
+            self.findings.push(finding);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The Dockerfile's usual name.
-const DOCKERFILE: &str = "Dockerfile";
+pub const DOCKERFILE: &str = "Dockerfile";
 const DOCKERIGNORE: &str = ".dockerignore";
 
 /// What a file downloaded as the context is called.
@@ -30,6 +30,8 @@ pub enum MainContext {
 
 /// The Dockerfile and what belongs to it.
 pub struct Loaded {
+    /// What it is called.
+    pub filename: String,
     /// Its text.
     pub text: String,
     /// For messages.
@@ -85,7 +87,7 @@ pub fn load(cx: &Host, request: &Request) -> Result<Loaded> {
     let own_ignore = read_optional(&files, &format!("{filename}{DOCKERIGNORE}"))?.map(|text| Ignore::parse(&text));
     let file = cx.source_file(&filename, DOCKERFILE, text.clone(), Some(&state))?;
     let source = Source { file, index: LineIndex::new(&text) };
-    Ok(Loaded { text, source, state, context, own_ignore })
+    Ok(Loaded { filename, text, source, state, context, own_ignore })
 }
 
 /// The context, and the tree that holds the Dockerfile when that is not a directory of the client.

@@ -17,7 +17,7 @@ mod workdir;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use stage::{StageState, step_prefix};
+pub use stage::{StageState, Uses, Wanted, step_prefix};
 
 use crate::{
     ignore::Ignore,

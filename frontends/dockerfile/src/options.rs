@@ -14,6 +14,8 @@ use crate::{
 pub struct Options {
     /// The stage to build; the last when empty.
     pub target: String,
+    /// Look at every stage, also at those that the target does not need: checks do.
+    pub all_stages: bool,
     /// What to build for; empty means the build machine, or what the base image is for.
     pub platforms: Vec<Platform>,
     /// The build machine.
@@ -87,6 +89,7 @@ impl Options {
         let pairs = |prefix| request.opts_with(prefix).map(|(name, value)| (name.to_string(), value.to_string()));
         Ok(Options {
             target: opt("target").to_string(),
+            all_stages: false,
             multi_platform: parse_multi_platform(multi_platform, platforms.len())?,
             platforms,
             build_platform,

@@ -8,13 +8,14 @@ mod base;
 mod graph;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
 };
 
 use pintle_sdk::{SourceMeta, State};
 
-pub use args::GlobalArgs;
+pub use args::{Declared, GlobalArgs};
+use base::Head;
 pub use base::{Base, Pinned, Query};
 
 use crate::{
@@ -69,6 +70,8 @@ pub struct Node<'a> {
     pub span: Span,
     /// Its platform, when the Dockerfile or its base says.
     pub platform: Option<Platform>,
+    /// Arguments that its `FROM` uses.
+    pub head_args: BTreeSet<String>,
     /// Instructions, those of the base image's triggers first.
     pub steps: Vec<Step>,
     /// The config that it begins with.
@@ -162,7 +165,7 @@ impl<'a> Plan<'a> {
 
     fn stage_node(&self, index: usize, lint: &mut Lint) -> Result<Node<'a>, Problem> {
         let stage = &self.file.stages[index];
-        let (base_name, platform) = self.head(stage, lint)?;
+        let Head { base: base_name, platform, args } = self.head(stage, lint)?;
         let context = stage.name.as_deref().map_or(Ok(None), |name| self.context(name, platform.as_ref(), stage))?;
         let replaced = context.is_some();
         let base = match context {
@@ -185,6 +188,7 @@ impl<'a> Plan<'a> {
             at: stage.head.clone(),
             span: stage.from.base.span,
             platform,
+            head_args: if replaced { BTreeSet::new() } else { args },
             steps,
             image: Image::default(),
             base_image: None,
@@ -241,6 +245,7 @@ impl<'a> Plan<'a> {
             at: at.clone(),
             span,
             platform: None,
+            head_args: BTreeSet::new(),
             steps: Vec::new(),
             image: Image::default(),
             base_image: None,

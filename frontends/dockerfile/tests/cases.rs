@@ -13,15 +13,27 @@
 //! - `llb`: the graph; `names`: how its vertices are shown, and where they stand.
 //! - `config`, `history`: of the image. `metadata`: what else is answered.
 //! - `errors`, `warnings`: with their places.
+//! - `describe`, `outline`, `targets`, `lint`: the text that answers this question; with `.json` behind it, the JSON.
 
 use std::{fmt::Write as _, fs, path::PathBuf, process::ExitCode};
 
 use dockerfile::{Dockerfile, reference::Reference};
 use libtest_mimic::{Arguments, Failed, Trial};
-use pintle_sdk::testing::FakeHost;
+use pintle_sdk::{Frontend, Request, testing::FakeHost};
 use serde_json::{Value, json};
 
 const ANSWERS: [&str; 7] = ["llb", "names", "config", "history", "metadata", "errors", "warnings"];
+const QUESTIONS: [&str; 4] = ["describe", "outline", "targets", "lint"];
+
+/// The question that a section's title asks, and the key of the answer.
+fn question(title: &str) -> Option<(&str, &str)> {
+    let (kind, key) = title.strip_suffix(".json").map_or((title, "result.txt"), |kind| (kind, "result.json"));
+    QUESTIONS.contains(&kind).then_some((kind, key))
+}
+
+fn is_answer(title: &str) -> bool {
+    ANSWERS.contains(&title) || question(title).is_some()
+}
 
 #[derive(Clone)]
 struct Case {
@@ -104,21 +116,14 @@ fn check(case: &Case) -> Result<(), Failed> {
             return Err(format!("{title} differs (UPDATE=1 rewrites it)\n--- want\n{want}--- got\n{got}").into());
         }
     }
-    let compared = case.sections.iter().any(|(title, _)| ANSWERS.contains(&title.as_str()));
+    let compared = case.sections.iter().any(|(title, _)| is_answer(title));
     if compared { Ok(()) } else { Err("the case compares nothing".into()) }
 }
 
 /// The case with what the frontend answers in its sections.
 fn answer(case: &Case) -> Case {
     let host = script(case);
-    let opts = section(case, "opts");
-    let opts: Vec<(&str, &str)> = opts.lines().filter_map(|line| line.split_once('=')).collect();
-    let mut request = host.request(&opts);
-    for (name, identifier) in section(case, "inputs").lines().filter_map(|line| line.split_once(' ')) {
-        let state = host.host().source(identifier).add().expect("an input");
-        request.inputs.insert(name.to_string(), state);
-    }
-    let built = host.build_request(&Dockerfile, request);
+    let built = host.build_request(&Dockerfile, request(case, &host));
     let metadata = |key: &str| built.as_ref().ok().and_then(|built| built.metadata(key)).unwrap_or_default();
     let config: Value = serde_json::from_str(&metadata("containerimage.config")).unwrap_or_default();
     let sections = case.sections.iter().map(|(title, content)| {
@@ -132,7 +137,7 @@ fn answer(case: &Case) -> Case {
             "warnings" => {
                 host.warnings().iter().map(|warning| format!("{}\n", host.describe_warning(warning))).collect()
             }
-            _ => content.clone(),
+            title => question(title).map_or_else(|| content.clone(), |(kind, key)| ask(case, kind, key)),
         };
         (title.clone(), content)
     });
@@ -144,6 +149,30 @@ fn answer(case: &Case) -> Case {
         }
     }
     answered
+}
+
+fn request(case: &Case, host: &FakeHost) -> Request {
+    let opts = section(case, "opts");
+    let opts: Vec<(&str, &str)> = opts.lines().filter_map(|line| line.split_once('=')).collect();
+    let mut request = host.request(&opts);
+    for (name, identifier) in section(case, "inputs").lines().filter_map(|line| line.split_once(' ')) {
+        let state = host.host().source(identifier).add().expect("an input");
+        request.inputs.insert(name.to_string(), state);
+    }
+    request
+}
+
+/// The answer to a question, by its key.
+fn ask(case: &Case, kind: &str, key: &str) -> String {
+    let host = script(case);
+    let answer = match Dockerfile.request(&host.host(), kind, request(case, &host)) {
+        Ok(answer) => answer,
+        Err(error) => return format!("failed: {}\n", host.describe(&error)),
+    };
+    let found = answer.metadata.iter().find(|(name, _)| name == key);
+    let text = found.map(|(_, value)| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default();
+    // Without the line's end that texts have and JSON has not, and without empty lines at the end: a case cannot hold them.
+    format!("{}\n", text.trim_end_matches('\n'))
 }
 
 fn section<'a>(case: &'a Case, title: &str) -> &'a str {
@@ -160,7 +189,7 @@ fn script(case: &Case) -> FakeHost {
         host = host.image(&reference, digest, &image_config(words.next().unwrap_or("{}")));
     }
     for (title, content) in &case.sections {
-        if ["images", "opts", "inputs"].contains(&title.as_str()) || ANSWERS.contains(&title.as_str()) {
+        if ["images", "opts", "inputs"].contains(&title.as_str()) || is_answer(title) {
             continue;
         }
         if let Some((identifier, path)) = title.split_once(' ').filter(|(identifier, _)| identifier.contains("://")) {

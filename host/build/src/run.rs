@@ -104,7 +104,7 @@ impl Engine {
         let mut response =
             Response { exporter: self.export(&request.exports, &request.sessions, &built, &journal).await? };
         for (key, value) in &built.metadata {
-            let wanted = key.starts_with("result.") || key.starts_with("pintle.");
+            let wanted = key.starts_with("result.") || key.starts_with("pintle.") || key == "version";
             if wanted && value.len() <= MAX_RESPONSE_VALUE_BYTES {
                 response.exporter.insert(key.clone(), String::from_utf8_lossy(value).into_owned());
             }

@@ -6,6 +6,7 @@
 
 mod connect;
 pub mod errors;
+pub mod lint;
 pub mod outputs;
 pub mod progress;
 mod server;

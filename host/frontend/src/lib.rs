@@ -11,7 +11,6 @@ mod component;
 mod library;
 mod limits;
 mod meter;
-pub mod resolve;
 mod runtime;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -52,7 +52,7 @@ impl WasmFrontend {
         let kind = request.opts.get("requestid").cloned();
         let (outcome, statistics) = self.run_guest(bridge, request).await;
         let outcome = match (outcome, kind) {
-            (Err(error), Some(kind)) if error.code == "unsupported" => default_answer(&kind, error),
+            (Err(error), Some(kind)) if error.code == "unsupported" && error.detail.is_empty() => default_answer(&kind),
             (outcome, _) => outcome,
         };
         tracing::debug!(frontend = %self.name, ?statistics, failed = outcome.is_err(), "frontend ran");
@@ -97,19 +97,26 @@ impl Frontend for WasmFrontend {
 const DESCRIBE: &str = "frontend.subrequests.describe";
 
 /// What the host answers for a frontend that leaves it to it.
-fn default_answer(kind: &str, error: Error) -> Result<Output, Error> {
+fn default_answer(kind: &str) -> Result<Output, Error> {
     if kind != DESCRIBE {
-        return Err(error);
+        // Clients look for these words, and for the detail, to fall back on something else.
+        let detail = vec![("subrequest".to_owned(), kind.to_owned())];
+        return Err(Error { detail, ..Error::new("unsupported", format!("unsupported request {kind}")) });
     }
     let answer = serde_json::json!([{
         "name": DESCRIBE,
         "version": "1.0.0",
         "type": "rpc",
         "description": "List available subrequest types",
-        "metadata": [{ "name": "result.json" }, { "name": "result.txt" }],
+        "opts": null,
+        "inputs": null,
+        "metadata": [{ "name": "result.json", "description": "" }, { "name": "result.txt", "description": "" }],
+        "refs": null,
     }]);
+    let text =
+        "NAME                 VERSION DESCRIPTION\nsubrequests.describe 1.0.0   List available subrequest types\n";
     let metadata =
-        [("result.json", answer.to_string()), ("result.txt", format!("{DESCRIBE}\n")), ("version", "1.0.0".to_owned())];
+        [("result.json", format!("{answer:#}")), ("result.txt", text.to_owned()), ("version", "1.0.0".to_owned())];
     let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value.into_bytes())).collect();
     Ok(Output { refs: Vec::new(), metadata })
 }

@@ -10,8 +10,9 @@ pub trait Frontend {
     /// What is wrong with what the user wrote, with its place; or an error of the host, handed on.
     fn build(&self, cx: &Host, request: Request) -> Result<Output>;
 
-    /// Answers a question about the build without building. `kind` is `describe`, `outline`, `targets` or `lint`; an
-    /// `unsupported` error, which is the default, leaves the answer to the host.
+    /// Answers a question about the build without building. `kind` is `describe`, `outline`, `targets` or `lint`, and
+    /// [`crate::answer`] has what they are answered with. An `unsupported` error, which is the default, leaves the answer to
+    /// the host, which answers `describe` and `convertllb` itself.
     ///
     /// # Errors
     /// As [`Frontend::build`].

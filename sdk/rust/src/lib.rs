@@ -30,6 +30,7 @@
 //! On `wasm32` the calls go to the engine. In a native build, which is how a frontend's own tests run, they go to what the
 //! [`Host`] was made from, for instance to [`testing::FakeHost`].
 
+pub mod answer;
 mod attrs;
 pub mod bindings;
 mod calls;

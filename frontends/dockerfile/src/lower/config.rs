@@ -1,11 +1,14 @@
 //! Instructions that change the image config alone.
 
+use std::collections::BTreeSet;
+
 use super::stage::{Lowerer, is_internal_arg};
 use crate::{
     image::Nothing,
     instruction::{Argument, Command, CommandLine, Instruction},
     lint::Rule,
     parse::Pair,
+    plan::Declared,
     shell::Variables,
     source::{Problem, Token},
     text::quote::quote_list,
@@ -63,6 +66,13 @@ impl Lowerer<'_, '_> {
             self.state.env.set(&arg.name, value);
         }
         let shown = value.as_ref().map_or(arg.name.clone(), |value| format!("{}={value}", arg.name));
+        self.state.uses.args.insert(arg.name.clone());
+        let own = arg.default.is_some() || self.plan.options.build_args.contains_key(&arg.name) || value.is_none();
+        if own {
+            let (value, description) = (value.clone().unwrap_or_default(), at.description(&arg.name).to_string());
+            let declared = Declared { value, description, lines: at.lines, needs: BTreeSet::new() };
+            self.state.uses.declared.insert(arg.name.clone(), declared);
+        }
         self.state.args.push((arg.name.clone(), value));
         Ok(shown)
     }

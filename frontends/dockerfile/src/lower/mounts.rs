@@ -2,7 +2,7 @@
 
 use super::{
     ops::{MountOp, Owner, Sharing, Tree},
-    stage::Lowerer,
+    stage::{Lowerer, Wanted},
 };
 use crate::{
     instruction::{Instruction, Mount, MountFlag, MountKind, Run},
@@ -33,8 +33,17 @@ impl Lowerer<'_, '_> {
             let mount = self.read_mount(flag, at)?;
             let problem = |message: String| Problem::new(message, flag.value.span);
             match mount.kind {
-                MountKind::Secret => mounts.add_secret(&mount),
-                MountKind::Ssh => mounts.add_ssh(&mount),
+                MountKind::Secret => {
+                    let wanted = Wanted { required: mount.required, lines: at.lines };
+                    self.state.uses.secrets.entry(secret_id(&mount)).or_insert(wanted);
+                    mounts.add_secret(&mount);
+                }
+                MountKind::Ssh => {
+                    let wanted = Wanted { required: mount.required, lines: at.lines };
+                    let id = if mount.id.is_empty() { DEFAULT_AGENT.to_string() } else { mount.id.clone() };
+                    self.state.uses.ssh.entry(id).or_insert(wanted);
+                    mounts.add_ssh(&mount);
+                }
                 MountKind::Bind | MountKind::Cache | MountKind::Tmpfs => {
                     let op = self.tree_mount(mount, *source, at).map_err(problem)?;
                     mounts.ops.push(op);
@@ -124,8 +133,7 @@ impl Lowerer<'_, '_> {
 
 impl Mounts {
     fn add_secret(&mut self, mount: &Mount) {
-        let id = [&mount.source, &mount.id].into_iter().find(|id| !id.is_empty()).cloned();
-        let id = id.unwrap_or_else(|| path::base(&mount.target).to_string());
+        let id = secret_id(mount);
         let file = match (mount.target.is_empty(), &mount.env) {
             (false, _) => Some(mount.target.clone()),
             (true, Some(_)) => None,
@@ -145,6 +153,14 @@ impl Mounts {
         let owner = owner(mount, 0o600);
         self.ops.push(MountOp::Ssh { id: mount.id.clone(), target, optional: !mount.required, owner });
     }
+}
+
+/// The agent that is meant where none is named.
+const DEFAULT_AGENT: &str = "default";
+
+fn secret_id(mount: &Mount) -> String {
+    let id = [&mount.source, &mount.id].into_iter().find(|id| !id.is_empty()).cloned();
+    id.unwrap_or_else(|| path::base(&mount.target).to_string())
 }
 
 /// `None` where nothing is said.

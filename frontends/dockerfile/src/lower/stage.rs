@@ -1,6 +1,6 @@
 //! One stage: its variables, its steps, its image config.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     Lowered,
@@ -12,10 +12,10 @@ use crate::{
     image::{DEFAULT_PATH, HISTORY_COMMENT, History, Image, rfc3339},
     instruction::{Command, Instruction},
     lint::{Lint, Rule},
-    plan::{Base, Plan, Step},
+    plan::{Base, Declared, Plan, Step},
     platform::Platform,
     shell::{self, Expansion, Rules, Variables},
-    source::{Problem, Span},
+    source::{Lines, Problem, Span},
     text::{nearest, path},
 };
 
@@ -36,8 +36,32 @@ pub struct StageState {
     pub ops: Vec<Op>,
     /// Arguments that were declared, with the values that they had then.
     pub(super) args: Vec<(String, Option<String>)>,
+    /// What it asks the client for.
+    pub uses: Uses,
     /// A WORKDIR was given in this Dockerfile.
     pub(super) workdir_set: bool,
+}
+
+/// What a stage asks the client for, by name.
+#[derive(Clone, Default)]
+pub struct Uses {
+    /// Arguments that are asked for, with `ARG` or in the stage's `FROM`.
+    pub args: BTreeSet<String>,
+    /// Those of them that the stage itself declares.
+    pub declared: BTreeMap<String, Declared>,
+    /// Secrets.
+    pub secrets: BTreeMap<String, Wanted>,
+    /// SSH agents.
+    pub ssh: BTreeMap<String, Wanted>,
+}
+
+/// Something that a step asks the client for.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    /// The step fails without it.
+    pub required: bool,
+    /// The step.
+    pub lines: Lines,
 }
 
 /// Lowers the instructions of a node.
@@ -75,12 +99,13 @@ fn begin(plan: &Plan, index: usize, lowered: &Lowered) -> StageState {
     let node = &plan.nodes[index];
     let mut state = match node.base {
         Base::Stage(base) => match lowered.stages.get(&base) {
-            Some(base) => StageState { ops: Vec::new(), ..base.clone() },
+            Some(base) => StageState { ops: Vec::new(), uses: Uses::default(), ..base.clone() },
             // A named context took the place of the base.
             None => outside(plan, base),
         },
         _ => outside(plan, index),
     };
+    state.uses.args.clone_from(&node.head_args);
     state.image.config.on_build.clear();
     let has_path = state.image.config.env.iter().any(|entry| entry.starts_with("PATH="));
     if !has_path && state.platform.os != "windows" {

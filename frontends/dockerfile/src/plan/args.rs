@@ -1,15 +1,15 @@
 //! Arguments above the first stage, and those that are always there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     env::Env,
     image,
-    instruction::Command,
+    instruction::{Command, Instruction},
     options::Options,
     platform::Platform,
     shell::{self, Rules},
-    source::{Problem, Span},
+    source::{Lines, Problem, Span},
     stage::Dockerfile,
 };
 
@@ -18,10 +18,23 @@ use crate::{
 pub struct GlobalArgs {
     /// Their values.
     pub env: Env,
-    /// Names of all that were declared, also those without a value.
-    pub declared: BTreeSet<String>,
+    /// All that were declared, also those without a value, by name.
+    pub declared: BTreeMap<String, Declared>,
     /// `SOURCE_DATE_EPOCH`: seconds since 1970.
     pub epoch: Option<i64>,
+}
+
+/// An argument as an `ARG` declares it.
+#[derive(Debug, Clone, Default)]
+pub struct Declared {
+    /// Its value in this build; empty when it has none.
+    pub value: String,
+    /// From the comment above it.
+    pub description: String,
+    /// Where it is declared.
+    pub lines: Lines,
+    /// Arguments that its default is made of.
+    pub needs: BTreeSet<String>,
 }
 
 /// What times are set to, in reproducible builds.
@@ -53,21 +66,31 @@ impl GlobalArgs {
         for instruction in &file.globals {
             let Command::Arg(list) = &instruction.command else { continue };
             for arg in list {
-                let value = match (options.build_args.get(&arg.name).filter(|_| given), &arg.default) {
-                    (Some(value), _) => Some(value.clone()),
+                let (value, needs) = match (options.build_args.get(&arg.name).filter(|_| given), &arg.default) {
+                    (Some(value), _) => (Some(value.clone()), BTreeSet::new()),
                     (None, Some(default)) => {
                         let expanded = shell::expand(default, rules, &args.env);
-                        Some(expanded.map_err(|why| Problem::new(why, arg.span))?.text)
+                        let expanded = expanded.map_err(|why| Problem::new(why, arg.span))?;
+                        (Some(expanded.text), expanded.used)
                     }
-                    (None, None) => None,
+                    (None, None) => (None, BTreeSet::new()),
                 };
-                args.declared.insert(arg.name.clone());
-                if let Some(value) = value {
-                    args.env.set(&arg.name, &value);
+                if let Some(value) = &value {
+                    args.env.set(&arg.name, value);
                 }
+                args.declare(&arg.name, value.unwrap_or_default(), needs, instruction);
             }
         }
         Ok(args)
+    }
+
+    fn declare(&mut self, name: &str, value: String, mut needs: BTreeSet<String>, at: &Instruction) {
+        // An argument that is declared anew from its own value needs what it needed before.
+        if let (true, Some(before)) = (needs.remove(name), self.declared.get(name)) {
+            needs.extend(before.needs.iter().cloned());
+        }
+        let description = at.description(name).to_string();
+        self.declared.insert(name.to_string(), Declared { value, description, lines: at.lines, needs });
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a node begins with.
 
+use std::collections::BTreeSet;
+
 use pintle_sdk::{SourceMeta, SourceQuery};
 
 use super::{GlobalArgs, Plan};
@@ -77,9 +79,17 @@ impl Query {
     }
 }
 
+/// What a `FROM` says, with variables resolved.
+pub(super) struct Head {
+    pub base: String,
+    pub platform: Option<Platform>,
+    /// The arguments that it uses.
+    pub args: BTreeSet<String>,
+}
+
 impl Plan<'_> {
-    /// The base's name and the platform of a `FROM`, with variables resolved.
-    pub(super) fn head(&self, stage: &Stage, lint: &mut Lint) -> Result<(String, Option<Platform>), Problem> {
+    /// Resolves the variables of a `FROM`.
+    pub(super) fn head(&self, stage: &Stage, lint: &mut Lint) -> Result<Head, Problem> {
         let base = &stage.from.base;
         let name = self.expand(&base.text).map_err(|why| Problem::new(why, base.span))?;
         self.check_used(&name, stage, lint);
@@ -88,7 +98,8 @@ impl Plan<'_> {
             let message = format!("base name ({}) should not be blank", base.text);
             return Err(Problem::new(self.suggest_arg(message, unset), base.span));
         }
-        let Some(token) = &stage.from.platform else { return Ok((name.text, None)) };
+        let mut head = Head { base: name.text, platform: None, args: name.used };
+        let Some(token) = &stage.from.platform else { return Ok(head) };
         let value = self.expand(&token.text).map_err(|why| Problem::new(why, token.span))?;
         self.check_used(&value, stage, lint);
         self.check_platform(&token.text, &value, stage, lint);
@@ -96,8 +107,9 @@ impl Plan<'_> {
         if value.text.is_empty() {
             return Err(problem(format!("empty platform value from expression {}", token.text)));
         }
-        let platform = Platform::parse(&value.text, &self.options.build_platform).map_err(problem)?;
-        Ok((name.text, Some(platform)))
+        head.platform = Some(Platform::parse(&value.text, &self.options.build_platform).map_err(problem)?);
+        head.args.extend(value.used);
+        Ok(head)
     }
 
     /// A Dockerfile should be of use to those who give no arguments.
@@ -125,8 +137,8 @@ impl Plan<'_> {
     }
 
     fn check_used(&self, expansion: &Expansion, stage: &Stage, lint: &mut Lint) {
-        for name in expansion.unset.iter().filter(|name| !self.args.declared.contains(*name)) {
-            let known = self.args.env.names().chain(self.args.declared.iter().map(String::as_str));
+        for name in expansion.unset.iter().filter(|name| !self.args.declared.contains_key(*name)) {
+            let known = self.args.env.names().chain(self.args.declared.keys().map(String::as_str));
             let message = nearest::suggest(format!("FROM argument '{name}' is not declared"), name, known);
             lint.warn(Rule::UndefinedArgInFrom, message, &stage.head);
         }

@@ -7,7 +7,7 @@ use crate::source::Problem;
 
 impl Plan<'_> {
     /// What a node begins with and reads from.
-    fn needs(&self, index: usize) -> impl Iterator<Item = usize> {
+    pub(crate) fn needs(&self, index: usize) -> impl Iterator<Item = usize> {
         let node = &self.nodes[index];
         let base = match node.base {
             Base::Stage(base) => Some(base),
@@ -16,8 +16,11 @@ impl Plan<'_> {
         base.into_iter().chain(node.steps.iter().flat_map(|step| step.sources.iter().flatten().copied()))
     }
 
-    /// The target and all that it needs, in order.
+    /// The target and all that it needs, in order; every node where all stages are looked at.
     pub fn reachable(&self) -> BTreeSet<usize> {
+        if self.options.all_stages {
+            return (0..self.nodes.len()).collect();
+        }
         let (mut found, mut open) = (BTreeSet::from([self.target]), vec![self.target]);
         while let Some(index) = open.pop() {
             open.extend(self.needs(index).filter(|need| found.insert(*need)));

@@ -33,17 +33,23 @@ pub fn suggest<'a>(message: String, word: &str, options: impl IntoIterator<Item 
     }
 }
 
-/// How many letters must be put in, taken away or changed.
+/// How many letters must be put in, taken away or changed, or neighbours swapped.
 fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before = Vec::new();
     let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+    for i in 0..a.len() {
+        let mut next = vec![i + 1];
+        for j in 0..b.len() {
+            let changed = row[j] + usize::from(a[i] != b[j]);
+            let mut least = changed.min(row[j + 1] + 1).min(next[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                let before: &Vec<usize> = &before;
+                least = least.min(before[j - 1] + 1);
+            }
+            next.push(least);
         }
+        before = std::mem::replace(&mut row, next);
     }
     row.last().copied().unwrap_or(0)
 }
@@ -57,6 +63,7 @@ mod tests {
         let options = ["build", "base", "final"];
         assert_eq!(nearest("buidl", options), Some("build"));
         assert_eq!(nearest("bas", options), Some("base"));
+        assert_eq!(nearest("RNU", ["ENV", "RUN"]), Some("RUN"));
         assert_eq!(nearest("xyz", options), None);
         assert_eq!(nearest("base", options), None);
     }

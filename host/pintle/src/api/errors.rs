@@ -2,7 +2,7 @@
 
 use build::Failure;
 use client::{
-    errors::{Detail, Source, Vertex},
+    errors::{Detail, Name, Source, Vertex},
     progress,
 };
 use llb::op::{Range, SourceFile};
@@ -30,7 +30,8 @@ const CODES: [(&str, Code); 8] = [
 pub fn status(failure: &Failure) -> Status {
     let vertex = failure.vertex.iter().map(|vertex| Detail::Vertex(Vertex { digest: vertex.to_string() }));
     let sources = failure.locations.iter().map(|(file, ranges)| Detail::Source(source(file, ranges)));
-    let own = vertex.chain(sources).map(|detail| detail.encode());
+    let named = failure.detail.iter().filter_map(named);
+    let own = vertex.chain(sources).chain(named).map(|detail| detail.encode());
     let foreign = failure.detail.iter().filter_map(|detail| match detail {
         build::Detail::Foreign(url, value) => Some(prost_types::Any { type_url: url.clone(), value: value.clone() }),
         build::Detail::Text(..) => None,
@@ -59,11 +60,22 @@ pub fn failure(status: proto::rpc::Status) -> Failure {
 fn message(failure: &Failure) -> String {
     let mut message = failure.message.clone();
     for detail in &failure.detail {
-        if let build::Detail::Text(name, text) = detail {
+        if let (build::Detail::Text(name, text), None) = (detail, named(detail)) {
             message.push_str(&format!("\n{name}: {text}"));
         }
     }
     message
+}
+
+/// What the client is told by a type of its own: it then tries something else.
+fn named(detail: &build::Detail) -> Option<Detail> {
+    let build::Detail::Text(key, name) = detail else { return None };
+    let name = Name { name: name.clone() };
+    match key.as_str() {
+        "subrequest" => Some(Detail::Subrequest(name)),
+        "frontend-cap" => Some(Detail::FrontendCap(name)),
+        _ => None,
+    }
 }
 
 fn code(failure: &Failure) -> Code {
@@ -121,6 +133,16 @@ mod tests {
         let back = status(&failure(proto::rpc::Status::decode(sent.details()).unwrap()));
         assert_eq!((back.code(), back.message()), (Code::NotFound, "no x"));
         assert_eq!(back.details(), sent.details());
+    }
+
+    #[test]
+    fn what_is_not_known_has_a_type() {
+        let detail = vec![build::Detail::Text("subrequest".into(), "frontend.dance".into())];
+        let sent = status(&Failure { detail, ..Failure::new("unsupported", "unsupported request frontend.dance") });
+        let details = proto::rpc::Status::decode(sent.details()).unwrap().details;
+        let decoded: Vec<_> = details.iter().map(Detail::decode).collect();
+        assert_eq!(decoded, [Some(Detail::Subrequest(Name { name: "frontend.dance".into() }))]);
+        assert_eq!((sent.code(), sent.message()), (Code::Unimplemented, "unsupported request frontend.dance"));
     }
 
     #[test]

@@ -152,7 +152,8 @@ impl Client {
         }
         let metadata = solved.metadata.into_iter().map(|(key, value)| (key, value.into())).collect();
         let mut refs = BTreeMap::new();
-        let single = matches!(&solved.refs[..], [(platform, _)] if platform.is_empty());
+        // A question has an answer and no result at all.
+        let single = solved.refs.iter().all(|(platform, _)| platform.is_empty());
         for (platform, result) in solved.refs {
             refs.insert(platform, self.keep(result)?);
         }

@@ -1,5 +1,6 @@
 //! `pintle build`: buildx's flags, turned into a request and what the engine may use of this machine.
 
+mod call;
 mod context;
 mod output;
 mod request;
@@ -13,6 +14,7 @@ use crate::{
     embedded::{Link, Place},
     exit,
 };
+use call::Call;
 pub use request::{FrontendArgs, prepare, solve};
 
 /// Options of `pintle build`.
@@ -61,6 +63,15 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     iidfile: Option<PathBuf>,
 
+    /// Ask something about the build instead of building: check, outline, targets or describe, with ,format=json or
+    /// ,ignorestatus=true behind it.
+    #[arg(long, value_name = "METHOD", default_value = "build")]
+    call: String,
+
+    /// Look for mistakes; the same as --call=check.
+    #[arg(long)]
+    check: bool,
+
     /// Say for each step why it ran, or which record it came from.
     #[arg(long)]
     explain: bool,
@@ -72,7 +83,7 @@ pub async fn run(args: Args, place: Place) -> ExitCode {
     tokio::pin!(work);
     tokio::select! {
         result = &mut work => match result {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(code) => code,
             Err(error) => report(error),
         },
         _ = tokio::signal::ctrl_c() => {
@@ -98,12 +109,16 @@ fn report(error: anyhow::Error) -> ExitCode {
     }
 }
 
-async fn build(args: Args, place: Place) -> anyhow::Result<()> {
+async fn build(args: Args, place: Place) -> anyhow::Result<ExitCode> {
     let mode = if args.quiet { "quiet" } else { &args.progress };
     let mut display = progress::for_stderr(mode.parse()?, "")?;
+    let call = Call::parse(if args.check { "check" } else { &args.call })?;
     let outputs = output::outputs(&args.outputs, &args.tags, args.push, args.load)?;
     let mut prepared = request::prepare(&args.frontend, &args.secrets, &args.ssh)?;
-    outputs.fill(&mut prepared);
+    match &call {
+        Some(call) => call.fill(&mut prepared),
+        None => outputs.fill(&mut prepared),
+    }
     if args.explain {
         prepared.request.frontend_attrs.insert("pintle.explain".into(), "true".into());
     }
@@ -114,8 +129,12 @@ async fn build(args: Args, place: Place) -> anyhow::Result<()> {
     if let Some(explanation) = response.exporter.remove("pintle.explain") {
         explain(&explanation)?;
     }
+    if let Some(call) = call {
+        return call.print(&response, &args.frontend.build_file());
+    }
     finish(&args, &response)?;
-    outputs.finish()
+    outputs.finish()?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What is written when all went well.

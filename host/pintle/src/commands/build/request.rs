@@ -75,6 +75,19 @@ pub struct FrontendArgs {
     opts: Vec<String>,
 }
 
+impl FrontendArgs {
+    /// What the user calls the build file.
+    pub fn build_file(&self) -> String {
+        match self.file.as_deref() {
+            Some("-") => "stdin".to_string(),
+            Some(file) => file.to_string(),
+            None if self.context == "-" => "stdin".to_string(),
+            None if self.context == "." => "Dockerfile".to_string(),
+            None => Path::new(&self.context).join("Dockerfile").display().to_string(),
+        }
+    }
+}
+
 /// A request, and what the engine may use of this machine for it.
 pub struct Prepared {
     pub request: SolveRequest,

@@ -1,0 +1,17 @@
+//! Tables of text.
+
+/// Rows of cells with the columns under each other, `gap` spaces apart. The last cell of a row is not padded.
+pub fn columns<const N: usize>(rows: &[[&str; N]], gap: usize) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0) + gap;
+    let mut out = String::new();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            out.push_str(cell);
+            if column + 1 < N {
+                out.extend(std::iter::repeat_n(' ', width(column) - cell.chars().count()));
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
