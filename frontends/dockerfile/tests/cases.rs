@@ -171,8 +171,9 @@ fn ask(case: &Case, kind: &str, key: &str) -> String {
     };
     let found = answer.metadata.iter().find(|(name, _)| name == key);
     let text = found.map(|(_, value)| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default();
-    // Without the line's end that texts have and JSON has not, and without empty lines at the end: a case cannot hold them.
-    format!("{}\n", text.trim_end_matches('\n'))
+    // A section ends with one line's end, which JSON has not, or is empty.
+    let text = text.trim_end_matches('\n');
+    if text.is_empty() { String::new() } else { format!("{text}\n") }
 }
 
 fn section<'a>(case: &'a Case, title: &str) -> &'a str {
