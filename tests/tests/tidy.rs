@@ -20,8 +20,12 @@ const EDGES: &[(&str, &[&str])] = &[
     ("frontend", &["sys", "llb", "proto"]),
     ("sources", &["store", "oci", "session", "sys"]),
     ("exporters", &["store", "oci", "session", "sys"]),
+    ("caches", &["exporters", "oci", "session", "solver", "sources", "store"]),
     ("ops", &["llb", "solver", "store", "sources", "exec", "session", "sys"]),
-    ("build", &["ops", "exporters", "frontend", "llb", "solver", "store", "session", "sources", "exec", "oci"]),
+    (
+        "build",
+        &["ops", "caches", "exporters", "frontend", "llb", "solver", "store", "session", "sources", "exec", "oci"],
+    ),
     ("client", &["proto", "session", "oci", "store", "llb"]),
     ("pintle", &["build", "client", "proto", "session", "frontend", "store", "exec", "solver", "llb", "oci"]),
     ("pintle-sdk", &[]),

@@ -20,7 +20,7 @@ use store::Snapshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    Entitlements, Failure, Journal,
+    CacheOption, Entitlements, Failure, Journal,
     engine::Engine,
     entitlements,
     lazy::{LazyRef, internal},
@@ -45,7 +45,11 @@ pub(crate) struct State {
     allowed: Entitlements,
     vertices: Mutex<Vertices>,
     /// Where each vertex was first seen, to find its source lines when it fails.
-    seen: Mutex<Seen>,
+    pub seen: Mutex<Seen>,
+    /// Caches to look into before anything is solved.
+    caches: Vec<CacheOption>,
+    /// Those that were looked into.
+    pub imported: tokio::sync::Mutex<Vec<CacheOption>>,
     /// Builds that run ahead of their readers; they end with the build.
     started: Mutex<Vec<AbortOnDropHandle<()>>>,
 }
@@ -57,6 +61,7 @@ impl State {
         journal: Journal,
         no_cache: bool,
         allowed: Entitlements,
+        caches: Vec<CacheOption>,
     ) -> Arc<Self> {
         let build = engine.solver().build(journal.sink());
         let vertices = Mutex::new(Vertices::new(environment.clone(), no_cache));
@@ -68,6 +73,8 @@ impl State {
             allowed,
             vertices,
             seen: Mutex::default(),
+            caches,
+            imported: tokio::sync::Mutex::default(),
             started: Mutex::default(),
         })
     }
@@ -77,8 +84,14 @@ impl State {
         let Some(edge) = definition.edge else { return Ok(self.environment.store.scratch()) };
         let graph = &definition.graph;
         self.remember(graph, edge).map_err(Error::from)?;
-        let vertex = lock(&self.vertices).vertex(graph, edge).map_err(internal)?;
+        self.import(&self.caches).await;
+        let vertex = self.vertex(graph, edge)?;
         self.build.result(&vertex, edge.output).await.map_err(|error| self.explain(error))
+    }
+
+    /// The solver's vertex of an edge.
+    pub fn vertex(&self, graph: &Graph, edge: llb::Edge) -> Result<Arc<solver::Vertex<Files>>, Error> {
+        lock(&self.vertices).vertex(graph, edge).map_err(internal)
     }
 
     /// Begins to build a definition without waiting.
@@ -162,6 +175,9 @@ pub(crate) struct BuildBridge {
 #[async_trait]
 impl Bridge for BuildBridge {
     async fn solve(&self, definition: Definition, options: SolveOptions) -> Result<Arc<dyn Ref>, Error> {
+        let caches = options.cache_imports.into_iter();
+        let caches: Vec<_> = caches.map(|cache| CacheOption { kind: cache.kind, attrs: cache.attrs }).collect();
+        self.state.import(&caches).await;
         let result = LazyRef::new(self.state.clone(), definition);
         if options.evaluate {
             result.evaluate().await?;

@@ -41,6 +41,7 @@ struct Inner {
     sources: Sources,
     registries: Arc<sources::Registries>,
     exporters: Vec<Arc<dyn Exporter>>,
+    caches: Vec<Arc<dyn caches::Backend>>,
     executor: Arc<dyn exec::Executor>,
     frontends: Frontends,
     worker: Worker,
@@ -84,6 +85,7 @@ impl Engine {
         let worker = worker(&store, executor.as_ref())?;
         let registries = sources::Registries::new(config.registries.clone());
         let sources = Sources::standard(&store, registries.clone());
+        let caches = caches::all(&registries);
         let pushing = registries.clone();
         let exporters = exporters::all(&store, Arc::new(move |sessions| pushing.client(sessions)));
         let entitlements = config.entitlements.clone();
@@ -93,6 +95,7 @@ impl Engine {
             sources,
             registries,
             exporters,
+            caches,
             executor,
             frontends,
             worker,
@@ -130,6 +133,11 @@ impl Engine {
     /// The registries, as builds reach them.
     pub(crate) fn registries(&self) -> &sources::Registries {
         &self.0.registries
+    }
+
+    /// The kinds of caches.
+    pub(crate) fn caches(&self) -> &[Arc<dyn caches::Backend>] {
+        &self.0.caches
     }
 
     /// The build languages.

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bridge;
+mod cache;
 mod engine;
 mod entitlements;
 mod failure;
@@ -12,6 +13,7 @@ mod journal;
 mod lazy;
 mod run;
 
+pub use cache::CacheOption;
 pub use engine::{Config, Engine, Worker};
 pub use entitlements::{Entitlement, Entitlements};
 pub use failure::{Detail, Failure};

@@ -8,8 +8,9 @@ use futures::future::try_join_all;
 use session::Session;
 
 use crate::{
-    Failure, Journal,
+    CacheOption, Failure, Journal,
     bridge::{BuildBridge, State},
+    cache::{self, Top},
     engine::Engine,
     entitlements,
 };
@@ -32,6 +33,10 @@ pub struct Request {
     pub lower: bool,
     /// What steps may do beyond the sandbox, by name; the engine has to grant it.
     pub entitlements: Vec<String>,
+    /// Caches to look into.
+    pub cache_imports: Vec<CacheOption>,
+    /// Caches to fill.
+    pub cache_exports: Vec<CacheOption>,
 }
 
 /// What to build.
@@ -83,9 +88,17 @@ impl Engine {
                 .check(&export.attrs)
                 .map_err(|error| Failure::new("invalid-argument", format!("exporter {}: {error:#}", export.kind)))?;
         }
+        self.check_cache_exports(&request.cache_exports)?;
         let allowed = entitlements::grant(&request.entitlements, self.entitlements())?;
         let environment = self.environment(request.sessions.clone());
-        let state = State::new(self.clone(), environment, journal.clone(), request.no_cache, allowed);
+        let state = State::new(
+            self.clone(),
+            environment,
+            journal.clone(),
+            request.no_cache,
+            allowed,
+            request.cache_imports.clone(),
+        );
         let _stop = Stop(state.clone());
         let output = match request.what {
             What::Definition(definition) => {
@@ -100,9 +113,11 @@ impl Engine {
         if request.lower {
             return lowered(output);
         }
-        let built = evaluate(&state, output).await?;
+        let (mut built, tops) = evaluate(&state, output).await?;
+        built.inline_cache = cache::inline(&state, &request.cache_exports, &tops).await?;
         let mut response =
             Response { exporter: self.export(&request.exports, &request.sessions, &built, &journal).await? };
+        response.exporter.extend(self.export_caches(&state, &request.cache_exports, &tops).await?);
         for (key, value) in &built.metadata {
             let wanted = key.starts_with("result.") || key.starts_with("pintle.") || key == "version";
             if wanted && value.len() <= MAX_RESPONSE_VALUE_BYTES {
@@ -161,15 +176,19 @@ fn epoch(attrs: &BTreeMap<String, String>, built: &Built) -> Option<i64> {
 }
 
 /// Builds all results at once.
-async fn evaluate(state: &Arc<State>, output: Output) -> Result<Built, Failure> {
+async fn evaluate(state: &Arc<State>, output: Output) -> Result<(Built, Vec<Top>), Failure> {
     let results = output.refs.iter().map(|(platform, definition)| async move {
-        let snapshot = match definition.edge {
-            Some(_) => Some(state.result(definition).await?),
-            None => None,
-        };
-        Ok::<_, Failure>((platform.clone(), snapshot))
+        let Some(edge) = definition.edge else { return Ok((platform.clone(), None)) };
+        let snapshot = state.result(definition).await?;
+        let vertex = state.vertex(&definition.graph, edge)?;
+        Ok::<_, Failure>((platform.clone(), Some((vertex, snapshot))))
     });
-    Ok(Built { refs: try_join_all(results).await?, metadata: output.metadata })
+    let (mut refs, mut tops) = (Vec::new(), Vec::new());
+    for (platform, result) in try_join_all(results).await? {
+        refs.push((platform.clone(), result.as_ref().map(|(_, snapshot)| snapshot.clone())));
+        tops.extend(result.map(|(vertex, snapshot)| Top { platform, vertex, snapshot }));
+    }
+    Ok((Built { refs, metadata: output.metadata, inline_cache: None }, tops))
 }
 
 /// The graphs as BuildKit's definitions in base64, by platform: `pintle.definition`, or `pintle.definition/PLATFORM`.

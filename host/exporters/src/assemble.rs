@@ -148,7 +148,8 @@ impl Part<'_> {
             _ => config::default(&named.clone().unwrap_or_else(Platform::host)),
         };
         let base = self.metadata(BASE_CONFIG_KEY).filter(|base| !base.is_empty());
-        let config = config::patch(&config, &infos, self.epoch, base)?;
+        let cache = self.built.inline_cache.as_ref().map(|cache| cache.records(self.id)).transpose()?.flatten();
+        let config = config::patch(&config, &infos, self.epoch, base, cache.as_deref())?;
         let platform = named.unwrap_or_else(|| config.platform.clone());
         let image = self.manifest(&config, layers, &platform)?;
         Ok((image, config))
@@ -245,7 +246,8 @@ const FOREIGN_TYPES: &[(&str, &str)] = &[
     ("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", "application/vnd.oci.image.layer.v1.tar+zstd"),
 ];
 
-fn layer_type(given: &str, oci_types: bool) -> String {
+/// The media type of a layer in OCI's words or in Docker's, whichever it was given in.
+pub fn layer_type(given: &str, oci_types: bool) -> String {
     let all = || LAYER_TYPES.iter().chain(FOREIGN_TYPES);
     let oci = all().find(|(docker, _)| *docker == given).map_or(given, |(_, oci)| oci);
     match LAYER_TYPES.iter().find(|(_, word)| *word == oci) {

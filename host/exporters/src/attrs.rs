@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 use anyhow::{Result, bail};
 
 /// Attributes by name, as the user wrote them.
-pub(crate) type Attrs = BTreeMap<String, String>;
+pub type Attrs = BTreeMap<String, String>;
 
 /// Refuses attributes that are not `known` (names, and prefixes that end in `*`), with the nearest that is.
-pub(crate) fn refuse_unknown(attrs: &Attrs, known: &[&[&str]]) -> Result<()> {
+pub fn refuse_unknown(attrs: &Attrs, known: &[&[&str]]) -> Result<()> {
     let known = || known.iter().copied().flatten().copied();
     for name in attrs.keys() {
         let fits = |word: &str| match word.strip_suffix('*') {
@@ -49,7 +49,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// A yes or no, in the words of Go's `ParseBool`; an empty value is yes.
-pub(crate) fn flag(attrs: &Attrs, name: &str) -> Result<Option<bool>> {
+pub fn flag(attrs: &Attrs, name: &str) -> Result<Option<bool>> {
     match attrs.get(name).map(String::as_str) {
         None => Ok(None),
         Some("" | "1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
@@ -59,7 +59,7 @@ pub(crate) fn flag(attrs: &Attrs, name: &str) -> Result<Option<bool>> {
 }
 
 /// A number.
-pub(crate) fn number<T: FromStr<Err: Display>>(attrs: &Attrs, name: &str) -> Result<Option<T>> {
+pub fn number<T: FromStr<Err: Display>>(attrs: &Attrs, name: &str) -> Result<Option<T>> {
     let Some(text) = attrs.get(name) else { return Ok(None) };
     match text.trim().parse() {
         Ok(number) => Ok(Some(number)),

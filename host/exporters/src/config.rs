@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ use crate::documents;
 const UNNAMED_LAYER: &str = "created by pintle";
 /// Who adds such an entry; BuildKit's own word, by which tools know it.
 const ADDED_COMMENT: &str = "buildkit.exporter.image.v0";
+/// Where an inline cache stands; BuildKit's own word.
+const CACHE_KEY: &str = "moby.buildkit.cache.v0";
 /// `PATH` of an image whose frontend gave no config.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -67,12 +70,14 @@ pub(crate) fn default(platform: &oci::Platform) -> Vec<u8> {
 }
 
 /// Makes `config` say what the image is: `rootfs` from the layers, as many history entries as there are layers, times no later
-/// than `epoch`. History that `base` (the config of the image that it was built on) has too keeps its times.
+/// than `epoch`. History that `base` (the config of the image that it was built on) has too keeps its times. `cache` are the records of
+/// an inline cache.
 pub(crate) fn patch(
     config: &[u8],
     layers: &[LayerInfo],
     epoch: Option<Timestamp>,
     base: Option<&[u8]>,
+    cache: Option<&[u8]>,
 ) -> Result<Patched> {
     let mut fields = parse(config)?;
     let platform = platform(&fields)?;
@@ -89,6 +94,11 @@ pub(crate) fn patch(
     fields.insert("rootfs".into(), json!({ "type": "layers", "diff_ids": diff_ids }));
     fields.insert("history".into(), serde_json::to_value(&history)?);
     fields.insert("created".into(), created.clone().map_or(Value::Null, Value::String));
+    // What a base image says of how it was made is not true of this one.
+    fields.remove(CACHE_KEY);
+    if let Some(cache) = cache {
+        fields.insert(CACHE_KEY.into(), base64::engine::general_purpose::STANDARD.encode(cache).into());
+    }
     Ok(Patched { bytes: documents::compact(&fields)?, created, platform })
 }
 
@@ -206,7 +216,8 @@ mod tests {
         let epoch = epoch.map(|second| Timestamp::from_second(second).unwrap());
         let base = base.map(|base| base.to_string());
         let patched =
-            patch(config.to_string().as_bytes(), layers, epoch, base.as_ref().map(|base| base.as_bytes())).unwrap();
+            patch(config.to_string().as_bytes(), layers, epoch, base.as_ref().map(|base| base.as_bytes()), None)
+                .unwrap();
         serde_json::from_slice(&patched.bytes).unwrap()
     }
 
@@ -216,7 +227,7 @@ mod tests {
 
     #[test]
     fn fields_are_sorted_and_strange_ones_kept() {
-        let bytes = patch(image(json!([])).to_string().as_bytes(), &[], None, None).unwrap().bytes;
+        let bytes = patch(image(json!([])).to_string().as_bytes(), &[], None, None, None).unwrap().bytes;
         let want = r#"{"architecture":"amd64","config":{"Cmd":["a"]},"created":null,"history":[],"os":"linux","rootfs":{"type":"layers","diff_ids":[]},"x-own":1}"#;
         assert_eq!(std::str::from_utf8(&bytes).unwrap(), want);
     }
@@ -280,17 +291,17 @@ mod tests {
             (r#"{"architecture":"amd64"}"#, "no os"),
             (r#"{"os":"linux","architecture":"amd64","history":5}"#, "history"),
         ] {
-            let error = format!("{:#}", patch(config.as_bytes(), &[], None, None).unwrap_err());
+            let error = format!("{:#}", patch(config.as_bytes(), &[], None, None, None).unwrap_err());
             assert!(error.contains(want), "{config}: {error}");
         }
         let late = r#"{"os":"linux","architecture":"amd64","created":"yesterday"}"#;
-        assert!(patch(late.as_bytes(), &[], Some(Timestamp::UNIX_EPOCH), None).is_err());
+        assert!(patch(late.as_bytes(), &[], Some(Timestamp::UNIX_EPOCH), None, None).is_err());
     }
 
     #[test]
     fn the_default_config_can_be_patched() {
         let arm = "linux/arm/v7".parse().unwrap();
-        let patched = patch(&default(&arm), &layers(&[None]), None, None).unwrap();
+        let patched = patch(&default(&arm), &layers(&[None]), None, None, None).unwrap();
         assert_eq!((patched.platform, patched.created), (arm, None));
     }
 }

@@ -13,11 +13,11 @@ use store::LayerBlob;
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// A reader of a blob.
-pub(crate) type Reader = Box<dyn AsyncRead + Send + Unpin>;
+pub type Reader = Box<dyn AsyncRead + Send + Unpin>;
 
 /// A blob that an export writes.
 #[derive(Clone)]
-pub(crate) enum Content {
+pub enum Content {
     /// A manifest, index or config.
     Bytes(Bytes),
     /// A layer: a file of the store, or what its provider has.
@@ -26,7 +26,7 @@ pub(crate) enum Content {
 
 impl Content {
     /// The bytes from the start. Reading fails at the end when they are not those of the layer's digest.
-    pub(crate) async fn open(&self) -> Result<Reader> {
+    pub async fn open(&self) -> Result<Reader> {
         let layer = match self {
             Content::Bytes(bytes) => return Ok(Box::new(std::io::Cursor::new(bytes.clone()))),
             Content::Layer(layer) => layer,

@@ -9,19 +9,20 @@ use serde::Serialize;
 /// What names a blob in a manifest, an index or a response.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Descriptor {
-    pub(crate) media_type: String,
-    pub(crate) digest: String,
-    pub(crate) size: u64,
+#[allow(missing_docs)]
+pub struct Descriptor {
+    pub media_type: String,
+    pub digest: String,
+    pub size: u64,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) annotations: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) platform: Option<Platform>,
+    pub platform: Option<Platform>,
 }
 
 /// A platform in a descriptor.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub(crate) struct Platform {
+pub struct Platform {
     architecture: String,
     os: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -41,36 +42,39 @@ impl From<&oci::Platform> for Platform {
 /// An image manifest.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Manifest {
-    pub(crate) schema_version: u32,
-    pub(crate) media_type: String,
-    pub(crate) config: Descriptor,
-    pub(crate) layers: Vec<Descriptor>,
+#[allow(missing_docs)]
+pub struct Manifest {
+    pub schema_version: u32,
+    pub media_type: String,
+    pub config: Descriptor,
+    pub layers: Vec<Descriptor>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) annotations: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// An index of manifests.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Index {
-    pub(crate) schema_version: u32,
-    pub(crate) media_type: String,
-    pub(crate) manifests: Vec<Descriptor>,
+#[allow(missing_docs)]
+pub struct Index {
+    pub schema_version: u32,
+    pub media_type: String,
+    pub manifests: Vec<Descriptor>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) annotations: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A document that was written: its bytes and what names them.
 #[derive(Clone, Debug)]
-pub(crate) struct Document {
-    pub(crate) descriptor: Descriptor,
-    pub(crate) bytes: Bytes,
+#[allow(missing_docs)]
+pub struct Document {
+    pub descriptor: Descriptor,
+    pub bytes: Bytes,
 }
 
 impl Document {
     /// From finished bytes.
-    pub(crate) fn new(media_type: &str, bytes: Bytes) -> Self {
+    pub fn new(media_type: &str, bytes: Bytes) -> Self {
         let descriptor = Descriptor {
             media_type: media_type.to_owned(),
             digest: oci::digest_of(&bytes),
@@ -83,12 +87,12 @@ impl Document {
 }
 
 /// JSON on one line, as Go's `json.Marshal` writes it.
-pub(crate) fn compact(value: &impl Serialize) -> serde_json::Result<Bytes> {
+pub fn compact(value: &impl Serialize) -> serde_json::Result<Bytes> {
     Ok(escape(serde_json::to_string(value)?).into())
 }
 
 /// JSON as Go's `json.MarshalIndent` writes it with two spaces.
-pub(crate) fn indented(value: &impl Serialize) -> serde_json::Result<Bytes> {
+pub fn indented(value: &impl Serialize) -> serde_json::Result<Bytes> {
     Ok(escape(serde_json::to_string_pretty(value)?).into())
 }
 

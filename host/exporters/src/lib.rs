@@ -6,10 +6,10 @@
 
 mod annotations;
 mod assemble;
-mod attrs;
+pub mod attrs;
 mod config;
-mod content;
-mod documents;
+pub mod content;
+pub mod documents;
 mod image;
 mod layout;
 mod local;
@@ -18,6 +18,10 @@ mod options;
 mod push;
 mod tar_out;
 mod tree;
+
+pub use assemble::layer_type;
+pub use options::compression;
+pub use push::push_blob;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -44,6 +48,14 @@ pub struct Built {
     pub refs: Vec<(String, Option<Snapshot>)>,
     /// `containerimage.config` (or `containerimage.config/PLATFORM`) and others, as the frontend gave them.
     pub metadata: BTreeMap<String, Vec<u8>>,
+    /// What the configs of images shall say of how they were made, for later builds.
+    pub inline_cache: Option<Arc<dyn InlineCache>>,
+}
+
+/// A cache that goes along in the configs of images.
+pub trait InlineCache: Send + Sync + 'static {
+    /// The records for the image of a platform, whose layers are those of its snapshot, as JSON; `None` when there are none.
+    fn records(&self, platform: &str) -> anyhow::Result<Option<Vec<u8>>>;
 }
 
 /// Gets bytes done and total, by an id and a name. A total of 0 is not known.

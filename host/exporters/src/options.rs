@@ -72,7 +72,8 @@ pub(crate) fn names(list: &str) -> Vec<String> {
     list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-fn compression(attrs: &Attrs) -> Result<Compression> {
+/// What `compression` and `compression-level` ask for: gzip by default.
+pub fn compression(attrs: &Attrs) -> Result<Compression> {
     let level = number::<i32>(attrs, "compression-level")?;
     match attrs.get("compression").map_or("gzip", String::as_str) {
         "uncompressed" => Ok(Compression::Uncompressed),

@@ -7,7 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use oci::{Manifest, Pushed, Reference, Repository};
 
 use crate::{
-    Target,
+    Progress, Target,
     assemble::Image,
     content::Content,
     documents::{Descriptor, Document},
@@ -15,8 +15,8 @@ use crate::{
 
 /// How many blobs are under way at once.
 const BLOBS_AT_ONCE: usize = 4;
-/// What the locator of a provider begins with that reads from a registry.
-const REGISTRY_LOCATOR: &str = "registry:";
+/// What the locators of providers begin with that read from a registry.
+const REGISTRY_LOCATORS: [&str; 2] = ["registry:", "registry-cache:"];
 
 /// How an image is pushed.
 #[derive(Clone, Copy)]
@@ -42,7 +42,7 @@ pub(crate) async fn push(
         digest == image.root.descriptor.digest || manifests.iter().any(|own| own.descriptor.digest == digest)
     };
     let blobs = image.blobs().into_values().filter(|(descriptor, _)| !is_manifest(&descriptor.digest));
-    let pushes = blobs.map(|(descriptor, content)| push_blob(&repository, descriptor, content, to));
+    let pushes = blobs.map(|(descriptor, content)| push_blob(&repository, descriptor, content, &to.progress));
     futures::stream::iter(pushes).buffer_unordered(BLOBS_AT_ONCE).try_collect::<()>().await?;
     if image.is_index() {
         for manifest in manifests {
@@ -67,12 +67,18 @@ fn as_manifest(document: &Document) -> Manifest {
     Manifest::new(document.bytes.clone(), &document.descriptor.media_type)
 }
 
-async fn push_blob(repository: &Repository, descriptor: Descriptor, content: Content, to: &Target) -> Result<()> {
+/// Pushes a blob where it is not there yet; from another repository of the same registry it is mounted.
+pub async fn push_blob(
+    repository: &Repository,
+    descriptor: Descriptor,
+    content: Content,
+    progress: &Progress,
+) -> Result<()> {
     let Descriptor { digest, size, .. } = descriptor;
     let kind = if matches!(content, Content::Layer(_)) { "layer" } else { "config" };
     let name = format!("pushing {kind} {digest}");
     let report: Arc<dyn Fn(u64) + Send + Sync> = {
-        let (progress, digest, name) = (to.progress.clone(), digest.clone(), name.clone());
+        let (progress, digest, name) = (progress.clone(), digest.clone(), name.clone());
         Arc::new(move |done| progress(&digest, &name, done, size))
     };
     let origin = origin(&content, repository.reference());
@@ -89,6 +95,7 @@ async fn push_blob(repository: &Repository, descriptor: Descriptor, content: Con
 fn origin(content: &Content, to: &Reference) -> Option<String> {
     let Content::Layer(layer) = content else { return None };
     let locator = layer.provider.as_ref()?.locator();
-    let from: Reference = locator.strip_prefix(REGISTRY_LOCATOR)?.parse().ok()?;
+    let name = REGISTRY_LOCATORS.iter().find_map(|prefix| locator.strip_prefix(prefix))?;
+    let from: Reference = name.parse().ok()?;
     (from.registry() == to.registry()).then(|| from.repository().to_owned())
 }

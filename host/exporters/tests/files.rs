@@ -49,7 +49,7 @@ async fn platforms_that_would_overwrite_each_other_are_refused() {
 #[tokio::test]
 async fn an_empty_tree_can_be_exported() {
     let world = World::new();
-    let built = Built { refs: vec![(String::new(), None)], metadata: BTreeMap::new() };
+    let built = Built { refs: vec![(String::new(), None)], ..Built::default() };
     world.export("local", &built, &[], None).await.unwrap();
     world.export("tar", &built, &[], None).await.unwrap();
     assert_eq!(tar::Archive::new(&world.file()[..]).entries().unwrap().count(), 0);

@@ -60,6 +60,17 @@ pub trait Bridge: Send + Sync + 'static {
 pub struct SolveOptions {
     /// Begin at once.
     pub evaluate: bool,
+    /// Caches to look into from now on.
+    pub cache_imports: Vec<CacheImport>,
+}
+
+/// A cache of another engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheImport {
+    /// `registry`, `local` ...
+    pub kind: String,
+    /// Its options.
+    pub attrs: BTreeMap<String, String>,
 }
 
 /// What [`Bridge::solve_frontend`] answers.

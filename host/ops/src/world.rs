@@ -41,6 +41,12 @@ impl World for Files {
         if record.0.is_empty() {
             return Ok(Some(Vec::new()));
         }
-        Ok(record.0.split(',').map(|name| self.store.load(name)).collect::<Result<Option<Vec<_>>, _>>()?)
+        let outputs = record.0.split(',').map(|name| self.store.load(name)).collect::<Result<Option<Vec<_>>, _>>()?;
+        for (blob, provider) in outputs.iter().flatten().map(Snapshot::lazy).collect::<Result<Vec<_>, _>>()?.concat() {
+            if !provider.has(&blob).await? {
+                return Ok(None);
+            }
+        }
+        Ok(outputs)
     }
 }

@@ -60,6 +60,8 @@ pub(crate) struct Known {
 /// What the cache has for a vertex.
 #[derive(Clone, Debug)]
 pub(crate) struct Hit {
+    pub(crate) class: Class,
+    /// Newest first; none where an imported cache has it.
     pub(crate) records: Vec<RecordId>,
     /// Why it answers, for a person.
     pub(crate) why: Arc<str>,
@@ -138,9 +140,10 @@ impl<W: World> Graph<W> {
         self.nodes.push(Arc::new(node));
     }
 
-    /// `top` and all below it that `want` says yes to, inputs first. Where it says no, it is not asked further down.
-    pub(crate) fn below(&self, top: NodeId, want: impl Fn(&Node<W>) -> bool) -> Vec<Arc<Node<W>>> {
-        let (mut stack, mut found, mut seen) = (vec![top], vec![], vec![false; top + 1]);
+    /// `tops` and all below them that `want` says yes to, inputs first. Where it says no, it is not asked further down.
+    pub(crate) fn below(&self, tops: &[NodeId], want: impl Fn(&Node<W>) -> bool) -> Vec<Arc<Node<W>>> {
+        let highest = tops.iter().max().map_or(0, |top| top + 1);
+        let (mut stack, mut found, mut seen) = (tops.to_vec(), vec![], vec![false; highest]);
         while let Some(id) = stack.pop() {
             if !std::mem::replace(&mut seen[id], true) && want(&self.nodes[id]) {
                 found.push(id);

@@ -12,6 +12,7 @@ mod change;
 mod explain;
 mod flight;
 mod graph;
+mod import;
 pub mod keys;
 pub mod memory;
 pub mod progress;
@@ -21,7 +22,8 @@ mod task;
 pub mod testing;
 
 pub use flight::{REPLAY_EVENTS_MAX, REPLAY_LOG_BYTES_MAX};
-pub use solve::{Build, KEYS_AT_ONCE_MAX, Solver};
+pub use import::{Imported, ImportedResults};
+pub use solve::{Build, KEYS_AT_ONCE_MAX, Link, Solver};
 
 /// What the solver works on. Implemented once by `ops`, once by the simulated world of the tests.
 #[async_trait]

@@ -17,10 +17,7 @@
 //! found by its definition when results between are pruned. When nothing needs it, it goes, and what it alone needed goes
 //! with it. So [`Memory::forget`] is all that pruning needs, and what is remembered is bounded by the records that are kept.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -182,24 +179,6 @@ impl Memory {
         });
         let (inputs, records) = (entry.inputs.clone(), entry.records.clone());
         self.record((&entry.op, &entry.name), inputs, records, learned.collect())
-    }
-
-    /// The entry of `top` and all that it was made of, makers first.
-    pub(crate) fn chain(&self, top: Class) -> anyhow::Result<Vec<Entry>> {
-        let (mut chain, mut seen, mut path) = (vec![], HashSet::new(), vec![(top, false)]);
-        while let Some((class, makers_done)) = path.pop() {
-            if !makers_done && !seen.insert(class) {
-                continue;
-            }
-            let Some(entry) = self.entry(class)? else { continue };
-            if makers_done {
-                chain.push(entry);
-            } else {
-                path.push((class, true));
-                path.extend(entry.inputs.iter().map(|input| (input.maker, false)));
-            }
-        }
-        Ok(chain)
     }
 
     /// Hands each record to `visit`, in no order, once for each class that it is a result of. Holds no lock: what is recorded meanwhile may or may not be seen.

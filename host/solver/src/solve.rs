@@ -7,7 +7,7 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     task::Poll,
 };
 
@@ -23,6 +23,7 @@ use crate::{
     Context, Input, Kv, Limits, Look, RecordId, SolveError, Vertex, World, explain,
     flight::{Ask, Flight, Flights},
     graph::{Graph, Hit, Known, Made, Node},
+    import::Imported,
     keys::{Class, InputKey},
     memory::{Entry, EntryInput, Learned, Memory},
     progress::{EventKind, Sink},
@@ -47,7 +48,18 @@ struct Engine<W: World> {
 struct Learnings<W: World> {
     engine: Arc<Engine<W>>,
     graph: Mutex<Graph<W>>,
+    imports: RwLock<Vec<Arc<Imported<W>>>>,
     progress: Sink,
+}
+
+/// One vertex of a build, as a cache exporter sees it.
+pub struct Link<W: World> {
+    /// The vertex's id.
+    pub vertex: Arc<str>,
+    /// What this build knows of it. It has no record where no result of it is known here.
+    pub entry: Entry,
+    imports: Vec<Arc<Imported<W>>>,
+    engine: Arc<Engine<W>>,
 }
 
 /// What one vertex asks of another. Boxed, for these calls go in a circle.
@@ -92,7 +104,8 @@ impl<W: World> Solver<W> {
 
     /// Begins a build whose events go to `progress`.
     pub fn build(&self, progress: Sink) -> Build<W> {
-        Build(Arc::new(Learnings { engine: self.0.clone(), graph: Mutex::default(), progress }))
+        let imports = RwLock::default();
+        Build(Arc::new(Learnings { engine: self.0.clone(), graph: Mutex::default(), imports, progress }))
     }
 
     /// Forgets a record, and all that was remembered for its sake alone. For who deletes saved results.
@@ -103,17 +116,6 @@ impl<W: World> Solver<W> {
     /// Hands each remembered record to `visit`, in no order, once for each class that it is a result of. For who wants to [`forget`](Solver::forget) those that are gone.
     pub fn each_record(&self, mut visit: impl FnMut(RecordId)) -> anyhow::Result<()> {
         self.0.memory.each_record(&mut visit)
-    }
-
-    /// What is remembered of `top` and of all that it was made of, makers first: what a cache exporter writes down.
-    pub fn chain(&self, top: Class) -> anyhow::Result<Vec<Entry>> {
-        self.0.memory.chain(top)
-    }
-
-    /// Remembers what a cache importer read, as [`chain`](Solver::chain) gave it elsewhere, makers first. The records in it must be
-    /// such as [`World::load`] knows to find.
-    pub fn import(&self, entries: &[Entry]) -> anyhow::Result<()> {
-        entries.iter().try_for_each(|entry| self.0.memory.import(entry))
     }
 }
 
@@ -134,12 +136,42 @@ impl<W: World> Build<W> {
         Some(node.known()?.class)
     }
 
+    /// From now on, asks `imported` where this engine's own memory has no answer.
+    pub fn import(&self, imported: Imported<W>) {
+        self.0.imports.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(imported));
+    }
+
+    /// All that `tops` were made of in this build, inputs first: what a cache exporter writes down. Vertices that this build was not
+    /// asked for are left out.
+    pub fn chain(&self, tops: &[Arc<Vertex<W>>]) -> Result<Vec<Link<W>>, SolveError> {
+        let graph = self.graph();
+        let tops: Vec<_> = tops.iter().filter_map(|vertex| graph.find(&vertex.id)).collect();
+        let nodes = graph.below(&tops.iter().map(|node| node.id).collect::<Vec<_>>(), |node| node.known().is_some());
+        drop(graph);
+        nodes.iter().map(|node| self.link(node)).collect()
+    }
+
+    fn link(&self, node: &Arc<Node<W>>) -> Result<Link<W>, SolveError> {
+        let sight = self.look(node)?;
+        let known = self.engine().memory.entry(sight.class).map_err(|cause| node.error(cause))?;
+        let mut records = known.map_or_else(Vec::new, |entry| entry.records);
+        if let Some(made) = node.result.get() {
+            // This build's own comes first, whatever others have made meanwhile.
+            records.retain(|record| *record != made.record);
+            records.insert(0, made.record.clone());
+        }
+        let op = node.key.get().cloned().unwrap_or_default();
+        let entry = Entry::new(op, node.vertex.name.clone(), self.made_of(node, &sight), records);
+        let (vertex, engine) = (node.vertex.id.clone(), self.engine().clone());
+        Ok(Link { vertex, entry, imports: self.imports(), engine })
+    }
+
     /// Works out the classes of `vertex` and all below it by their definitions: nothing runs but the look-ups of sources' keys.
     async fn define(&self, vertex: &Arc<Vertex<W>>) -> Result<Arc<Node<W>>, SolveError> {
         let (node, undefined) = {
             let mut graph = self.graph();
             let id = graph.add(vertex, &self.0.progress);
-            (graph.node(id), graph.below(id, |node| node.known().is_none()))
+            (graph.node(id), graph.below(&[id], |node| node.known().is_none()))
         };
         let keys = stream::iter(undefined.clone()).map(|node| self.key(node));
         keys.buffer_unordered(KEYS_AT_ONCE_MAX).try_collect::<()>().await?;
@@ -256,7 +288,7 @@ impl<W: World> Build<W> {
     /// The result of `node`: from the cache where it answers, else from a run.
     async fn make(&self, node: &Arc<Node<W>>) -> Result<Arc<Made<W>>, SolveError> {
         let hit = self.refined(node).await?;
-        let gone = hit.as_ref().map(|hit| hit.records[0].clone());
+        let gone = hit.as_ref().and_then(|hit| hit.records.first().cloned());
         if let Some(hit) = hit
             && let Some(made) = self.load(node, hit).await?
         {
@@ -324,13 +356,7 @@ impl<W: World> Build<W> {
     ) -> impl Future<Output = Result<Arc<Made<W>>, Arc<anyhow::Error>>> + Send + use<W> {
         let (engine, op, cx) = (self.engine().clone(), node.vertex.op.clone(), Context { progress });
         let (key, name) = (node.key.get().cloned().unwrap_or_default(), node.vertex.name.clone());
-        let learned = self.learned(node, sight);
-        let made_of = node.vertex.inputs.iter().zip(&sight.inputs).map(|(input, seen)| EntryInput {
-            name: input.vertex.name.clone(),
-            maker: seen.maker,
-            key: InputKey { edge: seen.edge, look: input.look.clone(), contents: seen.contents.clone() },
-        });
-        let made_of = made_of.collect();
+        let (learned, made_of) = (self.learned(node, sight), self.made_of(node, sight));
         let run = async move {
             let permit = if op.is_limited() { Some(engine.running.acquire().await?) } else { None };
             cx.say(EventKind::Started);
@@ -341,6 +367,16 @@ impl<W: World> Build<W> {
             Ok(Arc::new(Made { outputs, record }))
         };
         run.map(|made: anyhow::Result<_>| made.map_err(Arc::new))
+    }
+
+    /// What the entry of `node` says that it was made of.
+    fn made_of(&self, node: &Node<W>, sight: &Sight<W>) -> Vec<EntryInput> {
+        let inputs = node.vertex.inputs.iter().zip(&sight.inputs).map(|(input, seen)| EntryInput {
+            name: input.vertex.name.clone(),
+            maker: seen.maker,
+            key: InputKey { edge: seen.edge, look: input.look.clone(), contents: seen.contents.clone() },
+        });
+        inputs.collect()
     }
 
     /// Waits for a run, which now runs for `node` too.
@@ -370,7 +406,26 @@ impl<W: World> Build<W> {
             node.say(EventKind::Cached);
             return Ok(Some(Arc::new(Made { outputs, record })));
         }
+        for imported in self.imports() {
+            let Some(outputs) = imported.outputs(hit.class).await else { continue };
+            let record = self.adopt(&imported, hit.class, &outputs).await.map_err(|cause| self.fail(node, cause))?;
+            node.say(EventKind::Explained { hit: true, why: format!("from an imported cache: {}", hit.why) });
+            node.say(EventKind::Cached);
+            return Ok(Some(Arc::new(Made { outputs, record })));
+        }
         Ok(None)
+    }
+
+    /// Saves an imported result, and remembers how it was made as if it had been made here.
+    async fn adopt(&self, imported: &Imported<W>, class: Class, outputs: &[W::Output]) -> anyhow::Result<RecordId> {
+        let record = guarded(self.engine().world.save(outputs)).await?;
+        let memory = &self.engine().memory;
+        let known = |class| matches!(memory.entry(class), Ok(Some(_)));
+        for entry in imported.chain(class, known) {
+            let records = if entry.class() == class { vec![record.clone()] } else { vec![] };
+            memory.import(&Entry { records, ..entry.clone() })?;
+        }
+        Ok(record)
     }
 
     /// What is known of `node` now. It and its inputs must be defined, or about to be.
@@ -394,6 +449,9 @@ impl<W: World> Build<W> {
         if contents.is_none() && !node.anew {
             let known = self.engine().memory.contents(edge, view).map_err(|cause| node.error(cause))?;
             contents = known.map(|known| known.digest);
+            if contents.is_none() {
+                contents = self.imports().iter().find_map(|imported| imported.contents(edge, view).cloned());
+            }
         }
         Ok(Seen { node, maker, edge, settled: contents.is_some(), contents })
     }
@@ -407,13 +465,16 @@ impl<W: World> Build<W> {
             // Even without a record: what is above may be found by it.
             memory.learn(sight.class, learned).map_err(|cause| node.error(cause))?;
         }
-        let Some(entry) = entry.filter(|entry| !entry.records.is_empty()) else { return Ok(None) };
+        let records = entry.map_or_else(Vec::new, |entry| entry.records);
+        if records.is_empty() && !self.imports().iter().any(|imported| imported.has(sight.class)) {
+            return Ok(None);
+        }
         let inputs = node.vertex.inputs.iter().zip(&sight.inputs).enumerate();
         let looked_at = inputs.filter_map(|(i, (input, seen))| match &input.look {
             Look::Contents(view) => seen.node.seen(input.output, view).map(|_| (i, &*input.vertex.name)),
             Look::Whole | Look::Path(_) => None,
         });
-        Ok(Some(Hit { records: entry.records, why: explain::hit(looked_at).into() }))
+        Ok(Some(Hit { class: sight.class, records, why: explain::hit(looked_at).into() }))
     }
 
     /// The ways to contents that this build went for `node`, to be kept with its class.
@@ -441,7 +502,7 @@ impl<W: World> Build<W> {
 
     /// Tells of all below `top` that neither ran nor was loaded that the cache spared it.
     fn tell_unneeded(&self, top: &Arc<Node<W>>) {
-        for node in self.graph().below(top.id, |node| !node.swept()) {
+        for node in self.graph().below(&[top.id], |node| !node.swept()) {
             if !node.is_ended() && !node.result.is_running() {
                 node.say(EventKind::Explained { hit: true, why: explain::UNNEEDED.into() });
                 node.say(EventKind::Cached);
@@ -460,12 +521,33 @@ impl<W: World> Build<W> {
         node.inputs.iter().map(|id| graph.node(*id)).collect()
     }
 
+    fn imports(&self) -> Vec<Arc<Imported<W>>> {
+        self.0.imports.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn engine(&self) -> &Arc<Engine<W>> {
         &self.0.engine
     }
 
     fn graph(&self) -> MutexGuard<'_, Graph<W>> {
         self.0.graph.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl<W: World> Link<W> {
+    /// The outputs of its newest result that is still to be had, here or where it was imported from; `None` when there is none.
+    pub async fn outputs(&self) -> anyhow::Result<Option<Vec<W::Output>>> {
+        for record in &self.entry.records {
+            if let Some(outputs) = guarded(self.engine.world.load(record)).await? {
+                return Ok(Some(outputs));
+            }
+        }
+        for imported in &self.imports {
+            if let Some(outputs) = imported.outputs(self.entry.class()).await {
+                return Ok(Some(outputs));
+            }
+        }
+        Ok(None)
     }
 }
 

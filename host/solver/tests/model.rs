@@ -1,13 +1,22 @@
 //! Random graphs, changed and solved again, one after another and at once, with delays, failures, cancelled builds, lost results,
 //! pruning and restarts, against plain evaluation. A failure prints its seed: `SEED=... cargo test -p solver --test model`.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use solver::{
-    Limits, Look, Solver,
+    Imported, ImportedResults, Limits, Look, Solver,
+    keys::Class,
+    memory::Entry,
     progress::{EventKind, Sink},
-    sim::{Did, FakeWorld, Fault, InputSpec, Spec, Specs},
+    sim::{Did, FakeWorld, Fault, InputSpec, Spec, Specs, Text},
     testing::{MemDisk, MemKv},
 };
 
@@ -78,19 +87,41 @@ fn what_is_exported_is_found_elsewhere() {
         history.faults = false;
         history.change();
         history.specs.0.values_mut().for_each(|spec| spec.no_cache = false);
-        let vertex = history.world.vertex(&history.specs, &history.top());
-        let build = history.solver.build(checked());
-        let text = build.result(&vertex, 0).await.expect("nothing fails here").text;
-        let chain = history.solver.chain(build.class(&vertex).expect("it was solved")).unwrap();
-        drop(build);
-        history.world.done();
+        let (text, results) = history.exported(&history.top()).await;
 
-        let elsewhere = MemDisk::default().open();
-        history.solver = Solver::new(Arc::new(history.world.clone()), elsewhere, Limits { max_running: 1 });
-        history.solver.import(&chain).unwrap();
-        assert_eq!(history.solve(&history.top()).await.expect("nothing fails here"), text);
-        let done: Vec<_> = history.world.done().into_iter().filter(|did| !matches!(did, Did::Key(_))).collect();
-        assert_eq!(done.len(), 1, "one load, not {done:?}");
+        history.open_elsewhere();
+        let (again, done) = history.solve_importing(&history.top(), &results).await;
+        assert_eq!(again, text);
+        assert_eq!(done, vec![], "all is known, and nothing need be fetched but the top");
+        assert_eq!(results.fetched(), 1);
+        let (again, done) = history.solve_importing(&history.top(), &Exported::default()).await;
+        assert_eq!((again, done.len()), (text, 1), "what was used is remembered here: one load");
+
+        history.solver.each_record(|record| history.solver.forget(&record).unwrap()).unwrap();
+        assert!(history.kv.is_empty(), "{} keys are left of what was imported", history.kv.len());
+    });
+}
+
+#[test]
+fn what_is_imported_in_part_gives_what_plain_evaluation_gives() {
+    each_seed(|rng| async move {
+        let mut history = History::new(rng);
+        history.faults = false;
+        for _ in 0..3 {
+            history.change();
+            history.specs.0.values_mut().for_each(|spec| spec.no_cache = false);
+            let mut results = history.exported(&history.top()).await.1;
+            if history.rng.random_ratio(1, 2) {
+                history.change();
+            }
+            history.open_elsewhere();
+            results.lost = history.rng.random_ratio(1, 3);
+            let rng = &mut history.rng;
+            results.outputs.retain(|_, _| rng.random_ratio(2, 3));
+            let (text, _) = history.solve_importing(&history.top(), &results).await;
+            history.compare(&(history.top(), 0), &text);
+            history.settle().await;
+        }
     });
 }
 
@@ -146,6 +177,36 @@ impl Drop for Seed {
 
 /// A build that goes on, and the texts that it will give.
 type Running = tokio::task::JoinHandle<Result<Vec<String>, solver::SolveError>>;
+
+/// What an exporter wrote.
+#[derive(Clone, Default)]
+struct Exported {
+    world: FakeWorld,
+    entries: Vec<Entry>,
+    outputs: BTreeMap<Class, Vec<String>>,
+    /// The results cannot be had, although they are listed.
+    lost: bool,
+    fetched: Arc<AtomicUsize>,
+}
+
+impl Exported {
+    fn fetched(&self) -> usize {
+        self.fetched.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait::async_trait]
+impl ImportedResults<FakeWorld> for Exported {
+    fn has(&self, class: Class) -> bool {
+        self.outputs.contains_key(&class)
+    }
+
+    async fn outputs(&self, class: Class) -> anyhow::Result<Option<Vec<Text>>> {
+        self.fetched.fetch_add(1, Ordering::SeqCst);
+        let texts = self.outputs.get(&class).filter(|_| !self.lost);
+        Ok(texts.map(|texts| texts.iter().map(|text| self.world.text(text)).collect()))
+    }
+}
 
 /// A world with a past.
 struct History {
@@ -301,8 +362,9 @@ impl History {
         let vertex = self.world.vertex(&self.specs, top);
         let build = self.solver.build(checked());
         build.result(&vertex, 0).await.expect("nothing fails here");
-        let chain = self.solver.chain(build.class(&vertex).expect("it was solved")).unwrap();
-        let kept = &chain.last().expect("it is remembered").records;
+        let chain = build.chain(&[vertex]).expect("nothing fails here");
+        let kept = chain.last().expect("it was solved").entry.records.clone();
+        drop((chain, build));
         for record in self.world.saved().iter().filter(|record| !kept.contains(record)) {
             self.world.lose_record(record);
             self.solver.forget(record).unwrap();
@@ -312,6 +374,40 @@ impl History {
     async fn solve(&self, name: &str) -> Result<String, solver::SolveError> {
         let vertex = self.world.vertex(&self.specs, name);
         Ok(self.solver.build(checked()).result(&vertex, 0).await?.text)
+    }
+
+    /// Solves `name` and exports all that it was made of.
+    async fn exported(&self, name: &str) -> (String, Exported) {
+        let vertex = self.world.vertex(&self.specs, name);
+        let build = self.solver.build(checked());
+        let text = build.result(&vertex, 0).await.expect("nothing fails here").text;
+        let mut exported = Exported { world: self.world.clone(), ..Exported::default() };
+        for link in build.chain(&[vertex]).expect("nothing fails here") {
+            if let Some(outputs) = link.outputs().await.unwrap() {
+                let texts = outputs.into_iter().map(|output| output.text).collect();
+                exported.outputs.insert(link.entry.class(), texts);
+            }
+            exported.entries.push(link.entry);
+        }
+        (text, exported)
+    }
+
+    /// Solves `name` with the help of what was exported; answers too what was done but asking for keys.
+    async fn solve_importing(&self, name: &str, exported: &Exported) -> (String, Vec<Did>) {
+        self.world.done();
+        let vertex = self.world.vertex(&self.specs, name);
+        let build = self.solver.build(checked());
+        build.import(Imported::new(exported.entries.clone(), Arc::new(exported.clone())));
+        let text = build.result(&vertex, 0).await.expect("nothing fails here").text;
+        (text, self.world.done().into_iter().filter(|did| !matches!(did, Did::Key(_))).collect())
+    }
+
+    /// A solver that remembers nothing, in the same world.
+    fn open_elsewhere(&mut self) {
+        self.kv.close();
+        self.disk = MemDisk::default();
+        self.kv = self.disk.open();
+        self.solver = Solver::new(Arc::new(self.world.clone()), self.kv.clone(), Limits { max_running: 1 });
     }
 
     fn top(&self) -> String {

@@ -6,15 +6,19 @@ use std::{
 };
 
 use async_trait::async_trait;
-use oci::{Anonymous, Client, Hosts, Reference};
+use oci::{Anonymous, Client, Hosts, Reference, Repository};
 use session::Session;
 use store::{Descriptor, Provider};
 use tokio::io::AsyncRead;
 
 use crate::credentials::SessionCredentials;
 
-/// What a provider's locator begins with.
-const LOCATOR_PREFIX: &str = "registry:";
+/// What a provider's locator begins with, by its kind.
+const LOCATOR_PREFIXES: [(&str, Kind); 3] = [
+    ("registry:", Kind::IMAGES),
+    ("registry-cache:", Kind { is_cache: true, insecure: false }),
+    ("insecure-registry-cache:", Kind { is_cache: true, insecure: true }),
+];
 /// How many parties' access to one repository is remembered, newest first.
 const ACCESS_MAX: usize = 8;
 
@@ -56,36 +60,65 @@ impl Registries {
 
     /// What fetches layers of `reference`'s repository, now also for these clients, who have shown that they may read it.
     pub(crate) fn provider(&self, reference: &Reference, sessions: &[Arc<dyn Session>]) -> Arc<RegistryProvider> {
-        let access = self.access(sessions);
-        let mut providers = self.providers.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || Arc::new(RegistryProvider::new(self.hosts.clone(), reference));
-        let provider = providers.entry(reference.name()).or_insert_with(make).clone();
-        drop(providers);
-        provider.allow(access);
+        self.allowed(reference, Kind::IMAGES, sessions)
+    }
+
+    /// What fetches layers of a cache in `reference`'s repository; before a layer is relied on, it is asked for.
+    pub fn cache_provider(
+        &self,
+        reference: &Reference,
+        sessions: &[Arc<dyn Session>],
+        insecure: bool,
+    ) -> Arc<dyn Provider> {
+        self.allowed(reference, Kind { is_cache: true, insecure }, sessions)
+    }
+
+    fn allowed(&self, reference: &Reference, kind: Kind, sessions: &[Arc<dyn Session>]) -> Arc<RegistryProvider> {
+        let provider = self.made(reference, kind);
+        provider.allow(self.access(sessions));
         provider
+    }
+
+    fn made(&self, reference: &Reference, kind: Kind) -> Arc<RegistryProvider> {
+        let provider = RegistryProvider::new(self.hosts.clone(), reference, kind);
+        let mut providers = self.providers.lock().unwrap_or_else(PoisonError::into_inner);
+        providers.entry(provider.locator()).or_insert_with(|| Arc::new(provider)).clone()
     }
 
     /// The provider that a [`Provider::locator`] of an earlier run of the engine meant; `None` when it is none of a registry.
     /// Until a build's client has shown that it may read the repository, it reads as nobody.
     pub fn reopen(&self, locator: &str) -> Option<Arc<dyn Provider>> {
-        let reference: Reference = locator.strip_prefix(LOCATOR_PREFIX)?.parse().ok()?;
-        let mut providers = self.providers.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || Arc::new(RegistryProvider::new(self.hosts.clone(), &reference));
-        Some(providers.entry(reference.name()).or_insert_with(make).clone())
+        let (name, kind) =
+            LOCATOR_PREFIXES.iter().find_map(|(prefix, kind)| Some((locator.strip_prefix(prefix)?, *kind)))?;
+        Some(self.made(&name.parse().ok()?, kind))
     }
+}
+
+/// What a provider is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Kind {
+    /// A cache, whose blobs come and go.
+    is_cache: bool,
+    /// Any certificate, and plain http.
+    insecure: bool,
+}
+
+impl Kind {
+    const IMAGES: Kind = Kind { is_cache: false, insecure: false };
 }
 
 /// Fetches blobs of one repository.
 pub(crate) struct RegistryProvider {
     reference: Reference,
+    kind: Kind,
     nobody: Client,
     allowed: Mutex<Vec<Access>>,
 }
 
 impl RegistryProvider {
-    fn new(hosts: Arc<Hosts>, reference: &Reference) -> RegistryProvider {
+    fn new(hosts: Arc<Hosts>, reference: &Reference, kind: Kind) -> RegistryProvider {
         let nobody = Client::new(hosts, Arc::new(Anonymous));
-        RegistryProvider { reference: reference.clone(), nobody, allowed: Mutex::default() }
+        RegistryProvider { reference: reference.clone(), kind, nobody, allowed: Mutex::default() }
     }
 
     /// Puts `access` first.
@@ -96,10 +129,11 @@ impl RegistryProvider {
         allowed.truncate(ACCESS_MAX);
     }
 
-    /// Who may read, newest first; at last nobody.
-    fn clients(&self) -> Vec<Client> {
+    /// The repository for all who may read, newest first; at last for nobody.
+    fn repositories(&self) -> Vec<Repository> {
         let allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
-        allowed.iter().map(|access| access.client.clone()).chain([self.nobody.clone()]).collect()
+        let clients = allowed.iter().map(|access| &access.client).chain([&self.nobody]);
+        clients.map(|client| client.repository(&self.reference).insecure(self.kind.insecure)).collect()
     }
 }
 
@@ -107,8 +141,7 @@ impl RegistryProvider {
 impl Provider for RegistryProvider {
     async fn fetch(&self, descriptor: &Descriptor, offset: u64) -> anyhow::Result<Box<dyn AsyncRead + Send + Unpin>> {
         let mut refused = None;
-        for client in self.clients() {
-            let repository = client.repository(&self.reference);
+        for repository in self.repositories() {
             match repository.blob(&descriptor.digest, descriptor.size, offset).await {
                 Ok(reader) => return Ok(Box::new(reader)),
                 // What somebody with a login was told is what the user must hear, not what nobody was.
@@ -123,6 +156,20 @@ impl Provider for RegistryProvider {
     }
 
     fn locator(&self) -> String {
-        format!("{LOCATOR_PREFIX}{}", self.reference.name())
+        let prefix = LOCATOR_PREFIXES.iter().find(|(_, kind)| *kind == self.kind).map_or("", |(prefix, _)| prefix);
+        format!("{prefix}{}", self.reference.name())
+    }
+
+    async fn has(&self, descriptor: &Descriptor) -> anyhow::Result<bool> {
+        if !self.kind.is_cache {
+            return Ok(true);
+        }
+        for repository in self.repositories() {
+            match repository.blob_size(&descriptor.digest).await {
+                Ok(size) => return Ok(size.is_some()),
+                Err(error) => tracing::debug!("is {} still there: {error}", descriptor.digest),
+            }
+        }
+        Ok(false)
     }
 }

@@ -82,6 +82,11 @@ pub trait Provider: Send + Sync + 'static {
     ) -> anyhow::Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>>;
     /// A string from which the engine can make this provider again after a restart (for instance `registry:docker.io/library/alpine`).
     fn locator(&self) -> String;
+    /// Whether `descriptor` is to be had, asked before something is taken from a cache that rests on it. Where blobs come and go, as
+    /// in a registry's cache, it looks; where they stay, there is nothing to look at.
+    async fn has(&self, _descriptor: &Descriptor) -> anyhow::Result<bool> {
+        Ok(true)
+    }
 }
 
 /// Gets a digest, and bytes done and total.

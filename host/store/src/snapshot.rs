@@ -170,6 +170,25 @@ impl Snapshot {
         self.0.layers.is_empty()
     }
 
+    /// The ids of its layers, bottom first. Snapshots that share a layer share its id.
+    pub fn layer_ids(&self) -> Vec<String> {
+        self.0.layers.iter().map(|layer| layer.id.clone()).collect()
+    }
+
+    /// The blobs that would have to be fetched before its files can be read, each with who has it.
+    pub fn lazy(&self) -> Result<Vec<(crate::Descriptor, Arc<dyn crate::Provider>)>> {
+        let mut lazy = Vec::new();
+        for layer in self.0.layers.iter().filter(|layer| !layer.is_present()) {
+            let Some((blob, source)) = fetch::source_and_blob(layer) else { continue };
+            if self.0.store.pin_blob(&blob.digest)?.is_none()
+                && let Some(source) = source
+            {
+                lazy.push((blob, source.provider));
+            }
+        }
+        Ok(lazy)
+    }
+
     /// The name that [`Store::save`] gives it.
     pub fn name(&self) -> String {
         if self.is_empty() {

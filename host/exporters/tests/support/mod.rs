@@ -202,13 +202,14 @@ pub fn single(snapshot: &Snapshot) -> Built {
     Built {
         refs: vec![(String::new(), Some(snapshot.clone()))],
         metadata: [("containerimage.config".to_owned(), config.to_string().into_bytes())].into(),
+        ..Built::default()
     }
 }
 
 /// The same tree for two platforms, with no configs.
 pub fn double(snapshot: &Snapshot) -> Built {
     let refs = ["linux/amd64", "linux/arm64"].map(|id| (id.to_owned(), Some(snapshot.clone())));
-    Built { refs: refs.into(), metadata: BTreeMap::new() }
+    Built { refs: refs.into(), ..Built::default() }
 }
 
 /// A registry on a port of its own. It dies with this.

@@ -98,10 +98,12 @@ impl HostRef for Guest {
 impl Host for Guest {
     async fn solve(&mut self, target: Option<Edge>, attrs: Vec<Attr>) -> Answer<Resource<GuestRef>> {
         self.calls += 1;
-        let prepared = Table::get()
-            .check(&["solve"], &attrs)
-            .map_err(Fault::from)
-            .and_then(|attrs| Ok((self.graph.definition(target)?, SolveOptions { evaluate: attrs.flag("evaluate") })));
+        let prepared = Table::get().check(&["solve"], &attrs).map_err(Fault::from).and_then(|attrs| {
+            Ok((
+                self.graph.definition(target)?,
+                SolveOptions { evaluate: attrs.flag("evaluate"), ..SolveOptions::default() },
+            ))
+        });
         let (definition, options) = match prepared {
             Ok(prepared) => prepared,
             Err(fault) => return answer(Err(fault)),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use build::{Export, Failure, Journal, What};
+use build::{CacheOption, Export, Failure, Journal, What};
 use frontend::Definition;
 use futures::{StreamExt, stream::BoxStream};
 use proto::control::{self as wire, control_server};
@@ -124,7 +124,19 @@ impl Control {
             }
         }
         let (id, entitlements) = (request.r#ref, request.entitlements);
-        let request = build::Request { id, what, sessions, exports, no_cache, explain, lower, entitlements };
+        let (cache_imports, cache_exports) = caches(request.cache.unwrap_or_default());
+        let request = build::Request {
+            id,
+            what,
+            sessions,
+            exports,
+            no_cache,
+            explain,
+            lower,
+            entitlements,
+            cache_imports,
+            cache_exports,
+        };
         self.0.engine.build(request, journal).await
     }
 
@@ -171,6 +183,22 @@ fn exports(list: Vec<wire::Exporter>, kind: String, attrs: BTreeMap<String, Stri
     let all = list.into_iter().chain(old).enumerate();
     all.map(|(number, exporter)| Export { kind: exporter.r#type, attrs: exporter.attrs, id: number.to_string() })
         .collect()
+}
+
+/// Caches to look into and to fill; also as clients of before several kinds of caches say it.
+fn caches(options: wire::CacheOptions) -> (Vec<CacheOption>, Vec<CacheOption>) {
+    let entry = |entry: wire::CacheOptionsEntry| CacheOption { kind: entry.r#type, attrs: entry.attrs };
+    let named = |name: String, mut attrs: BTreeMap<String, String>| {
+        attrs.insert("ref".into(), name);
+        CacheOption { kind: "registry".into(), attrs }
+    };
+    let mut imports: Vec<_> = options.imports.into_iter().map(entry).collect();
+    let mut exports: Vec<_> = options.exports.into_iter().map(entry).collect();
+    imports.extend(options.import_refs_deprecated.into_iter().map(|name| named(name, BTreeMap::new())));
+    if !options.export_ref_deprecated.is_empty() {
+        exports.push(named(options.export_ref_deprecated, options.export_attrs_deprecated));
+    }
+    (imports, exports)
 }
 
 /// The engine as a worker.

@@ -8,7 +8,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use frontend::{Bridge, Definition, Error, Frontend, Output, Ref, SolveOptions, SourceQuery, Stat, Warning};
+use frontend::{
+    Bridge, CacheImport, Definition, Error, Frontend, Output, Ref, SolveOptions, SourceQuery, Stat, Warning,
+};
 use futures::stream::BoxStream;
 use proto::gateway::{self as wire, llb_bridge_server, result::Result as WireResult};
 use tokio::sync::{oneshot, watch};
@@ -134,7 +136,9 @@ impl Client {
                 }
                 _ => Definition::default(),
             };
-            let options = SolveOptions { evaluate: request.evaluate };
+            let caches = request.cache_imports.into_iter();
+            let cache_imports = caches.map(|cache| CacheImport { kind: cache.r#type, attrs: cache.attrs }).collect();
+            let options = SolveOptions { evaluate: request.evaluate, cache_imports };
             let solved = self.bridge.solve(definition, options).await.map_err(to_status)?;
             return Ok(wire::Result { result: Some(WireResult::Ref(self.keep(solved)?)), ..Default::default() });
         }

@@ -1,5 +1,6 @@
 //! `pintle build`: buildx's flags, turned into a request and what the engine may use of this machine.
 
+mod cache;
 mod call;
 mod context;
 mod output;
@@ -38,6 +39,14 @@ pub struct Args {
     /// Load the image into docker; needs the docker command.
     #[arg(long)]
     load: bool,
+
+    /// A cache to look into: type=registry,ref=NAME|type=local,src=DIR, or the name of an image with a cache in it.
+    #[arg(long = "cache-from", value_name = "SPEC")]
+    cache_from: Vec<String>,
+
+    /// A cache to fill: type=registry,ref=NAME[,mode=max]|type=local,dest=DIR|type=inline.
+    #[arg(long = "cache-to", value_name = "SPEC")]
+    cache_to: Vec<String>,
 
     /// A secret: id=NAME[,src=FILE|,env=VAR].
     #[arg(long = "secret", value_name = "SPEC")]
@@ -119,6 +128,7 @@ async fn build(args: Args, place: Place) -> anyhow::Result<ExitCode> {
         Some(call) => call.fill(&mut prepared),
         None => outputs.fill(&mut prepared),
     }
+    let caches = cache::fill(&args.cache_from, &args.cache_to, &mut prepared)?;
     if args.explain {
         prepared.request.frontend_attrs.insert("pintle.explain".into(), "true".into());
     }
@@ -133,6 +143,7 @@ async fn build(args: Args, place: Place) -> anyhow::Result<ExitCode> {
         return call.print(&response, &args.frontend.build_file());
     }
     finish(&args, &response)?;
+    caches.finish(&response)?;
     outputs.finish()?;
     Ok(ExitCode::SUCCESS)
 }

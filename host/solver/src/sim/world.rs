@@ -112,6 +112,11 @@ impl FakeWorld {
         std::mem::take(&mut *lock(&self.0.done))
     }
 
+    /// An output that was made elsewhere.
+    pub fn text(&self, text: &str) -> Text {
+        self.0.text("elsewhere", text.into())
+    }
+
     /// Loses the saved results of `maker`; all of them with `None`.
     pub fn lose(&self, maker: Option<&str>) {
         lock(&self.0.saved).retain(|_, saved| maker.is_some_and(|maker| saved.maker != maker));

@@ -92,6 +92,8 @@ impl FrontendArgs {
 pub struct Prepared {
     pub request: SolveRequest,
     pub attachments: Attachments,
+    /// Directories of caches, by the names that the engine knows them by.
+    pub caches: session::Dirs,
     /// Temporary directories that the build reads.
     pub directories: Directories,
 }
@@ -155,7 +157,7 @@ pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyho
         entitlements,
         ..SolveRequest::default()
     };
-    Ok(Prepared { request, attachments, directories })
+    Ok(Prepared { request, attachments, caches: session::Dirs::new(), directories })
 }
 
 /// A secret. A file that is not there is told before the build, not in the middle of it.
@@ -203,7 +205,8 @@ pub async fn solve(link: &Link, prepared: Prepared, display: &mut dyn Display) -
     let id = super::session_id();
     let _shared = match link {
         Link::Embedded { api, .. } => {
-            let dirs = prepared.attachments.dirs.iter().map(|(name, dir)| (name.clone(), dir.clone()));
+            let dirs = prepared.attachments.dirs.iter().chain(&prepared.caches);
+            let dirs = dirs.map(|(name, dir)| (name.clone(), dir.clone()));
             Some(api.sessions.share_dirs(&id, dirs.collect()))
         }
         Link::Remote { .. } => None,

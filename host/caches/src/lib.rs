@@ -1,0 +1,111 @@
+//! Caches outside the engine: what a build made, written down so that another engine need not make it again.
+//!
+//! The format is BuildKit's ([`format`]): a manifest of layers and a config of records. [`write`] makes it of what a build knows,
+//! [`read`] turns it into what a build asks; a [`Backend`] says where it is kept, one file a kind. Reading is lazy: what is not used
+//! is not fetched.
+#![forbid(unsafe_code)]
+
+mod find;
+pub mod format;
+mod inline;
+mod local;
+mod manifest;
+mod options;
+pub mod read;
+mod registry;
+pub mod write;
+
+pub use inline::Inline;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use exporters::Progress;
+use session::Session;
+use sources::Registries;
+use store::{BlobOptions, Provider, Snapshot};
+
+use crate::format::Config;
+
+/// Attributes by name, as the user wrote them.
+pub type Attrs = BTreeMap<String, String>;
+
+/// A kind of place for caches.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// The word it answers to.
+    fn name(&self) -> &'static str;
+    /// Refuses attributes that it does not know; called before anything is built.
+    fn check_export(&self, attrs: &Attrs) -> anyhow::Result<Export>;
+    /// Refuses attributes that it does not know. Answers the cache's name, for messages.
+    fn check_import(&self, attrs: &Attrs) -> anyhow::Result<String>;
+    /// Writes layers, config and manifest, then publishes. The answer is BuildKit's exporter response (`cache.manifest`).
+    async fn export(
+        &self,
+        cache: &write::Written,
+        attrs: &Attrs,
+        party: &Party,
+    ) -> anyhow::Result<BTreeMap<String, String>>;
+    /// Finds what is there; fetches manifests and configs, but no layer.
+    async fn import(&self, attrs: &Attrs, party: &Party) -> anyhow::Result<Vec<Found>>;
+}
+
+/// For whom a cache is read or written.
+#[derive(Clone)]
+pub struct Party {
+    /// The clients of the build; the first is asked first.
+    pub sessions: Vec<Arc<dyn Session>>,
+    /// Told while something is transferred.
+    pub progress: Progress,
+}
+
+/// How a cache is exported.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Export {
+    /// Which results go along.
+    pub mode: Mode,
+    /// How layers become blobs.
+    pub blobs: BlobOptions,
+    /// A failure to export is not the build's.
+    pub ignore_error: bool,
+}
+
+/// Which results go along.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Those that the layers of the build's results hold.
+    Min,
+    /// Those of all steps.
+    Max,
+}
+
+/// A cache that was found.
+pub struct Found {
+    /// Its records.
+    pub config: Config,
+    /// Its layers by digest, with the annotation `containerd.io/uncompressed`.
+    pub layers: BTreeMap<String, store::Descriptor>,
+    /// Who has the layers.
+    pub provider: Arc<dyn Provider>,
+}
+
+/// What a build made, for exporters of caches.
+pub struct Steps {
+    /// What it is made of, inputs first.
+    pub steps: Vec<Step>,
+    /// Its results.
+    pub tops: Vec<Snapshot>,
+}
+
+/// One step.
+pub struct Step {
+    /// What is known of it.
+    pub entry: solver::memory::Entry,
+    /// What it gave, where that is to be had and may be of use elsewhere.
+    pub outputs: Option<Vec<Snapshot>>,
+}
+
+/// All kinds.
+pub fn all(registries: &Arc<Registries>) -> Vec<Arc<dyn Backend>> {
+    vec![Arc::new(registry::Registry::new(registries.clone())), Arc::new(local::Local), Arc::new(inline::InlineCache)]
+}
