@@ -15,7 +15,7 @@ use crate::{embedded::Place, exit};
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Build an image, or files, from a directory with a Dockerfile (or another build language).
-    Build(build::Args),
+    Build(Box<build::Args>),
     /// Print the build graph (LLB) that a frontend makes, without building it.
     Lower(lower::Args),
     /// Show what the store holds.
