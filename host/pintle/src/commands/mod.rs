@@ -31,7 +31,7 @@ pub enum Command {
 /// Runs a command and answers the exit code.
 pub async fn run(command: Command, place: Place) -> ExitCode {
     let result = match command {
-        Command::Build(args) => return build::run(args, place).await,
+        Command::Build(args) => return build::run(*args, place).await,
         Command::Lower(args) => lower::run(args, place).await,
         Command::Du(args) => du::run(args, place).await,
         Command::Prune(args) => prune::run(args, place).await,
