@@ -1,6 +1,6 @@
 //! The engine: what all builds share.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
 use exporters::Exporter;
 use llb::Platform;
@@ -89,7 +89,7 @@ impl Engine {
         let pushing = registries.clone();
         let exporters = exporters::all(&store, Arc::new(move |sessions| pushing.client(sessions)));
         let entitlements = config.entitlements.clone();
-        Ok(Engine(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             store,
             solver,
             sources,
@@ -100,7 +100,9 @@ impl Engine {
             frontends,
             worker,
             entitlements,
-        })))
+        });
+        inner.forget_what_goes();
+        Ok(Engine(inner))
     }
 
     /// The store.
@@ -108,21 +110,10 @@ impl Engine {
         &self.0.store
     }
 
-    /// Deletes from the store, and lets the solver forget the results that went with it. Answers what was deleted. Blocks.
+    /// Deletes from the store; answers what was deleted. Blocks. What the solver remembers of it goes too, as it does when the limit of
+    /// space deletes something.
     pub fn prune(&self, prune: &store::Prune<'_>) -> anyhow::Result<Vec<store::DiskRecord>> {
-        let deleted = self.0.store.prune(prune)?;
-        let mut gone = Vec::new();
-        self.0.solver.each_record(|record| {
-            let there =
-                record.0.split(',').all(|name| name.is_empty() || matches!(self.0.store.load(name), Ok(Some(_))));
-            if !there {
-                gone.push(record);
-            }
-        })?;
-        for record in &gone {
-            self.0.solver.forget(record)?;
-        }
-        Ok(deleted)
+        Ok(self.0.store.prune(prune)?)
     }
 
     /// The solver.
@@ -176,6 +167,34 @@ impl Engine {
     }
 }
 
+impl Inner {
+    /// Has the store tell the solver of snapshots that are deleted.
+    fn forget_what_goes(self: &Arc<Self>) {
+        let engine = Arc::downgrade(self);
+        self.store.on_gone(move |snapshots| {
+            if let Some(engine) = engine.upgrade()
+                && let Err(error) = engine.forget(snapshots)
+            {
+                tracing::warn!(
+                    "the cache names results that were deleted, and forgets each when it meets it: {error:#}"
+                );
+            }
+        });
+    }
+
+    /// Lets the solver forget the results that one of `snapshots` was part of.
+    fn forget(&self, snapshots: &[String]) -> anyhow::Result<()> {
+        let gone: HashSet<&str> = snapshots.iter().map(String::as_str).collect();
+        let mut records = HashSet::new();
+        self.solver.each_record(|record| {
+            if ops::snapshots_of(&record).any(|name| gone.contains(name)) {
+                records.insert(record);
+            }
+        })?;
+        records.iter().try_for_each(|record| self.solver.forget(record))
+    }
+}
+
 fn worker(store: &Store, executor: &dyn exec::Executor) -> anyhow::Result<Worker> {
     let labels = [
         ("org.mobyproject.buildkit.worker.executor", executor.name().to_string()),
@@ -210,4 +229,87 @@ pub(crate) fn host_platform() -> Platform {
         other => other,
     };
     Platform { os: "linux".into(), architecture: architecture.into(), ..Platform::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use solver::{Op, RecordId, Vertex};
+
+    use super::*;
+
+    const MAX: u64 = 4 << 20;
+
+    fn engine(root: &std::path::Path) -> Option<Engine> {
+        let config = Config {
+            root: root.into(),
+            executor: None,
+            snapshotter: Some("copy".into()),
+            max_bytes: Some(MAX),
+            registries: Arc::new(oci::Hosts::new(Default::default())),
+            max_parallel: 1,
+            entitlements: Entitlements::new(),
+        };
+        let runtime = frontend::Runtime::new(Default::default()).unwrap();
+        let engine = Engine::open(&config, Frontends::new(runtime));
+        engine.inspect_err(|error| eprintln!("skipped: {error:#}")).ok()
+    }
+
+    /// Makes a tree of a megabyte.
+    struct Megabyte(Store, u8);
+
+    #[async_trait::async_trait]
+    impl Op<Files> for Megabyte {
+        async fn key(&self, _: &solver::Context) -> anyhow::Result<String> {
+            Ok(format!("megabyte {}", self.1))
+        }
+
+        async fn run(&self, _: Vec<store::Snapshot>, _: &solver::Context) -> anyhow::Result<Vec<store::Snapshot>> {
+            let draft = self.0.draft(&self.0.scratch()).await?;
+            std::fs::write(draft.path().join("f"), vec![self.1; 1 << 20])?;
+            Ok(vec![draft.commit().await?])
+        }
+    }
+
+    /// Solves one, and answers its record.
+    async fn record(engine: &Engine, number: u8) -> RecordId {
+        let vertex = Arc::new(Vertex {
+            id: number.to_string().into(),
+            name: "a megabyte".into(),
+            op: Arc::new(Megabyte(engine.store().clone(), number)),
+            inputs: vec![],
+            no_cache: false,
+            group: None,
+        });
+        let build = engine.solver().build(solver::progress::Sink::new(|_| {}));
+        RecordId(build.result(&vertex, 0).await.unwrap().name())
+    }
+
+    fn records(engine: &Engine) -> Vec<RecordId> {
+        let mut records = Vec::new();
+        engine.solver().each_record(|record| records.push(record)).unwrap();
+        records.sort_by(|a, b| a.0.cmp(&b.0));
+        records
+    }
+
+    /// Whoever deletes, the limit of space or a prune, the solver remembers no result that is gone.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_deleted_is_forgotten() {
+        let root = tempfile::tempdir().unwrap();
+        let Some(engine) = engine(root.path()) else { return };
+        let mut made = Vec::new();
+        for number in 0..8 {
+            made.push(record(&engine, number).await);
+            let there = |record: &&RecordId| engine.store().load(&record.0).unwrap().is_some();
+            let mut left: Vec<RecordId> = made.iter().filter(there).cloned().collect();
+            left.sort_by(|a, b| a.0.cmp(&b.0));
+            assert_eq!(records(&engine), left);
+            assert!(left.contains(&made[made.len() - 1]));
+        }
+        assert!(records(&engine).len() < made.len(), "the limit was reached");
+        let pruned = engine.clone();
+        let prune = move || pruned.prune(&store::Prune { all: true, roots: true, ..Default::default() });
+        tokio::task::spawn_blocking(prune).await.unwrap().unwrap();
+        assert_eq!(records(&engine), []);
+        assert_eq!(engine.store().scan(b"solver", 10).unwrap(), [], "nothing is kept for what is gone");
+    }
 }

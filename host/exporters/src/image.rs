@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
-use store::Store;
+use store::{Blob, Keep, Snapshot, Store};
 
 use crate::{
     Built, Exporter, Registries, Target,
@@ -122,7 +122,7 @@ impl Exporter for Image {
             response.insert("image.name".to_owned(), names.join(","));
         }
         if options.store {
-            self.keep(&image, &references).await?;
+            self.keep(what, &image, &references).await?;
         }
         if options.push {
             let client = (self.registries)(to.session.as_slice());
@@ -137,25 +137,37 @@ impl Exporter for Image {
 }
 
 impl Image {
-    /// Puts manifests and configs into the store, where the layers are, and then notes the names.
-    async fn keep(&self, image: &Assembled, names: &[oci::Reference]) -> Result<()> {
-        for platform in &image.platforms {
-            self.put(&platform.config).await?;
-            self.put(&platform.manifest).await?;
+    /// Puts manifests and configs into the store, where the layers are, and keeps all of it under each name.
+    async fn keep(&self, what: &Built, image: &Assembled, names: &[oci::Reference]) -> Result<()> {
+        let documents = image.platforms.iter().flat_map(|platform| [&platform.config, &platform.manifest]);
+        let mut pins = BTreeMap::new();
+        for document in documents.chain([&image.root]) {
+            pins.insert(document.descriptor.digest.clone(), self.put(document).await?);
         }
-        self.put(&image.root).await?;
-        let digest = image.root.descriptor.digest.as_bytes();
-        let notes = names.iter().map(|name| (name.record_key().into_bytes(), Some(digest.to_vec())));
-        Ok(self.store.write(notes.collect())?)
+        let snapshots: Vec<Snapshot> = what.refs.iter().filter_map(|(_, snapshot)| snapshot.clone()).collect();
+        let (store, names) = (self.store.clone(), names.to_vec());
+        let root = image.root.descriptor.digest.clone();
+        let keep = move || {
+            let blobs: Vec<String> = pins.keys().cloned().collect();
+            names.iter().try_for_each(|name| {
+                let description = format!("image {name}");
+                let keep =
+                    Keep { description: &description, snapshots: &snapshots, blobs: &blobs, note: root.as_bytes() };
+                store.keep(&name.record_key(), keep)
+            })
+        };
+        Ok(tokio::task::spawn_blocking(keep).await??)
     }
 
-    async fn put(&self, document: &Document) -> Result<()> {
+    async fn put(&self, document: &Document) -> Result<Blob> {
         let descriptor = store::Descriptor {
             media_type: document.descriptor.media_type.clone(),
             digest: document.descriptor.digest.clone(),
             size: document.descriptor.size,
             annotations: BTreeMap::new(),
         };
-        Ok(self.store.put_blob(&descriptor, document.bytes.clone()).await?)
+        self.store.put_blob(&descriptor, document.bytes.clone()).await?;
+        let blob = self.store.pin_blob(&descriptor.digest)?;
+        blob.with_context(|| format!("blob {} was deleted right after it was written", descriptor.digest))
     }
 }

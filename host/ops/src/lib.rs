@@ -17,4 +17,4 @@ mod world;
 
 pub use exec::ExecError;
 pub use vertices::{Environment, Vertices};
-pub use world::Files;
+pub use world::{Files, snapshots_of};

@@ -5,6 +5,14 @@ use store::{Snapshot, Store};
 
 use crate::key::Selector;
 
+/// What stands between the names of snapshots in a record.
+const BETWEEN: &str = ",";
+
+/// The names of the saved snapshots that a record is made of.
+pub fn snapshots_of(record: &RecordId) -> impl Iterator<Item = &str> {
+    record.0.split(BETWEEN).filter(|name| !name.is_empty())
+}
+
 /// The solver's world of file trees.
 pub struct Files {
     store: Store,
@@ -34,14 +42,11 @@ impl World for Files {
 
     async fn save(&self, outputs: &[Snapshot]) -> anyhow::Result<RecordId> {
         let names = outputs.iter().map(|snapshot| self.store.save(snapshot)).collect::<Result<Vec<_>, _>>()?;
-        Ok(RecordId(names.join(",")))
+        Ok(RecordId(names.join(BETWEEN)))
     }
 
     async fn load(&self, record: &RecordId) -> anyhow::Result<Option<Vec<Snapshot>>> {
-        if record.0.is_empty() {
-            return Ok(Some(Vec::new()));
-        }
-        let outputs = record.0.split(',').map(|name| self.store.load(name)).collect::<Result<Option<Vec<_>>, _>>()?;
+        let outputs = snapshots_of(record).map(|name| self.store.load(name)).collect::<Result<Option<Vec<_>>, _>>()?;
         for (blob, provider) in outputs.iter().flatten().map(Snapshot::lazy).collect::<Result<Vec<_>, _>>()?.concat() {
             if !provider.has(&blob).await? {
                 return Ok(None);

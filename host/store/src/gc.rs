@@ -1,14 +1,19 @@
 //! What takes space, and what of it may go. The only code that deletes what a record names.
 //!
-//! A layer goes when nobody holds a handle of it; with it go the saved snapshots that name it, and its blobs. First goes what no saved
-//! snapshot names, then what was used longest ago, layers before those that they stand on. Records are deleted, durably, before data.
+//! A layer goes when nobody holds a handle of it and no root keeps it; with it go the saved snapshots that name it, and its blobs. First
+//! goes what no saved snapshot names, then what was used longest ago, layers before those that they stand on; roots only when they
+//! are asked for, and last. Records are deleted, durably, before data.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{Mutex, PoisonError, Weak},
     time::Duration,
 };
+
+mod survey;
+
+use survey::{BLOB, Kept, ROOT, Survey, VOLUME};
 
 use crate::{
     Store,
@@ -16,7 +21,7 @@ use crate::{
     error::{Error, Result},
     files,
     inner::Inner,
-    record::{self, FileRecord, LayerRecord, SnapshotRecord, Usage, VolumeRecord},
+    record::{self, RootRecord, SnapshotRecord, VolumeRecord},
     table,
 };
 
@@ -26,7 +31,7 @@ const TOUCH_GRAIN_MS: u64 = 60_000;
 /// Something that takes space.
 #[derive(Clone, PartialEq, Debug)]
 pub struct DiskRecord {
-    /// A layer's id, `volume:NAME` or a blob's digest.
+    /// A layer's id, `volume:NAME`, `root:NAME` or a blob's digest.
     pub id: String,
     /// BuildKit's record type: regular, source.local, exec.cachemount, internal, frontend, source.git.checkout.
     pub kind: String,
@@ -53,8 +58,10 @@ pub struct DiskRecord {
 /// What to delete. Without any limit of space, all that may go goes.
 #[derive(Clone, Copy, Default)]
 pub struct Prune<'a> {
-    /// Records of the kinds `internal` and `frontend` too.
+    /// Records of the kinds `internal` and `frontend` too. A blob that nothing names goes without it.
     pub all: bool,
+    /// Roots too (see [`Store::keep`]), as far as the rest allows; then what they kept.
+    pub roots: bool,
     /// Not what was used within this time.
     pub keep_duration: Option<Duration>,
     /// Bytes that are left alone.
@@ -140,8 +147,8 @@ impl Inner {
             return Ok(());
         }
         Err(Error::Full(format!(
-            "{} needs {bytes} bytes; of the store's limit of {max} bytes, {used} are in use and cannot be deleted: \
-             raise the limit or let running builds end",
+            "{} needs {bytes} bytes; of the store's limit of {max} bytes, {used} are in use or kept by name and cannot \
+             be deleted: raise the limit, let running builds end, or prune images that are not needed (prune --all)",
             what()
         )))
     }
@@ -182,6 +189,7 @@ impl Inner {
             survey.snapshots.insert(name, snapshot);
         }
         survey.layers = self.rows(table::Space::Layer)?;
+        survey.roots = self.rows(table::Space::Root)?;
         for layer in self.layers.in_use() {
             let record = layer.record();
             survey.in_use.insert(layer.id.clone());
@@ -230,38 +238,68 @@ impl Inner {
     fn prune(&self, prune: &Prune<'_>) -> Result<Vec<DiskRecord>> {
         self.write_touches()?;
         let survey = self.survey()?;
-        let victims = survey.choose(prune, sys::file::space(self.root.path()).map_or(u64::MAX, |(free, _)| free));
-        let mut removal = Removal::default();
-        let mut deleted = Vec::new();
+        let chosen = survey.choose(prune, sys::file::space(self.root.path()).map_or(u64::MAX, |(free, _)| free));
+        let (deleted, removal) = self.delete_records(&survey, chosen)?;
+        if deleted.is_empty() {
+            return Ok(deleted);
+        }
+        let listener = self.on_gone.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(listener) = listener
+            && !removal.snapshots.is_empty()
         {
-            // Under these locks nobody can take hold of what is about to go.
-            let layers = self.layers.lock();
-            let volumes = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
-            let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
-            for victim in victims {
-                let removed = if let Some(name) = victim.id.strip_prefix("volume:") {
-                    let open = volumes.get(name).is_some_and(|open| open.strong_count() > 0);
-                    !open && removal.volume(self, &survey, name)
-                } else if let Some(hex) = victim.id.strip_prefix("sha256:") {
-                    !pins.contains_key(hex) && removal.blob(self, hex)
-                } else {
-                    let held = layers.get(&victim.id).is_some_and(|layer| layer.strong_count() > 0);
-                    !held && removal.layer(self, &survey, &victim.id, &pins)
-                };
-                deleted.extend(removed.then_some(victim));
-            }
-            if removal.changes.is_empty() {
-                return Ok(deleted);
-            }
-            self.table.write(std::mem::take(&mut removal.changes))?;
+            listener(&removal.snapshots);
         }
         // Only when no record names it, come what may, does data go.
         self.table.flush_blocking()?;
+        // An index that is still to be written would come back after its layer.
+        self.janitor.settle();
         for path in removal.paths {
             self.delete_later(&path)?;
         }
         self.space.sub(deleted.iter().map(|record| record.size).sum());
         Ok(deleted)
+    }
+
+    /// Deletes the records of what was chosen and is still not in use; answers which those are.
+    fn delete_records(&self, survey: &Survey, mut chosen: Vec<DiskRecord>) -> Result<(Vec<DiskRecord>, Removal)> {
+        // Under these locks nobody can take hold of what is about to go, and no root appears.
+        let layers = self.layers.lock();
+        let volumes = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
+        let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = |id: &str| match (id.strip_prefix(VOLUME), id.strip_prefix(BLOB)) {
+            (Some(name), _) => volumes.get(name).is_some_and(|open| open.strong_count() > 0),
+            (_, Some(hex)) => pins.contains_key(hex),
+            _ => layers.get(id).is_some_and(|layer| layer.strong_count() > 0),
+        };
+        chosen.retain(|record| !held(&record.id));
+        // Read now: who saved a snapshot since the survey held its layers while it did.
+        let snapshots = self.rows::<SnapshotRecord>(table::Space::Snapshot)?;
+        let mut roots = self.rows::<RootRecord>(table::Space::Root)?;
+        for record in &chosen {
+            record.id.strip_prefix(ROOT).and_then(|name| roots.remove(name));
+        }
+        let kept = Kept::new(roots.values(), &snapshots);
+        chosen.retain(|record| !kept.has(&record.id));
+        let mut removal = Removal::default();
+        for record in &chosen {
+            if let Some(name) = record.id.strip_prefix(VOLUME) {
+                removal.volume(self, survey, name);
+            } else if let Some(name) = record.id.strip_prefix(ROOT) {
+                removal.root(name);
+            } else if let Some(hex) = record.id.strip_prefix(BLOB) {
+                removal.blob(self, hex);
+            } else {
+                removal.layer(self, &record.id);
+            }
+        }
+        let gone: HashSet<&str> = chosen.iter().map(|record| record.id.as_str()).collect();
+        removal.snapshots_of(&gone, &snapshots);
+        let blobs = survey.blobs_only_of(&gone).into_iter().chain(survey.blobs_of_roots(&gone));
+        for hex in blobs.filter(|hex| !pins.contains_key(hex) && !kept.has(&format!("{BLOB}{hex}"))) {
+            removal.blob(self, &hex);
+        }
+        self.table.write(std::mem::take(&mut removal.changes))?;
+        Ok((chosen, removal))
     }
 }
 
@@ -270,6 +308,8 @@ impl Inner {
 struct Removal {
     changes: Vec<table::Change>,
     paths: Vec<PathBuf>,
+    /// The names of saved snapshots that go.
+    snapshots: Vec<String>,
 }
 
 impl Removal {
@@ -277,200 +317,36 @@ impl Removal {
         self.changes.push((space, key.as_bytes().to_vec(), None));
     }
 
-    fn volume(&mut self, store: &Inner, survey: &Survey, name: &str) -> bool {
-        let Some(volume) = survey.volumes.get(name) else { return false };
-        self.record(table::Space::Volume, name);
-        self.paths.push(store.root.volume(&volume.id));
-        true
+    fn volume(&mut self, store: &Inner, survey: &Survey, name: &str) {
+        if let Some(volume) = survey.volumes.get(name) {
+            self.record(table::Space::Volume, name);
+            self.paths.push(store.root.volume(&volume.id));
+        }
     }
 
-    fn blob(&mut self, store: &Inner, hex: &str) -> bool {
+    fn blob(&mut self, store: &Inner, hex: &str) {
         self.record(table::Space::Blob, hex);
         self.paths.push(store.root.blob(hex));
-        true
     }
 
-    /// A layer, the snapshots that name it, and the blobs that are only its.
-    fn layer(&mut self, store: &Inner, survey: &Survey, id: &str, pins: &HashMap<String, usize>) -> bool {
+    /// A root, and the note that was made with it.
+    fn root(&mut self, name: &str) {
+        self.record(table::Space::Root, name);
+        self.record(table::Space::Kv, name);
+    }
+
+    fn layer(&mut self, store: &Inner, id: &str) {
         self.record(table::Space::Layer, id);
-        for (name, snapshot) in &survey.snapshots {
-            if snapshot.layers.iter().any(|layer| layer == id) {
-                self.record(table::Space::Snapshot, name);
-            }
-        }
         self.paths.extend([store.root.layer(id), store.root.index(id)]);
-        for hex in survey.blobs_only_of(id).into_iter().filter(|hex| !pins.contains_key(hex)) {
-            self.blob(store, &hex);
-        }
-        true
-    }
-}
-
-/// All that the store holds, at one moment.
-#[derive(Default)]
-struct Survey {
-    snapshots: HashMap<String, SnapshotRecord>,
-    layers: HashMap<String, LayerRecord>,
-    blobs: HashMap<String, FileRecord>,
-    volumes: HashMap<String, VolumeRecord>,
-    in_use: HashSet<String>,
-    open_volumes: HashSet<String>,
-    pinned: HashSet<String>,
-}
-
-impl Survey {
-    fn records(&self) -> Vec<DiskRecord> {
-        let named = self.named();
-        let mut of_layers = HashSet::new();
-        let mut records = Vec::new();
-        for (id, layer) in &self.layers {
-            let hexes: BTreeSet<String> = layer_blobs(layer).collect();
-            // A blob that two layers have counts for the first.
-            let blobs = hexes.into_iter().filter(|hex| of_layers.insert(hex.clone()));
-            let blobs: u64 = blobs.filter_map(|hex| Some(self.blobs.get(&hex)?.size)).sum();
-            let usage = named.get(id.as_str()).map_or(layer.usage, |named| named.usage(layer.usage));
-            records.push(DiskRecord {
-                id: id.clone(),
-                kind: layer.kind.clone(),
-                description: layer.description.clone(),
-                size: layer.bytes.filter(|_| layer.present).unwrap_or_default() + blobs,
-                in_use: self.in_use.contains(id),
-                mutable: false,
-                shared: named.get(id.as_str()).is_some_and(|named| named.count > 1),
-                parents: layer.parent.iter().cloned().collect(),
-                ..used(usage)
-            });
-        }
-        for (name, volume) in &self.volumes {
-            records.push(DiskRecord {
-                id: format!("volume:{name}"),
-                kind: volume.kind.clone(),
-                description: name.clone(),
-                size: volume.bytes.unwrap_or_default(),
-                in_use: self.open_volumes.contains(name),
-                mutable: true,
-                ..used(volume.usage)
-            });
-        }
-        for (hex, blob) in self.blobs.iter().filter(|(hex, _)| !of_layers.contains(*hex)) {
-            records.push(DiskRecord {
-                id: format!("sha256:{hex}"),
-                kind: "internal".to_owned(),
-                description: "blob".to_owned(),
-                size: blob.size,
-                in_use: self.pinned.contains(hex),
-                ..used(blob.usage)
-            });
-        }
-        records
     }
 
-    /// For each layer that a saved snapshot names: how many do, how deep it lies, and when they were used.
-    fn named(&self) -> HashMap<&str, Named> {
-        let mut named: HashMap<&str, Named> = HashMap::new();
-        for snapshot in self.snapshots.values() {
-            for (depth, id) in snapshot.layers.iter().enumerate() {
-                let named = named.entry(id).or_default();
-                named.count += 1;
-                named.depth = named.depth.max(depth);
-                named.last_used = named.last_used.max(snapshot.usage.last_used);
-                named.uses = named.uses.max(snapshot.usage.count);
+    /// The saved snapshots that name a layer of `gone`.
+    fn snapshots_of(&mut self, gone: &HashSet<&str>, snapshots: &HashMap<String, SnapshotRecord>) {
+        for (name, snapshot) in snapshots {
+            if snapshot.layers.iter().any(|layer| gone.contains(layer.as_str())) {
+                self.record(table::Space::Snapshot, name);
+                self.snapshots.push(name.clone());
             }
         }
-        named
     }
-
-    fn choose(&self, prune: &Prune<'_>, free: u64) -> Vec<DiskRecord> {
-        let named = self.named();
-        let records = self.records();
-        let mut used: u64 = records.iter().map(|record| record.size).sum();
-        let target = target(prune, used, free);
-        let depth = |record: &DiskRecord| named.get(record.id.as_str()).map_or(0, |named| named.depth);
-        let unnamed = |record: &DiskRecord| self.is_unnamed(&record.id, &named);
-        let mut candidates: Vec<DiskRecord> = records.into_iter().filter(|record| !record.in_use).collect();
-        candidates.sort_by_key(|record| (!unnamed(record), record.last_used, std::cmp::Reverse(depth(record))));
-        let recent = prune.keep_duration.map(|keep| record::now().saturating_sub(keep.as_millis() as u64));
-        let mut chosen = Vec::new();
-        for candidate in candidates {
-            if !unnamed(&candidate) {
-                let internal = matches!(candidate.kind.as_str(), "internal" | "frontend");
-                let kept = internal && !prune.all
-                    || recent.is_some_and(|recent| candidate.last_used > recent)
-                    || prune.filter.is_some_and(|filter| !filter(&candidate));
-                if kept || target.is_some_and(|target| used <= target) {
-                    continue;
-                }
-            }
-            used -= candidate.size;
-            chosen.push(candidate);
-        }
-        chosen
-    }
-
-    /// No saved snapshot names it, and nothing else could ask for it.
-    fn is_unnamed(&self, id: &str, named: &HashMap<&str, Named>) -> bool {
-        self.layers.contains_key(id) && !named.contains_key(id) && !id.starts_with("chain-")
-    }
-
-    fn blobs_only_of(&self, id: &str) -> Vec<String> {
-        let Some(layer) = self.layers.get(id) else { return Vec::new() };
-        let others: HashSet<String> =
-            self.layers.iter().filter(|(other, _)| *other != id).flat_map(|(_, layer)| layer_blobs(layer)).collect();
-        layer_blobs(layer).filter(|hex| self.blobs.contains_key(hex) && !others.contains(hex)).collect()
-    }
-}
-
-#[derive(Default)]
-struct Named {
-    count: usize,
-    depth: usize,
-    last_used: u64,
-    uses: u64,
-}
-
-impl Named {
-    fn usage(&self, of_layer: Usage) -> Usage {
-        Usage {
-            created: of_layer.created,
-            last_used: of_layer.last_used.max(self.last_used),
-            count: of_layer.count.max(self.uses),
-        }
-    }
-}
-
-fn used(usage: Usage) -> DiskRecord {
-    DiskRecord {
-        id: String::new(),
-        kind: String::new(),
-        description: String::new(),
-        size: 0,
-        created: usage.created,
-        last_used: usage.last_used,
-        usage_count: usage.count,
-        in_use: false,
-        mutable: false,
-        shared: false,
-        parents: Vec::new(),
-    }
-}
-
-fn layer_blobs(layer: &LayerRecord) -> impl Iterator<Item = String> + use<> {
-    Inner::blobs_of(layer).into_iter().filter_map(|digest| Some(digest.strip_prefix("sha256:")?.to_owned()))
-}
-
-/// The number of bytes to come down to; `None` where there is no limit and all goes.
-fn target(prune: &Prune<'_>, used: u64, free: u64) -> Option<u64> {
-    if prune.reserved.is_none() && prune.max_used.is_none() && prune.min_free.is_none() {
-        return None;
-    }
-    let by_max = prune.max_used.unwrap_or(u64::MAX);
-    let by_free = prune.min_free.map_or(u64::MAX, |want| used.saturating_sub(want.saturating_sub(free)));
-    let lowest = prune.reserved.unwrap_or(0);
-    let target = by_max.min(by_free);
-    // Space that is reserved and nothing else: all above it goes.
-    Some(if target == u64::MAX && prune.max_used.is_none() && prune.min_free.is_none() {
-        lowest
-    } else {
-        target.max(lowest)
-    })
 }

@@ -25,6 +25,9 @@ use crate::{
 /// Makes a provider again from what [`Provider::locator`] said.
 pub(crate) type Providers = Arc<dyn Fn(&str) -> Option<Arc<dyn Provider>> + Send + Sync>;
 
+/// See [`Store::on_gone`](crate::Store::on_gone).
+pub(crate) type OnGone = Arc<dyn Fn(&[String]) + Send + Sync>;
+
 pub(crate) struct Inner {
     pub root: Root,
     pub table: Table,
@@ -38,6 +41,8 @@ pub(crate) struct Inner {
     pub pins: Mutex<HashMap<String, usize>>,
     pub flights: Flights,
     pub providers: RwLock<Option<Providers>>,
+    /// Gets the names of saved snapshots that went.
+    pub on_gone: RwLock<Option<OnGone>>,
     pub space: Space,
     pub janitor: Janitor,
     /// Woken when the store closes, to end.
@@ -74,6 +79,7 @@ impl Inner {
             pins: Mutex::default(),
             flights: Flights::default(),
             providers: RwLock::default(),
+            on_gone: RwLock::default(),
             space: Space::new(max_bytes),
             janitor: Janitor::start()?,
             syncer: OnceLock::new(),

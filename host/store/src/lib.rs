@@ -27,6 +27,7 @@ pub mod patterns;
 mod record;
 mod recover;
 mod root;
+mod roots;
 mod snapshot;
 mod snapshotter;
 mod table;
@@ -40,6 +41,7 @@ pub use error::Error;
 pub use export::{BlobOptions, LayerBlob};
 pub use gc::{DiskRecord, Prune};
 pub use root::FORMAT;
+pub use roots::Keep;
 pub use snapshot::{Draft, LAYERS_MAX, Snapshot, View};
 pub use volume::Volume;
 
@@ -168,6 +170,12 @@ impl Store {
     /// answers `None` for what it cannot reach. Without this, snapshots with such layers are gone for [`Store::load`].
     pub fn set_providers(&self, make: impl Fn(&str) -> Option<Arc<dyn Provider>> + Send + Sync + 'static) {
         *self.0.providers.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(make));
+    }
+
+    /// Who is told the names of saved snapshots that were deleted, whoever had them deleted: a prune, or the limit of space. Called
+    /// after their records went and before that is on disk, on the thread that deletes.
+    pub fn on_gone(&self, listener: impl Fn(&[String]) + Send + Sync + 'static) {
+        *self.0.on_gone.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(listener));
     }
 
     /// The snapshotter in use: `overlay` or `copy`.

@@ -125,6 +125,17 @@ pub(crate) struct FileRecord {
     pub serial: u64,
 }
 
+/// What a root keeps.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct RootRecord {
+    pub usage: Usage,
+    pub description: String,
+    /// Names of saved snapshots.
+    pub snapshots: Vec<String>,
+    /// Blobs, in hexadecimal.
+    pub blobs: Vec<String>,
+}
+
 /// A volume.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct VolumeRecord {

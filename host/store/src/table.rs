@@ -39,6 +39,7 @@ pub(crate) enum Space {
     Snapshot = b's',
     Blob = b'b',
     Volume = b'v',
+    Root = b'r',
     /// Facts about the store itself.
     Meta = b'm',
 }

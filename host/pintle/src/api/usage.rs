@@ -27,8 +27,10 @@ pub async fn prune(engine: &Engine, request: &PruneRequest) -> Result<Vec<UsageR
     let keep_duration = positive(request.keep_duration).map(Duration::from_nanos);
     let (reserved, max_used) = (positive(request.reserved_space), positive(request.max_used_space));
     let min_free = positive(request.min_free_space);
-    let work =
-        move || engine.prune(&Prune { all, keep_duration, reserved, max_used, min_free, filter: Some(&matches) });
+    let work = move || {
+        let filter = Some(&matches as _);
+        engine.prune(&Prune { all, roots: all, keep_duration, reserved, max_used, min_free, filter })
+    };
     let deleted = tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))?;
     let deleted = deleted.map_err(|error| Status::internal(format!("{error:#}")))?;
     Ok(deleted.iter().map(wire).collect())

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::{Descriptor, Error, Prune};
+use crate::{Descriptor, Error, Keep, Prune};
 
-fn blob(data: &[u8]) -> Descriptor {
+pub fn blob(data: &[u8]) -> Descriptor {
     use sha2::{Digest, Sha256};
     Descriptor {
         media_type: "application/octet-stream".to_owned(),
@@ -127,6 +127,52 @@ fn pruning_goes_by_its_filters() {
         assert!(store.disk_usage().await.unwrap().is_empty());
     });
     assert_eq!(crate::files::names(&dir.path().join("layers")).unwrap(), [] as [&str; 0]);
+}
+
+/// What is kept by name is no garbage for the limit, and goes with a prune that asks for it.
+#[test]
+fn what_is_kept_by_name_stays_within_the_limit() {
+    const MAX: u64 = 3 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_with(dir.path(), "fake", Some(MAX)).unwrap();
+    block_on(async {
+        let gone = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let told = gone.clone();
+        store.on_gone(move |names| told.lock().unwrap().extend(names.iter().cloned()));
+        let keep = async |name: &str, fill: u8| {
+            let snapshot = changed(&store, &store.scratch(), |tree| write(tree, "f", vec![fill; 1 << 20])).await;
+            let (snapshots, note) = ([snapshot], name.as_bytes());
+            store.keep(name, Keep { description: name, snapshots: &snapshots, blobs: &[], note }).unwrap();
+            store.save(&snapshots[0]).unwrap()
+        };
+        let first = keep("image/a", 0).await;
+        for fill in 1..5 {
+            let snapshot = changed(&store, &store.scratch(), |tree| write(tree, "f", vec![fill; 1 << 20])).await;
+            store.save(&snapshot).unwrap();
+        }
+        assert!(store.load(&first).unwrap().is_some());
+        assert!(!gone.lock().unwrap().is_empty() && !gone.lock().unwrap().contains(&first));
+        // Under the name is something else now, and the first may go.
+        let second = keep("image/a", 5).await;
+        keep("image/b", 6).await;
+        assert!(store.load(&first).unwrap().is_none() && store.load(&second).unwrap().is_some());
+        assert!(gone.lock().unwrap().contains(&first));
+        let draft = store.draft(&store.scratch()).await.unwrap();
+        write(draft.path(), "f", vec![7; 2 << 20]);
+        let refused = draft.commit().await.err();
+        assert!(matches!(&refused, Some(Error::Full(text)) if text.contains("kept by name")), "{refused:?}");
+
+        let all = Prune { all: true, ..Prune::default() };
+        store.prune(&all).unwrap();
+        assert_eq!(store.disk_usage().await.unwrap().len(), 4, "two names and what they keep");
+        let only = |record: &crate::DiskRecord| record.id == "root:image/a";
+        let deleted = store.prune(&Prune { roots: true, filter: Some(&only), ..all }).unwrap();
+        assert_eq!(deleted.len(), 1);
+        assert_eq!(store.get(b"image/a").unwrap(), None);
+        assert!(store.load(&second).unwrap().is_some(), "only the name was to go");
+        store.prune(&Prune { roots: true, ..all }).unwrap();
+        assert_eq!(store.disk_usage().await.unwrap(), []);
+    });
 }
 
 /// A file system of a few megabytes, in memory.

@@ -1,11 +1,14 @@
 //! Random work on a store, against plain maps of paths; the store is closed or crashes at any step.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+};
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use super::*;
-use crate::{ChecksumOptions, Prune};
+use crate::{ChecksumOptions, Compression, Keep, Prune};
 
 /// Contents by path; `None` is a directory.
 type Model = BTreeMap<String, Option<String>>;
@@ -98,13 +101,28 @@ struct World {
     rng: StdRng,
     live: Vec<(Snapshot, Known)>,
     saved: Vec<Known>,
+    /// What is kept by name: a saved tree, and a blob.
+    roots: BTreeMap<&'static str, (Known, String)>,
+    /// Names of saved snapshots that the store said are gone.
+    gone: Arc<Mutex<BTreeSet<String>>>,
 }
+
+const ROOTS: [&str; 3] = ["image/a", "image/b", "image/c"];
 
 impl World {
     fn new(kind: &'static str, seed: u64) -> World {
         let root = tempfile::tempdir().unwrap();
-        let store = Some(open(root.path(), kind));
-        World { root, kind, store, rng: StdRng::seed_from_u64(seed), live: Vec::new(), saved: Vec::new() }
+        let rng = StdRng::seed_from_u64(seed);
+        let (live, saved, roots, gone) = Default::default();
+        let mut world = World { root, kind, store: None, rng, live, saved, roots, gone };
+        world.open();
+        world
+    }
+
+    fn open(&mut self) {
+        let (store, gone) = (open(self.root.path(), self.kind), self.gone.clone());
+        store.on_gone(move |names| gone.lock().unwrap().extend(names.iter().cloned()));
+        self.store = Some(store);
     }
 
     fn store(&self) -> Store {
@@ -118,11 +136,14 @@ impl World {
 
     async fn step(&mut self) {
         match self.rng.random_range(0..100) {
-            0..40 => self.commit().await,
-            40..50 => self.merge(),
-            50..58 => self.diff().await,
-            58..72 => self.save(),
-            72..80 => drop(self.pick_out()),
+            0..36 => self.commit().await,
+            36..44 => self.merge(),
+            44..50 => self.diff().await,
+            50..62 => self.save(),
+            62..66 => self.pack().await,
+            66..72 => self.keep().await,
+            72..74 => self.let_go(),
+            74..80 => drop(self.pick_out()),
             80..86 => self.prune(),
             86..92 => self.reload(),
             _ => self.reopen().await,
@@ -170,13 +191,68 @@ impl World {
         (count > 0).then(|| self.live.swap_remove(self.rng.random_range(0..count)))
     }
 
+    /// A layer's blob: two layers of the same files share it.
+    async fn pack(&mut self) {
+        let (snapshot, _) = self.pick();
+        snapshot.blobs(Compression::Uncompressed, false).await.unwrap();
+    }
+
+    async fn keep(&mut self) {
+        let (snapshot, mut known) = self.pick();
+        known.name = Some(snapshot.name());
+        let data = self.rng.random_range(0..3u8).to_string();
+        let descriptor = limits::blob(data.as_bytes());
+        self.store().put_blob(&descriptor, data.into()).await.unwrap();
+        let name = *ROOTS.choose(&mut self.rng).unwrap();
+        let blobs = [descriptor.digest.clone()];
+        let keep = Keep { description: name, snapshots: &[snapshot], blobs: &blobs, note: name.as_bytes() };
+        self.store().keep(name, keep).unwrap();
+        self.saved.push(known.clone());
+        self.roots.insert(name, (known, descriptor.digest));
+    }
+
+    fn let_go(&mut self) {
+        let name = *ROOTS.choose(&mut self.rng).unwrap();
+        self.store().let_go(name).unwrap();
+        self.roots.remove(name);
+    }
+
     fn prune(&mut self) {
         let before = self.live.len();
-        let deleted = self.store().prune(&Prune { all: true, ..Prune::default() }).unwrap();
+        let (all, roots) = (self.rng.random(), self.rng.random_bool(0.2));
+        let deleted = self.store().prune(&Prune { all, roots, ..Prune::default() }).unwrap();
         assert!(deleted.iter().all(|record| !record.in_use));
         assert_eq!(self.live.len(), before);
         let store = self.store();
-        self.saved.retain(|known| store.load(known.name.as_ref().unwrap()).unwrap().is_some());
+        if all && roots {
+            self.roots.clear();
+        }
+        for name in ROOTS {
+            let note = self.roots.contains_key(name).then(|| name.as_bytes().to_vec());
+            assert_eq!(store.get(name.as_bytes()).unwrap(), note);
+        }
+        for (known, blob) in self.roots.values() {
+            assert!(store.load(known.name.as_ref().unwrap()).unwrap().is_some(), "a root keeps it");
+            assert!(store.blob(blob).unwrap().is_some(), "a root keeps it");
+        }
+        // Each that went was told of, and no other.
+        let told = std::mem::take(&mut *self.gone.lock().unwrap());
+        let is_there = |known: &Known| store.load(known.name.as_ref().unwrap()).unwrap().is_some();
+        for known in &self.saved {
+            assert_eq!(told.contains(known.name.as_ref().unwrap()), !is_there(known));
+        }
+        self.saved.retain(is_there);
+    }
+
+    /// When nothing is held, pruning all leaves nothing, in the database or on the disk.
+    async fn prune_all(&mut self) {
+        self.live.clear();
+        let store = self.store();
+        store.prune(&Prune { all: true, roots: true, ..Prune::default() }).unwrap();
+        assert_eq!(store.disk_usage().await.unwrap(), []);
+        for dir in ["layers", "index", "blobs/sha256", "drafts", "views", "trash"] {
+            assert!(files_of(self.root.path(), dir).is_empty(), "{dir}");
+        }
     }
 
     fn reload(&mut self) {
@@ -189,7 +265,7 @@ impl World {
         self.live.clear();
         self.store = None;
         assert!(left_mounts(self.root.path()).is_empty());
-        self.store = Some(open(self.root.path(), self.kind));
+        self.open();
         assert!(files_of(self.root.path(), "drafts").is_empty());
         assert!(files_of(self.root.path(), "trash").is_empty());
     }
@@ -229,6 +305,7 @@ fn random_work_agrees_with_plain_maps() {
                     world.step().await;
                 }
                 world.reopen().await;
+                world.prune_all().await;
             });
         }
     }
