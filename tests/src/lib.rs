@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod case;
+pub mod git;
 pub mod peers;
 pub mod registry;
 pub mod run;

@@ -10,6 +10,7 @@ use anyhow::Context;
 use libtest_mimic::{Arguments, Trial};
 use tests::{
     case::{self, Case},
+    git::GitServer,
     peers::{self, Daemon},
     registry::Registry,
     run::World,
@@ -23,6 +24,7 @@ struct Shared {
     env: Vec<(String, String)>,
     // Dropped last.
     _registry: Registry,
+    _git: GitServer,
     _dir: tempfile::TempDir,
 }
 
@@ -52,7 +54,7 @@ fn trials() -> anyhow::Result<Vec<Trial>> {
     let shared = Arc::new(shared(bin, &tools)?);
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/peers");
     let mut trials = Vec::new();
-    for tool in ["buildctl", "buildx"] {
+    for tool in ["buildctl", "buildx", "gateway"] {
         for case in case::read(&cases.join(tool).with_extension("txt"))? {
             let (shared, name) = (shared.clone(), format!("{tool}: {}", case.name));
             trials.push(Trial::test(name, move || run(&shared, &case).map_err(|error| format!("{error:#}").into())));
@@ -64,11 +66,12 @@ fn trials() -> anyhow::Result<Vec<Trial>> {
 fn shared(bin: PathBuf, tools: &Path) -> anyhow::Result<Shared> {
     let dir = tempfile::tempdir()?;
     let registry = Registry::start(dir.path())?;
+    let git = GitServer::start(dir.path())?;
     let base = base_image(&bin, dir.path(), &registry.host)?;
     let path = peers::path(&dir.path().join("bin"), tools, &bin)?;
-    let env = [("REGISTRY", registry.host.clone()), ("BASE", base)];
+    let env = [("REGISTRY", registry.host.clone()), ("BASE", base), ("GIT", git.host.clone())];
     let env = env.map(|(name, value)| (name.to_string(), value)).to_vec();
-    Ok(Shared { bin, path, env, _registry: registry, _dir: dir })
+    Ok(Shared { bin, path, env, _registry: registry, _git: git, _dir: dir })
 }
 
 /// Runs one case against a daemon of its own.

@@ -8,7 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use frontend::{
-    Bridge, Definition, Error, GitMeta, Ref, Request, SolveOptions, SolvedFrontend, SourceMeta, SourceQuery, Warning,
+    Bridge, Container, ContainerSpec, Definition, Error, GitMeta, Ref, Request, SolveOptions, SolvedFrontend,
+    SourceMeta, SourceQuery, Warning,
 };
 use llb::{
     Graph, VertexId,
@@ -20,10 +21,10 @@ use store::Snapshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    CacheOption, Entitlements, Failure, Journal,
+    CacheOption, Entitlements, Failure, Journal, Left, container,
     engine::Engine,
     entitlements,
-    lazy::{LazyRef, internal},
+    lazy::{LazyRef, SnapshotRef, internal},
 };
 
 /// How deep frontends may call frontends.
@@ -142,6 +143,7 @@ impl State {
             locations: self.locations(&error.vertex),
             exit_code: exit.map(ops::ExecError::code),
             vertex: Some(error.vertex.clone()),
+            left: exit.and_then(|exit| self.left(&error.vertex, exit)).map(Arc::new),
             ..Failure::new("build-failed", "")
         };
         Error {
@@ -151,6 +153,29 @@ impl State {
             source_location: failure.locations.first().cloned(),
             cause: Some(Arc::new(anyhow::Error::new(failure))),
         }
+    }
+}
+
+impl State {
+    /// What the build was granted.
+    pub fn allowed(&self) -> &Entitlements {
+        &self.allowed
+    }
+
+    /// What the process of a vertex left.
+    fn left(&self, vertex: &str, failed: &ops::ExecError) -> Option<Left> {
+        let seen = lock(&self.seen);
+        let (graph, id) = seen.get(vertex)?;
+        let vertex = graph.vertex(*id);
+        let llb::Op::Exec(op) = &vertex.op else { return None };
+        let digest = |input: &llb::Edge| (graph.vertex(input.vertex).digest.to_string(), input.output);
+        let files = |snapshot: &Snapshot| Arc::new(SnapshotRef::new(snapshot.clone())) as Arc<dyn Ref>;
+        Some(Left {
+            op: op.clone(),
+            inputs: vertex.inputs.iter().map(digest).collect(),
+            input_files: failed.inputs.iter().map(files).collect(),
+            mount_files: failed.mounts.iter().map(|left| left.as_ref().map(files)).collect(),
+        })
     }
 }
 
@@ -192,6 +217,10 @@ impl Bridge for BuildBridge {
             (platform, result)
         });
         Ok(SolvedFrontend { refs: refs.collect(), metadata: output.metadata })
+    }
+
+    async fn new_container(&self, spec: ContainerSpec) -> Result<Arc<dyn Container>, Error> {
+        container::new(&self.state, spec).await
     }
 
     async fn resolve_sources(&self, queries: Vec<SourceQuery>) -> Vec<Result<SourceMeta, Error>> {

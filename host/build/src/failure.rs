@@ -19,6 +19,20 @@ pub struct Failure {
     pub code: String,
     /// More for who looks closer: texts for a person (`backtrace`), and what other programs said.
     pub detail: Vec<Detail>,
+    /// What a process that failed left, for whoever wants to look.
+    pub left: Option<Arc<Left>>,
+}
+
+/// The exec op that failed, what it began with, and for each of its mounts the files as they are now, where it has any that last.
+pub struct Left {
+    /// The op.
+    pub op: llb::op::ExecOp,
+    /// Digest and output of each input.
+    pub inputs: Vec<(String, u32)>,
+    /// The files of each input.
+    pub input_files: Vec<Arc<dyn frontend::Ref>>,
+    /// The files of each mount.
+    pub mount_files: Vec<Option<Arc<dyn frontend::Ref>>>,
 }
 
 /// More about a failure.
@@ -49,6 +63,7 @@ impl Failure {
             exit_code: None,
             code: code.into(),
             detail: Vec::new(),
+            left: None,
         }
     }
 }
@@ -101,6 +116,7 @@ impl From<frontend::Error> for Failure {
             exit_code: None,
             code: error.code,
             detail: error.detail.into_iter().map(|(name, text)| Detail::Text(name, text)).collect(),
+            left: None,
         }
     }
 }

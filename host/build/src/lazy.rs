@@ -43,6 +43,10 @@ impl Ref for LazyRef {
         &self.definition
     }
 
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        Some(self)
+    }
+
     fn start(&self) {
         self.state.start(self.definition.clone());
     }
@@ -67,7 +71,64 @@ impl Ref for LazyRef {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+/// Files that are here already, and that no definition makes: what a failed step left.
+pub struct SnapshotRef {
+    definition: Definition,
+    snapshot: Snapshot,
+    view: OnceCell<View>,
+}
+
+impl SnapshotRef {
+    pub(crate) fn new(snapshot: Snapshot) -> Self {
+        SnapshotRef { definition: Definition::default(), snapshot, view: OnceCell::new() }
+    }
+
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    async fn root(&self) -> Result<Root, Error> {
+        let view = async || self.snapshot.view().await.map_err(|error| internal(error.into()));
+        let view = self.view.get_or_try_init(view).await?;
+        Root::open(view.path()).map_err(|error| internal(error.into()))
+    }
+}
+
+#[async_trait]
+impl Ref for SnapshotRef {
+    fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        Some(self)
+    }
+
+    fn start(&self) {}
+
+    async fn evaluate(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn read_file(&self, path: &str, range: Option<(u64, u64)>, limit: u64) -> Result<Vec<u8>, Error> {
+        let (root, path) = (self.root().await?, path.to_string());
+        blocking(move || read_file(&root, &path, range, limit)).await
+    }
+
+    async fn read_dir(&self, path: &str, include: Option<&str>) -> Result<Vec<Stat>, Error> {
+        let (root, path, include) = (self.root().await?, path.to_string(), include.map(String::from));
+        blocking(move || read_dir(&root, &path, include.as_deref())).await
+    }
+
+    async fn stat(&self, path: &str) -> Result<Stat, Error> {
+        let (root, path) = (self.root().await?, path.to_string());
+        blocking(move || stat(&root, &path)).await
+    }
+}
+
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(internal(error.into())),
@@ -94,7 +155,7 @@ fn path_error(path: &str, source: impl Into<anyhow::Error>) -> Error {
     }
 }
 
-fn read_file(root: &Root, path: &str, range: Option<(u64, u64)>, limit: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn read_file(root: &Root, path: &str, range: Option<(u64, u64)>, limit: u64) -> Result<Vec<u8>, Error> {
     let handle = root.resolve(path).map_err(|source| path_error(path, source))?;
     let meta = rustix::fs::fstat(&handle).map_err(|source| path_error(path, source))?;
     // The type is looked at first: opening a fifo would wait for ever.
@@ -116,7 +177,7 @@ fn read_file(root: &Root, path: &str, range: Option<(u64, u64)>, limit: u64) -> 
     read().map_err(|source| path_error(path, source))
 }
 
-fn read_dir(root: &Root, path: &str, include: Option<&str>) -> Result<Vec<Stat>, Error> {
+pub(crate) fn read_dir(root: &Root, path: &str, include: Option<&str>) -> Result<Vec<Stat>, Error> {
     let read = || -> anyhow::Result<Vec<Stat>> {
         let handle = root.resolve(path)?;
         let dir = handle.reopen(OpenFlags::O_RDONLY | OpenFlags::O_DIRECTORY)?;
@@ -135,7 +196,7 @@ fn read_dir(root: &Root, path: &str, include: Option<&str>) -> Result<Vec<Stat>,
     read().map_err(|source| path_error(path, source))
 }
 
-fn stat(root: &Root, path: &str) -> Result<Stat, Error> {
+pub(crate) fn stat(root: &Root, path: &str) -> Result<Stat, Error> {
     let read = || -> anyhow::Result<Stat> {
         let handle = root.resolve_nofollow(path)?;
         let meta = rustix::fs::fstat(&handle)?;

@@ -5,6 +5,7 @@
 
 mod bridge;
 mod cache;
+mod container;
 mod engine;
 mod entitlements;
 mod failure;
@@ -16,7 +17,7 @@ mod run;
 pub use cache::CacheOption;
 pub use engine::{Config, Engine, Worker};
 pub use entitlements::{Entitlement, Entitlements};
-pub use failure::{Detail, Failure};
+pub use failure::{Detail, Failure, Left};
 pub use frontends::{Fetched, Freshness, Frontends, Settings as FrontendSettings, fetch as fetch_frontend};
 pub use journal::{Activity, Journal, Subscription};
 pub use run::{Export, Request, Response, What};

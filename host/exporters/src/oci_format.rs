@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
+use session::{Session, content::EXPORT_STORE};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{
@@ -69,7 +70,12 @@ impl Exporter for OciFormat {
             response.insert("image.name".to_owned(), full.join(","));
         }
         let files = self.files(&image, &references)?;
-        if flag(&to.attrs, "tar")?.unwrap_or(true) {
+        let as_tar = flag(&to.attrs, "tar")?.unwrap_or(true);
+        // Only this tells whether the client keeps a store of blobs, where it writes the index itself.
+        let probe = session.blob_size(EXPORT_STORE, &image.root.descriptor.digest).await;
+        if !as_tar && probe.is_ok() {
+            copy_blobs(&image, &**session, to).await?;
+        } else if as_tar {
             let mut out = session.send_file(&to.id, &response).await?;
             layout::write_tar(&files, &mut *out, to).await?;
             out.finish().await?;
@@ -82,6 +88,27 @@ impl Exporter for OciFormat {
         }
         Ok(response)
     }
+}
+
+/// Writes the blobs that the client does not have, what others name before what names it.
+async fn copy_blobs(image: &Image, session: &dyn Session, to: &Target) -> Result<()> {
+    let root = &image.root.descriptor.digest;
+    let mut blobs: Vec<_> = image.blobs().into_values().collect();
+    blobs.sort_by_key(|(descriptor, content)| {
+        let is_document = matches!(content, crate::content::Content::Bytes(_));
+        (is_document, descriptor.digest == *root)
+    });
+    let total = blobs.iter().map(|(descriptor, _)| descriptor.size).sum();
+    let mut done = 0;
+    for (descriptor, content) in blobs {
+        if session.blob_size(EXPORT_STORE, &descriptor.digest).await? != Some(descriptor.size) {
+            let from = content.open().await?;
+            session.write_blob(EXPORT_STORE, &descriptor.digest, descriptor.size, from).await?;
+        }
+        done += descriptor.size;
+        (to.progress)("copying blobs", "copying blobs", done, total);
+    }
+    Ok(())
 }
 
 /// Puts the files under `dir`. Blobs that are files already get another name and are not copied, where the file system can.

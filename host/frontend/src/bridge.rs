@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use llb::{Edge, Graph, Platform};
 
+use crate::{Container, ContainerSpec};
+
 /// A build language.
 #[async_trait]
 pub trait Frontend: Send + Sync + 'static {
@@ -49,6 +51,11 @@ pub trait Bridge: Send + Sync + 'static {
     async fn solve_frontend(&self, source: &str, request: Request) -> Result<SolvedFrontend, Error>;
     /// Pins sources down, all at once; answers stand in the order of the questions.
     async fn resolve_sources(&self, queries: Vec<SourceQuery>) -> Vec<Result<SourceMeta, Error>>;
+    /// Makes a container to run processes in.
+    async fn new_container(&self, spec: ContainerSpec) -> Result<Arc<dyn Container>, Error> {
+        let _ = spec;
+        Err(Error::new("unsupported", "there are no containers here"))
+    }
     /// A warning for the user.
     fn warn(&self, warning: Warning);
     /// A line for the build's log. `level`: debug, info, warn, error.
@@ -86,6 +93,10 @@ pub struct SolvedFrontend {
 pub trait Ref: Send + Sync + 'static {
     /// What it was made from.
     fn definition(&self) -> &Definition;
+    /// The ref as its maker knows it.
+    fn as_any(&self) -> Option<&dyn std::any::Any> {
+        None
+    }
     /// Begins in the background; does not wait.
     fn start(&self);
     /// Waits until it is built.

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use exec::{Exit, Io, Network, Process, Resources};
 use llb::op::{self, ExecOp, NetMode, ProxyEnv, SecurityMode};
+use session::Session;
 use solver::{
     Context, Op,
     progress::{Event, EventKind, Sink},
@@ -30,6 +31,8 @@ pub struct ExecError {
     pub args: Vec<String>,
     /// How it ended.
     pub exit: Exit,
+    /// What the op began with.
+    pub inputs: Vec<Snapshot>,
     /// For each mount of the op, in its order, the files as the process left them, where it has any that last.
     pub mounts: Vec<Option<Snapshot>>,
 }
@@ -47,7 +50,8 @@ impl ExecError {
     }
 }
 
-fn exit_code(exit: Exit) -> i32 {
+/// The exit code, as a shell would say it.
+pub fn exit_code(exit: Exit) -> i32 {
     match exit {
         Exit::Code(code) => code,
         Exit::Signal(signal) => SIGNAL_CODE + signal,
@@ -78,7 +82,7 @@ impl Op<Files> for ExecVertex {
         let Environment { store, sessions, executor, .. } = &self.environment;
         self.check_devices()?;
         let mounts = mounts::prepare(&self.op, &inputs, store, sessions).await?;
-        let process = self.process(&mounts).await?;
+        let process = process(&self.op, self.resources.as_ref(), sessions, &mounts).await?;
         let io = Io { stdout: log(&cx.progress, 1), stderr: log(&cx.progress, 2), ..Io::default() };
         let exit = executor
             .run(process, io)
@@ -88,7 +92,7 @@ impl Op<Files> for ExecVertex {
             return mounts.commit().await;
         }
         let mounts = mounts.leave().await;
-        Err(ExecError { args: self.op.args.clone(), exit, mounts }.into())
+        Err(ExecError { args: self.op.args.clone(), exit, inputs, mounts }.into())
     }
 }
 
@@ -107,51 +111,56 @@ impl ExecVertex {
             false => self.op.valid_exit_codes.contains(&code),
         }
     }
+}
 
-    async fn process(&self, mounts: &Mounts) -> anyhow::Result<Process> {
-        let op = &self.op;
-        Ok(Process {
-            rootfs: mounts.rootfs.clone(),
-            readonly_root: mounts.readonly_root,
-            args: op.args.clone(),
-            env: self.env().await?,
-            cwd: op.cwd.clone(),
-            user: op.user.clone(),
-            mounts: mounts.mounts.clone(),
-            hostname: op.hostname.clone(),
-            extra_hosts: op.extra_hosts.iter().map(|h| (h.host.clone(), h.ip.clone())).collect(),
-            ulimits: op.ulimits.iter().map(|u| (u.name.clone(), u.soft, u.hard)).collect(),
-            network: match op.network {
-                NetMode::Sandbox => Network::Default,
-                NetMode::Host => Network::Host,
-                NetMode::None => Network::None,
-            },
-            insecure: op.security == SecurityMode::Insecure,
-            cgroup_parent: op.cgroup_parent.clone(),
-            resources: self.resources.as_ref().map(resources).unwrap_or_default(),
-            tty: false,
-            remove_mount_stubs_recursive: op.remove_mount_stubs_recursive,
-            keep: mounts.keep(),
-        })
-    }
+/// The op as a process over `mounts`.
+pub(crate) async fn process(
+    op: &ExecOp,
+    limits: Option<&op::LinuxResources>,
+    sessions: &[Arc<dyn Session>],
+    mounts: &Mounts,
+) -> anyhow::Result<Process> {
+    Ok(Process {
+        rootfs: mounts.rootfs.clone(),
+        readonly_root: mounts.readonly_root,
+        args: op.args.clone(),
+        env: env(op, sessions).await?,
+        cwd: op.cwd.clone(),
+        user: op.user.clone(),
+        mounts: mounts.mounts.clone(),
+        hostname: op.hostname.clone(),
+        extra_hosts: op.extra_hosts.iter().map(|h| (h.host.clone(), h.ip.clone())).collect(),
+        ulimits: op.ulimits.iter().map(|u| (u.name.clone(), u.soft, u.hard)).collect(),
+        network: match op.network {
+            NetMode::Sandbox => Network::Default,
+            NetMode::Host => Network::Host,
+            NetMode::None => Network::None,
+        },
+        insecure: op.security == SecurityMode::Insecure,
+        cgroup_parent: op.cgroup_parent.clone(),
+        resources: limits.map(resources).unwrap_or_default(),
+        tty: false,
+        remove_mount_stubs_recursive: op.remove_mount_stubs_recursive,
+        keep: mounts.keep(),
+    })
+}
 
-    /// The op's own variables, then the proxies', PATH, and those that hold secrets.
-    async fn env(&self) -> anyhow::Result<Vec<String>> {
-        let mut env = self.op.env.clone();
-        env.extend(self.op.proxy_env.iter().flat_map(proxy_env));
-        if !env.iter().any(|e| e.starts_with("PATH=")) {
-            env.push(format!("PATH={DEFAULT_PATH}"));
-        }
-        for secret in &self.op.secret_env {
-            let found = mounts::secret(&self.environment.sessions, &secret.id, secret.optional).await;
-            // An optional secret that is not there leaves its variable empty.
-            let data = found.with_context(|| format!("environment variable {}", secret.name))?.unwrap_or_default();
-            let text = String::from_utf8(data)
-                .map_err(|_| anyhow::anyhow!("secret {} is not UTF-8: it cannot be a variable", secret.id))?;
-            env.push(format!("{}={text}", secret.name));
-        }
-        Ok(env)
+/// The op's own variables, then the proxies', PATH, and those that hold secrets.
+async fn env(op: &ExecOp, sessions: &[Arc<dyn Session>]) -> anyhow::Result<Vec<String>> {
+    let mut env = op.env.clone();
+    env.extend(op.proxy_env.iter().flat_map(proxy_env));
+    if !env.iter().any(|e| e.starts_with("PATH=")) {
+        env.push(format!("PATH={DEFAULT_PATH}"));
     }
+    for secret in &op.secret_env {
+        let found = mounts::secret(sessions, &secret.id, secret.optional).await;
+        // An optional secret that is not there leaves its variable empty.
+        let data = found.with_context(|| format!("environment variable {}", secret.name))?.unwrap_or_default();
+        let text = String::from_utf8(data)
+            .map_err(|_| anyhow::anyhow!("secret {} is not UTF-8: it cannot be a variable", secret.id))?;
+        env.push(format!("{}={text}", secret.name));
+    }
+    Ok(env)
 }
 
 /// Each proxy under both of the names that programs look for.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod caches;
+mod container;
 mod exec;
 pub mod file;
 pub mod key;
@@ -15,6 +16,7 @@ mod trees;
 mod vertices;
 mod world;
 
-pub use exec::ExecError;
+pub use container::{Container, Files as ContainerFiles};
+pub use exec::{ExecError, exit_code};
 pub use vertices::{Environment, Vertices};
 pub use world::{Files, snapshots_of};

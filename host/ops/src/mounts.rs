@@ -29,6 +29,8 @@ pub struct Mounts {
     pub readonly_root: bool,
     /// All others, those above before those below.
     pub mounts: Vec<Mount>,
+    /// For each mount of the op, in its order, the directory that it shows, where it shows one.
+    pub paths: Vec<Option<PathBuf>>,
     slots: Vec<Slot>,
     sockets: Vec<Arc<SshSocket>>,
     held: Keep,
@@ -59,11 +61,12 @@ pub async fn prepare(
     let caches = acquire_caches(op, inputs, store).await?;
     let mut maker = Maker { op, inputs, store, sessions, caches, sockets: Vec::new(), held: Keep::default() };
     let mut mounts = Vec::new();
-    let mut slots = Vec::new();
+    let (mut slots, mut paths) = (Vec::new(), Vec::new());
     let mut root = None;
     for mount in &op.mounts {
         let made = maker.make(mount).await.with_context(|| format!("mount at {}", mount.dest))?;
         slots.push(Slot { output: mount.output, state: made.state });
+        paths.push(made.path.clone());
         let Some(kind) = made.kind else { continue };
         if mount.dest == ROOT {
             root = Some((made.path.context("the root is no directory")?, mount.readonly));
@@ -75,7 +78,7 @@ pub async fn prepare(
     // A path sorts after those above it.
     mounts.sort_by(|a, b| a.target.cmp(&b.target));
     let held = maker.held;
-    Ok(Mounts { rootfs, readonly_root, mounts, slots, sockets: maker.sockets, held })
+    Ok(Mounts { rootfs, readonly_root, mounts, paths, slots, sockets: maker.sockets, held })
 }
 
 /// The mount point of the root filesystem.

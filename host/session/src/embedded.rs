@@ -10,7 +10,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use cap_std::fs::Dir;
 
-use crate::{FileWriter, Filter, Session, SshSocket, Token, TokenRequest, filesync, fsutil};
+use crate::{BlobReader, FileWriter, Filter, Session, SshSocket, Token, TokenRequest, filesync, fsutil};
 
 /// Directories of a client by the names under which it shares them.
 pub type Dirs = HashMap<String, Arc<Dir>>;
@@ -106,5 +106,17 @@ impl Session for Embedded {
 
     async fn pull_upload(&self, path: &str) -> anyhow::Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>> {
         self.inner.pull_upload(path).await
+    }
+
+    async fn blob_size(&self, store: &str, digest: &str) -> anyhow::Result<Option<u64>> {
+        self.inner.blob_size(store, digest).await
+    }
+
+    async fn read_blob(&self, store: &str, digest: &str, offset: u64) -> anyhow::Result<BlobReader> {
+        self.inner.read_blob(store, digest, offset).await
+    }
+
+    async fn write_blob(&self, store: &str, digest: &str, size: u64, from: BlobReader) -> anyhow::Result<()> {
+        self.inner.write_blob(store, digest, size, from).await
     }
 }

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod auth;
+pub mod content;
 mod embedded;
 mod error;
 mod filesend;
@@ -73,6 +74,30 @@ pub trait Session: Send + Sync + 'static {
     async fn send_file(&self, exporter: &str, attrs: &BTreeMap<String, String>) -> anyhow::Result<Box<dyn FileWriter>>;
     /// Reads an upload (context on stdin) by its URL path. `Upload.Pull`.
     async fn pull_upload(&self, path: &str) -> anyhow::Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>>;
+
+    /// Whether the client has a store of blobs, and how large the blob is in the store `store`; `None` when it is not there.
+    /// `Content.Info`.
+    async fn blob_size(&self, store: &str, digest: &str) -> anyhow::Result<Option<u64>> {
+        let _ = digest;
+        Err(no_store(store))
+    }
+    /// The bytes of a blob from `offset` on; whoever reads checks the digest. `Content.Read`.
+    async fn read_blob(&self, store: &str, digest: &str, offset: u64) -> anyhow::Result<BlobReader> {
+        let _ = (digest, offset);
+        Err(no_store(store))
+    }
+    /// Writes a blob of `size` bytes; one that is there already is left as it is. `Content.Write`.
+    async fn write_blob(&self, store: &str, digest: &str, size: u64, from: BlobReader) -> anyhow::Result<()> {
+        let _ = (digest, size, from);
+        Err(no_store(store))
+    }
+}
+
+/// The bytes of a blob.
+pub type BlobReader = Box<dyn tokio::io::AsyncRead + Send + Unpin>;
+
+fn no_store(store: &str) -> anyhow::Error {
+    anyhow::anyhow!("the client shares no store of blobs {store:?}")
 }
 
 /// A tree that is sent to the client.

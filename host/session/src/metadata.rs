@@ -36,6 +36,9 @@ pub const UPLOAD_PATH: &str = "urlpath";
 /// Host of the upload's URL.
 pub const UPLOAD_HOST: &str = "urlhost";
 
+/// Which store of blobs a call of Content is about.
+pub const STORE_ID: &str = "buildkit-attachable-store-id";
+
 /// Largest header list that either end accepts, in bytes. Patterns travel as headers, and an ignore file may be long.
 pub const HEADER_LIST_MAX_BYTES: u32 = 1 << 20;
 

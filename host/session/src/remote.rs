@@ -10,7 +10,7 @@ use tonic::{
 };
 
 use crate::{
-    Error, FileWriter, Filter, Session, SshSocket, Token, TokenRequest, auth, filesend, filesync,
+    BlobReader, Error, FileWriter, Filter, Session, SshSocket, Token, TokenRequest, auth, content, filesend, filesync,
     hijack::Hijacked,
     metadata::{self, HEADER_LIST_MAX_BYTES},
     secrets, ssh, upload,
@@ -168,5 +168,17 @@ impl Session for GrpcSession {
 
     async fn pull_upload(&self, path: &str) -> anyhow::Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>> {
         self.while_there(upload::pull(self, path)).await
+    }
+
+    async fn blob_size(&self, store: &str, digest: &str) -> anyhow::Result<Option<u64>> {
+        self.while_there(content::size(self, store, digest)).await
+    }
+
+    async fn read_blob(&self, store: &str, digest: &str, offset: u64) -> anyhow::Result<BlobReader> {
+        self.while_there(content::read(self, store, digest, offset)).await
+    }
+
+    async fn write_blob(&self, store: &str, digest: &str, size: u64, from: BlobReader) -> anyhow::Result<()> {
+        self.while_there(content::write(self, store, digest, size, from)).await
     }
 }

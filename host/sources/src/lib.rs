@@ -2,10 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod attrs;
+mod blob;
 mod credentials;
+mod file_attrs;
 mod git;
 mod http;
 mod image;
+mod layout;
 mod local;
 mod manifests;
 mod oci_layout;
@@ -13,6 +16,7 @@ mod registry;
 #[cfg(test)]
 mod tests;
 
+pub use blob::BlobSource;
 pub use git::{GitError, GitInfo, GitObjects, GitSource};
 pub use http::HttpSource;
 pub use image::ImageSource;
@@ -98,6 +102,7 @@ impl Sources {
         let reopen = registries.clone();
         store.set_providers(move |locator| reopen.reopen(locator));
         let mut sources = Sources::default();
+        sources.add(Arc::new(BlobSource::new(store.clone(), registries.clone())));
         sources.add(Arc::new(ImageSource::new(store.clone(), registries)));
         sources.add(Arc::new(OciLayoutSource::new(store.clone())));
         sources.add(Arc::new(LocalSource::new(store.clone())));

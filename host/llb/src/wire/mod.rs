@@ -10,6 +10,8 @@ mod to_pb;
 
 pub(crate) use encode::op_bytes;
 
+use crate::{GraphError, Op, op::ExecOp, validate};
+
 /// BuildKit's LLB messages (package `pb`).
 #[allow(missing_docs, clippy::all)]
 pub mod pb {
@@ -20,6 +22,16 @@ pub mod pb {
 const NONE: i64 = -1;
 /// BuildKit's "keep each file's own" for a mode, and "none" for a timestamp.
 const KEEP: i64 = -1;
+
+/// An exec op that stands alone, checked as those of a definition are, for a vertex of `inputs` inputs.
+pub fn exec_op(op: pb::ExecOp, inputs: usize) -> Result<ExecOp, GraphError> {
+    let op = from_pb::op(pb::op::Op::Exec(op))?;
+    validate::op(&op, inputs)?;
+    match op {
+        Op::Exec(op) => Ok(op),
+        _ => Err(GraphError::new("it is no exec op")),
+    }
+}
 
 /// How large a definition may be. Depth has no limit, because nothing here recurses along it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -18,12 +18,16 @@ pub const GATEWAY: &[&str] = &[
     "reference.output",
     "frontend.inputs",
     "gateway.solve.metadata",
+    "gateway.exec",
+    "gateway.exec.extrahosts",
+    "gateway.exec.secretenv",
+    "gateway.exec.signals",
+    "gateway.exec.filesystem",
     "frontend.caps",
     "gateway.solve.evaluate",
     "gateway.evaluate",
     "gateway.warnings",
     "source.metaresolver",
-    "source.metaresolver.git",
 ];
 
 /// What a definition may contain.
@@ -40,6 +44,7 @@ pub const LLB: &[&str] = &[
     "source.local.excludepatterns",
     "source.local.sharedkeyhint",
     "source.local.differ",
+    "source.imageblob",
     "source.ocilayout",
     "source.git",
     "source.git.keepgitdir",

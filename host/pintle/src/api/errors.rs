@@ -2,7 +2,7 @@
 
 use build::Failure;
 use client::{
-    errors::{Detail, Name, Source, Vertex},
+    errors::{Detail, Name, Solve, Source, Vertex},
     progress,
 };
 use llb::op::{Range, SourceFile};
@@ -55,6 +55,13 @@ pub fn failure(status: proto::rpc::Status) -> Failure {
     });
     let detail = foreign.map(|detail| build::Detail::Foreign(detail.type_url, detail.value)).collect();
     Failure { detail, ..Failure::new(word, status.message) }
+}
+
+/// The detail by which a client opens the step that failed: its op, and the ids under which its inputs and mounts are kept.
+pub fn left(left: &build::Left, input_ids: Vec<String>, mount_ids: Vec<String>) -> build::Detail {
+    let op = Some(super::exec_json::op(&left.op, &left.inputs));
+    let detail = Detail::Solve(Solve { input_ids, mount_ids, op, ..Default::default() }).encode();
+    build::Detail::Foreign(detail.type_url, detail.value)
 }
 
 fn message(failure: &Failure) -> String {

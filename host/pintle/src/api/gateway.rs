@@ -16,7 +16,13 @@ use proto::gateway::{self as wire, llb_bridge_server, result::Result as WireResu
 use tokio::sync::{oneshot, watch};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Api, builds::BEGIN_TIMEOUT, caps, errors};
+use super::{
+    Api,
+    builds::BEGIN_TIMEOUT,
+    caps,
+    containers::{self, Containers},
+    errors,
+};
 
 /// The metadata key that names the build which a call belongs to.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
@@ -36,8 +42,11 @@ struct Shared {
 }
 
 /// One build that a client runs the frontend of.
-struct Client {
-    bridge: Arc<dyn Bridge>,
+pub struct Client {
+    /// What it asks.
+    pub bridge: Arc<dyn Bridge>,
+    /// What it runs processes in.
+    pub containers: Containers,
     inputs: BTreeMap<String, Definition>,
     refs: Mutex<HashMap<String, Arc<dyn Ref>>>,
     result: Mutex<Option<oneshot::Sender<Result<Output, Error>>>>,
@@ -78,10 +87,15 @@ impl Clients {
 impl Frontend for ClientFrontend {
     async fn build(&self, bridge: Arc<dyn Bridge>, request: frontend::Request) -> Result<Output, Error> {
         let (result, answer) = oneshot::channel();
-        let client =
-            Client { bridge, inputs: request.inputs, refs: Mutex::default(), result: Mutex::new(Some(result)) };
-        lock(&self.clients.0.table).insert(self.id.clone(), Arc::new(client));
-        let _listed = Listed { clients: &self.clients, id: &self.id };
+        let client = Arc::new(Client {
+            bridge,
+            containers: Containers::default(),
+            inputs: request.inputs,
+            refs: Mutex::default(),
+            result: Mutex::new(Some(result)),
+        });
+        lock(&self.clients.0.table).insert(self.id.clone(), client.clone());
+        let _listed = Listed { clients: &self.clients, id: &self.id, client };
         self.clients.0.begun.send_modify(|count| *count += 1);
         answer.await.unwrap_or_else(|_| Err(error("cancelled", "the client went away".into())))
     }
@@ -90,11 +104,14 @@ impl Frontend for ClientFrontend {
 struct Listed<'a> {
     clients: &'a Clients,
     id: &'a str,
+    client: Arc<Client>,
 }
 
 impl Drop for Listed<'_> {
     fn drop(&mut self) {
         lock(&self.clients.0.table).remove(self.id);
+        // Calls that go on still hold the client.
+        self.client.containers.release_all();
     }
 }
 
@@ -115,17 +132,36 @@ impl Client {
         let definition = result.definition();
         let Some(edge) = definition.edge else { return Ok(wire::Ref::default()) };
         let def = definition.graph.encode(edge).map_err(|error| Status::internal(error.to_string()))?;
+        let id = self.hold(result)?;
+        Ok(wire::Ref { id, def: Some(def) })
+    }
+
+    /// The ref of this id.
+    pub fn get(&self, id: &str) -> Result<Arc<dyn Ref>, Status> {
+        lock(&self.refs).get(id).cloned().ok_or_else(|| Status::not_found(format!("no ref {id:?} in this build")))
+    }
+
+    /// The status of what went wrong; what a failed step left can be mounted by the ids in it.
+    fn failed(&self, error: Error) -> Status {
+        let mut failure = build::Failure::from(error);
+        if let Some(left) = failure.left.clone() {
+            let keep = |files: &Arc<dyn Ref>| self.hold(files.clone()).unwrap_or_default();
+            let inputs = left.input_files.iter().map(keep).collect();
+            let mounts = left.mount_files.iter().map(|files| files.as_ref().map(keep).unwrap_or_default()).collect();
+            failure.detail.push(errors::left(&left, inputs, mounts));
+        }
+        errors::status(&failure)
+    }
+
+    /// Gives a result an id.
+    fn hold(&self, result: Arc<dyn Ref>) -> Result<String, Status> {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let mut refs = lock(&self.refs);
         if refs.len() >= MAX_REFS {
             return Err(Status::resource_exhausted(format!("the build holds {MAX_REFS} refs: that is the most")));
         }
         refs.insert(id.clone(), result);
-        Ok(wire::Ref { id, def: Some(def) })
-    }
-
-    fn get(&self, id: &str) -> Result<Arc<dyn Ref>, Status> {
-        lock(&self.refs).get(id).cloned().ok_or_else(|| Status::not_found(format!("no ref {id:?} in this build")))
+        Ok(id)
     }
 
     async fn solve(&self, request: wire::SolveRequest) -> Result<wire::Result, Status> {
@@ -139,7 +175,7 @@ impl Client {
             let caches = request.cache_imports.into_iter();
             let cache_imports = caches.map(|cache| CacheImport { kind: cache.r#type, attrs: cache.attrs }).collect();
             let options = SolveOptions { evaluate: request.evaluate, cache_imports };
-            let solved = self.bridge.solve(definition, options).await.map_err(to_status)?;
+            let solved = self.bridge.solve(definition, options).await.map_err(|error| self.failed(error))?;
             return Ok(wire::Result { result: Some(WireResult::Ref(self.keep(solved)?)), ..Default::default() });
         }
         let inputs = request.frontend_inputs.into_iter();
@@ -148,10 +184,10 @@ impl Client {
             .collect::<Result<_, build::Failure>>();
         let inputs = inputs.map_err(|failure| errors::status(&failure))?;
         let inner = frontend::Request { opts: request.frontend_opt, inputs };
-        let solved = self.bridge.solve_frontend(&request.frontend, inner).await.map_err(to_status)?;
+        let solved = self.bridge.solve_frontend(&request.frontend, inner).await.map_err(|error| self.failed(error))?;
         if request.evaluate {
             for (_, result) in &solved.refs {
-                result.evaluate().await.map_err(to_status)?;
+                result.evaluate().await.map_err(|error| self.failed(error))?;
             }
         }
         let metadata = solved.metadata.into_iter().map(|(key, value)| (key, value.into())).collect();
@@ -285,7 +321,7 @@ impl llb_bridge_server::LlbBridge for Gateway {
 
     async fn evaluate(&self, request: Request<wire::EvaluateRequest>) -> Answer<wire::EvaluateResponse> {
         let (client, request) = self.client(request).await?;
-        client.get(&request.r#ref)?.evaluate().await.map_err(to_status)?;
+        client.get(&request.r#ref)?.evaluate().await.map_err(|error| client.failed(error))?;
         Ok(Response::new(wire::EvaluateResponse {}))
     }
 
@@ -354,36 +390,52 @@ impl llb_bridge_server::LlbBridge for Gateway {
         Ok(Response::new(wire::WarnResponse {}))
     }
 
-    async fn new_container(&self, _: Request<wire::NewContainerRequest>) -> Answer<wire::NewContainerResponse> {
-        Err(no_containers())
+    async fn new_container(&self, request: Request<wire::NewContainerRequest>) -> Answer<wire::NewContainerResponse> {
+        let (client, request) = self.client(request).await?;
+        containers::new(&client, request).await?;
+        Ok(Response::new(wire::NewContainerResponse {}))
     }
 
     async fn release_container(
         &self,
-        _: Request<wire::ReleaseContainerRequest>,
+        request: Request<wire::ReleaseContainerRequest>,
     ) -> Answer<wire::ReleaseContainerResponse> {
-        Err(no_containers())
+        let (client, request) = self.client(request).await?;
+        client.containers.release(&request.container_id)?;
+        Ok(Response::new(wire::ReleaseContainerResponse {}))
     }
 
-    async fn exec_process(&self, _: Request<Streaming<wire::ExecMessage>>) -> Answer<Self::ExecProcessStream> {
-        Err(no_containers())
+    async fn exec_process(&self, request: Request<Streaming<wire::ExecMessage>>) -> Answer<Self::ExecProcessStream> {
+        let (client, messages) = self.client(request).await?;
+        Ok(Response::new(containers::exec(client, messages)))
     }
 
-    async fn read_file_container(&self, _: Request<wire::ReadFileRequest>) -> Answer<wire::ReadFileResponse> {
-        Err(no_containers())
+    async fn read_file_container(&self, request: Request<wire::ReadFileRequest>) -> Answer<wire::ReadFileResponse> {
+        let (client, request) = self.client(request).await?;
+        let (container, mount) = (client.containers.get(&request.r#ref)?, mount(request.mount_index)?);
+        let range = request.range.map(range).transpose()?;
+        let data = container.read_file(mount, &request.file_path, range, MAX_READ_BYTES).await;
+        Ok(Response::new(wire::ReadFileResponse { data: data.map_err(to_status)?.into() }))
     }
 
-    async fn read_dir_container(&self, _: Request<wire::ReadDirRequest>) -> Answer<wire::ReadDirResponse> {
-        Err(no_containers())
+    async fn read_dir_container(&self, request: Request<wire::ReadDirRequest>) -> Answer<wire::ReadDirResponse> {
+        let (client, request) = self.client(request).await?;
+        let (container, mount) = (client.containers.get(&request.r#ref)?, mount(request.mount_index)?);
+        let include = Some(request.include_pattern.as_str()).filter(|pattern| !pattern.is_empty());
+        let entries = container.read_dir(mount, &request.dir_path, include).await.map_err(to_status)?;
+        Ok(Response::new(wire::ReadDirResponse { entries: entries.into_iter().map(stat).collect() }))
     }
 
-    async fn stat_file_container(&self, _: Request<wire::StatFileRequest>) -> Answer<wire::StatFileResponse> {
-        Err(no_containers())
+    async fn stat_file_container(&self, request: Request<wire::StatFileRequest>) -> Answer<wire::StatFileResponse> {
+        let (client, request) = self.client(request).await?;
+        let (container, mount) = (client.containers.get(&request.r#ref)?, mount(request.mount_index)?);
+        let found = container.stat(mount, &request.path).await.map_err(to_status)?;
+        Ok(Response::new(wire::StatFileResponse { stat: Some(stat(found)) }))
     }
 }
 
-fn no_containers() -> Status {
-    Status::unimplemented("containers of a client (gateway.exec) are not supported by this daemon yet")
+fn mount(index: i32) -> Result<usize, Status> {
+    usize::try_from(index).map_err(|_| Status::invalid_argument(format!("mount {index} is negative")))
 }
 
 async fn resolve(client: &Client, query: SourceQuery) -> Result<frontend::SourceMeta, Status> {

@@ -2,9 +2,11 @@
 
 mod builds;
 mod caps;
+mod containers;
 mod content;
 mod control;
 mod errors;
+mod exec_json;
 mod gateway;
 mod history;
 mod status;

@@ -1,10 +1,6 @@
 //! One request, and its answer written as the only file of a tree.
 
-use std::{
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use http::{HeaderMap, StatusCode, header};
@@ -168,21 +164,10 @@ async fn write(
     if let Some(checksum) = want.checksum.as_deref().filter(|checksum| *checksum != digest) {
         return Err(Failure::Final(anyhow::anyhow!("{shown}: has digest {digest}, want {checksum}")));
     }
-    finish_file(&path, want, last_modified.as_deref())?;
+    let time = last_modified.as_deref().and_then(http_date).unwrap_or(SystemTime::UNIX_EPOCH);
+    want.file.finish(&path, time)?;
     let snapshot = draft.commit().await.map_err(anyhow::Error::from)?;
     Ok(Fetched { digest, filename, snapshot, etag, last_modified })
-}
-
-/// Owner, mode and time.
-fn finish_file(path: &Path, want: &Want, last_modified: Option<&str>) -> anyhow::Result<()> {
-    let failed = || format!("cannot set owner, mode and time of {}", path.display());
-    if want.uid.is_some() || want.gid.is_some() {
-        std::os::unix::fs::chown(path, want.uid, want.gid).with_context(failed)?;
-    }
-    let file = std::fs::File::options().write(true).open(path).with_context(failed)?;
-    let time = last_modified.and_then(http_date).unwrap_or(SystemTime::UNIX_EPOCH);
-    file.set_modified(time).with_context(failed)?;
-    file.set_permissions(std::fs::Permissions::from_mode(want.mode)).with_context(failed)
 }
 
 /// A date as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`. The two old forms are not read.

@@ -9,14 +9,14 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::Record;
-use crate::{Request, attrs::Attrs};
+use crate::{
+    Request,
+    attrs::Attrs,
+    file_attrs::{FileAttrs, is_name},
+};
 
-/// The mode of a file when none is asked for: BuildKit's.
-const MODE_DEFAULT: u32 = 0o600;
 /// The name of a file whose URL has none.
 const NAME_DEFAULT: &str = "download";
-/// The longest name of a file, in bytes: what Linux takes.
-const NAME_BYTES_MAX: usize = 255;
 /// What an attribute for a header begins with.
 const HEADER_PREFIX: &str = "http.header.";
 
@@ -24,10 +24,7 @@ const HEADER_PREFIX: &str = "http.header.";
 pub(super) struct Want {
     pub(super) url: Url,
     pub(super) checksum: Option<String>,
-    filename: Option<String>,
-    pub(super) mode: u32,
-    pub(super) uid: Option<u32>,
-    pub(super) gid: Option<u32>,
+    pub(super) file: FileAttrs,
     auth_secret: Option<String>,
     headers: HeaderMap,
 }
@@ -44,16 +41,9 @@ impl Want {
         if let Some(bad) = checksum.as_deref().filter(|sum| !sum.starts_with("sha256:") || !oci::is_digest(sum)) {
             bail!("source attribute http.checksum is {bad:?}: want sha256: and 64 lower-case hexadecimal digits");
         }
-        let filename = attrs.text("http.filename").map(String::from);
-        if let Some(bad) = filename.as_deref().filter(|name| !is_name(name)) {
-            bail!("source attribute http.filename is {bad:?}: want the name of a file, without a directory");
-        }
         Ok(Want {
             checksum,
-            filename,
-            mode: attrs.text("http.perm").map(mode).transpose()?.unwrap_or(MODE_DEFAULT),
-            uid: attrs.parsed("http.uid", "a number")?,
-            gid: attrs.parsed("http.gid", "a number")?,
+            file: FileAttrs::read(&attrs)?,
             auth_secret: attrs.text("http.authheadersecret").map(String::from),
             headers: headers(request)?,
             url,
@@ -78,10 +68,10 @@ impl Want {
             .collect();
         let text = serde_json::json!([
             self.url.as_str(),
-            self.filename,
-            self.mode,
-            self.uid,
-            self.gid,
+            self.file.name,
+            self.file.mode,
+            self.file.uid,
+            self.file.gid,
             self.auth_secret,
             headers,
         ]);
@@ -90,13 +80,19 @@ impl Want {
 
     /// The cache key of the file with this digest and name.
     pub(super) fn key(&self, digest: &str, filename: &str) -> String {
-        let text = serde_json::json!([digest, filename, self.mode, self.uid.unwrap_or(0), self.gid.unwrap_or(0)]);
+        let text = serde_json::json!([
+            digest,
+            filename,
+            self.file.mode,
+            self.file.uid.unwrap_or(0),
+            self.file.gid.unwrap_or(0)
+        ]);
         format!("http:{}", hex::encode(Sha256::digest(text.to_string().as_bytes())))
     }
 
     /// The name of the file: what was asked for, or what the server says, or the end of the URL.
     pub(super) fn filename(&self, disposition: Option<&str>) -> anyhow::Result<String> {
-        if let Some(name) = &self.filename {
+        if let Some(name) = &self.file.name {
             return Ok(name.clone());
         }
         let said = disposition.and_then(disposition_name);
@@ -128,19 +124,6 @@ impl Want {
     }
 }
 
-/// `0644`, `0o644` or a decimal number, as BuildKit's clients write it.
-fn mode(text: &str) -> anyhow::Result<u32> {
-    let digits = text.strip_prefix("0o").or(text.strip_prefix('0').filter(|rest| !rest.is_empty()));
-    let parsed = match digits {
-        Some(octal) => u32::from_str_radix(octal, 8),
-        None => text.parse(),
-    };
-    match parsed {
-        Ok(mode) if mode <= 0o7777 => Ok(mode),
-        _ => bail!("source attribute http.perm is {text:?}: want an octal mode, for instance 0644"),
-    }
-}
-
 fn headers(request: &Request) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (attr, value) in &request.attrs {
@@ -163,11 +146,6 @@ async fn secret(sessions: &[Arc<dyn Session>], id: &str) -> anyhow::Result<Heade
         }
     }
     bail!("secret {id:?}, wanted for the Authorization header, is not there: give it with --secret id={id}")
-}
-
-/// Whether this can be the name of a file, and nothing else.
-fn is_name(name: &str) -> bool {
-    !matches!(name, "" | "." | "..") && !name.contains(['/', '\\', '\0']) && name.len() <= NAME_BYTES_MAX
 }
 
 /// The file name in a `Content-Disposition`; its last part, when it has directories.
@@ -268,8 +246,8 @@ mod tests {
     fn attributes() {
         let named = want("http://a.b/c", &[("http.filename", "d"), ("http.perm", "0755"), ("http.uid", "7")]).unwrap();
         assert_eq!(named.filename(Some("attachment; filename=e")).unwrap(), "d");
-        assert_eq!((named.mode, named.uid, named.gid), (0o755, Some(7), None));
-        assert_eq!(want("http://a.b", &[]).unwrap().mode, 0o600);
+        assert_eq!((named.file.mode, named.file.uid, named.file.gid), (0o755, Some(7), None));
+        assert_eq!(want("http://a.b", &[]).unwrap().file.mode, 0o600);
         assert_eq!(want("http://u:p@a.b/c", &[]).unwrap().shown(), "http://a.b/c");
         let refused = [
             ("http.filename", "../x"),
