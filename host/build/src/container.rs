@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use frontend::{Container, ContainerProcess, ContainerSpec, Error, Ref, Stat};
-use pathrs::Root;
-use store::Snapshot;
+use store::{Dir, Snapshot};
 
 use crate::{
     Entitlements,
@@ -49,11 +48,11 @@ impl BuildContainer {
     async fn look<T: Send + 'static>(
         &self,
         mount: usize,
-        read: impl FnOnce(&Root) -> Result<T, Error> + Send + 'static,
+        read: impl FnOnce(&Dir) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let files = self.container.files(mount).map_err(|cause| failed("not-found", format!("{cause:#}")))?;
         blocking(move || {
-            let root = Root::open(files.path()).map_err(|error| internal(error.into()))?;
+            let root = Dir::plain(files.path()).map_err(|error| internal(error.into()))?;
             read(&root)
         })
         .await

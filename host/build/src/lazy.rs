@@ -1,12 +1,16 @@
 //! A result that is built when it is first read.
 
-use std::{io::Read, path::Path, sync::Arc};
+use std::{
+    io::{Read, Seek, SeekFrom},
+    path::Path,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use frontend::{Definition, Error, Ref, Stat};
-use pathrs::{Root, flags::OpenFlags};
-use rustix::fs::{AtFlags, FileType};
-use store::{Snapshot, View};
+use ops::file::{glob, paths};
+use rustix::fs::FileType;
+use store::{Dir, Entry, Snapshot};
 use tokio::sync::OnceCell;
 
 use crate::bridge::State;
@@ -16,24 +20,22 @@ pub(crate) struct LazyRef {
     pub state: Arc<State>,
     pub definition: Definition,
     pub snapshot: OnceCell<Snapshot>,
-    pub view: OnceCell<View>,
+    root: OnceCell<Dir>,
 }
 
 impl LazyRef {
     pub fn new(state: Arc<State>, definition: Definition) -> Arc<Self> {
-        Arc::new(LazyRef { state, definition, snapshot: OnceCell::new(), view: OnceCell::new() })
+        Arc::new(LazyRef { state, definition, snapshot: OnceCell::new(), root: OnceCell::new() })
     }
 
     pub async fn snapshot(&self) -> Result<&Snapshot, Error> {
         self.snapshot.get_or_try_init(|| self.state.result(&self.definition)).await
     }
 
-    /// Where the files are, for reading.
-    async fn root(&self) -> Result<Root, Error> {
-        let view = self
-            .view
-            .get_or_try_init(|| async { self.snapshot().await?.view().await.map_err(|error| internal(error.into())) });
-        Root::open(view.await?.path()).map_err(|error| internal(error.into()))
+    /// The files, for reading.
+    async fn root(&self) -> Result<Dir, Error> {
+        let open = || async { self.snapshot().await?.root().await.map_err(|error| internal(error.into())) };
+        self.root.get_or_try_init(open).await.cloned()
     }
 }
 
@@ -75,22 +77,21 @@ impl Ref for LazyRef {
 pub struct SnapshotRef {
     definition: Definition,
     snapshot: Snapshot,
-    view: OnceCell<View>,
+    root: OnceCell<Dir>,
 }
 
 impl SnapshotRef {
     pub(crate) fn new(snapshot: Snapshot) -> Self {
-        SnapshotRef { definition: Definition::default(), snapshot, view: OnceCell::new() }
+        SnapshotRef { definition: Definition::default(), snapshot, root: OnceCell::new() }
     }
 
     pub(crate) fn snapshot(&self) -> &Snapshot {
         &self.snapshot
     }
 
-    async fn root(&self) -> Result<Root, Error> {
-        let view = async || self.snapshot.view().await.map_err(|error| internal(error.into()));
-        let view = self.view.get_or_try_init(view).await?;
-        Root::open(view.path()).map_err(|error| internal(error.into()))
+    async fn root(&self) -> Result<Dir, Error> {
+        let open = async || self.snapshot.root().await.map_err(|error| internal(error.into()));
+        self.root.get_or_try_init(open).await.cloned()
     }
 }
 
@@ -145,31 +146,29 @@ pub(crate) fn internal(cause: anyhow::Error) -> Error {
 }
 
 fn path_error(path: &str, source: impl Into<anyhow::Error>) -> Error {
-    let source: anyhow::Error = source.into();
-    let text = format!("{source:#}");
-    let missing = text.contains("os error 2") || text.contains("os error 20");
-    if missing {
-        error("not-found", format!("{path}: no such file or directory"))
-    } else {
-        error("internal", format!("{path}: {text}"))
-    }
+    error("internal", format!("{path}: {:#}", source.into()))
 }
 
-pub(crate) fn read_file(root: &Root, path: &str, range: Option<(u64, u64)>, limit: u64) -> Result<Vec<u8>, Error> {
-    let handle = root.resolve(path).map_err(|source| path_error(path, source))?;
-    let meta = rustix::fs::fstat(&handle).map_err(|source| path_error(path, source))?;
+/// What stands at `path`; nothing is an error of its own kind.
+fn entry(root: &Dir, path: &str, follow: bool) -> Result<Entry, Error> {
+    let found = paths::resolve(root, path, follow).map_err(|source| path_error(path, source))?;
+    found.ok_or_else(|| error("not-found", format!("{path}: no such file or directory")))
+}
+
+pub(crate) fn read_file(root: &Dir, path: &str, range: Option<(u64, u64)>, limit: u64) -> Result<Vec<u8>, Error> {
+    let entry = entry(root, path, true)?;
     // The type is looked at first: opening a fifo would wait for ever.
-    if !FileType::from_raw_mode(meta.st_mode).is_file() {
+    if !FileType::from_raw_mode(entry.stat().st_mode).is_file() {
         return Err(error("invalid-argument", format!("{path}: not a regular file")));
     }
     let (offset, length) = range.unwrap_or((0, u64::MAX));
-    let wanted = length.min((meta.st_size as u64).saturating_sub(offset));
+    let wanted = length.min((entry.stat().st_size as u64).saturating_sub(offset));
     if wanted > limit {
         return Err(error("limit", format!("{path}: {wanted} bytes, and at most {limit} can be read at once")));
     }
     let read = || -> anyhow::Result<Vec<u8>> {
-        let mut file = handle.reopen(OpenFlags::O_RDONLY)?;
-        std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(offset))?;
+        let mut file = entry.open()?;
+        file.seek(SeekFrom::Start(offset))?;
         let mut data = Vec::with_capacity(wanted as usize);
         file.take(wanted).read_to_end(&mut data)?;
         Ok(data)
@@ -177,46 +176,43 @@ pub(crate) fn read_file(root: &Root, path: &str, range: Option<(u64, u64)>, limi
     read().map_err(|source| path_error(path, source))
 }
 
-pub(crate) fn read_dir(root: &Root, path: &str, include: Option<&str>) -> Result<Vec<Stat>, Error> {
+pub(crate) fn read_dir(root: &Dir, path: &str, include: Option<&str>) -> Result<Vec<Stat>, Error> {
+    let entry = entry(root, path, true)?;
+    let Some(dir) = entry.dir() else { return Err(error("invalid-argument", format!("{path}: not a directory"))) };
     let read = || -> anyhow::Result<Vec<Stat>> {
-        let handle = root.resolve(path)?;
-        let dir = handle.reopen(OpenFlags::O_RDONLY | OpenFlags::O_DIRECTORY)?;
         let mut found = Vec::new();
-        for name in ops::file::paths::list(&dir)? {
-            let name = name.to_string_lossy().into_owned();
-            if include.is_some_and(|pattern| !ops::file::glob::matches(pattern, &name).unwrap_or(false)) {
+        for name in dir.list()? {
+            let shown = name.to_string_lossy().into_owned();
+            if include.is_some_and(|pattern| !glob::matches(pattern, &shown).unwrap_or(false)) {
                 continue;
             }
-            let meta = rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW)?;
-            let link = rustix::fs::readlinkat(&dir, &name, Vec::new()).ok();
-            found.push(stat_of(name, &meta, link.map(|link| link.to_string_lossy().into_owned())));
+            if let Some(entry) = dir.entry(&name)? {
+                found.push(stat_of(shown, &entry)?);
+            }
         }
         Ok(found)
     };
     read().map_err(|source| path_error(path, source))
 }
 
-pub(crate) fn stat(root: &Root, path: &str) -> Result<Stat, Error> {
-    let read = || -> anyhow::Result<Stat> {
-        let handle = root.resolve_nofollow(path)?;
-        let meta = rustix::fs::fstat(&handle)?;
-        let link = rustix::fs::readlinkat(&handle, "", Vec::new()).ok();
-        let name = Path::new(path).file_name().map_or("/".into(), |name| name.to_string_lossy().into_owned());
-        Ok(stat_of(name, &meta, link.map(|link| link.to_string_lossy().into_owned())))
-    };
-    read().map_err(|source| path_error(path, source))
+pub(crate) fn stat(root: &Dir, path: &str) -> Result<Stat, Error> {
+    let name = Path::new(path).file_name().map_or("/".into(), |name| name.to_string_lossy().into_owned());
+    stat_of(name, &entry(root, path, false)?).map_err(|source| path_error(path, source))
 }
 
-fn stat_of(path: String, meta: &rustix::fs::Stat, link: Option<String>) -> Stat {
-    Stat {
+fn stat_of(path: String, entry: &Entry) -> anyhow::Result<Stat> {
+    let meta = entry.stat();
+    let is_link = FileType::from_raw_mode(meta.st_mode).is_symlink();
+    let link = if is_link { entry.target()?.to_string_lossy().into_owned() } else { String::new() };
+    Ok(Stat {
         path,
         mode: go_mode(meta.st_mode),
         uid: meta.st_uid,
         gid: meta.st_gid,
         size: meta.st_size,
         mod_time: meta.st_mtime * 1_000_000_000 + meta.st_mtime_nsec as i64,
-        linkname: link.unwrap_or_default(),
-    }
+        linkname: link,
+    })
 }
 
 /// A kernel mode in the bits of Go's `os.FileMode`.

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use llb::op::{CacheSharing, CopyAction};
-use store::{Snapshot, Store, Volume};
+use store::{Dir, Snapshot, Store, Volume};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use crate::file::copier;
@@ -109,16 +109,16 @@ fn lock_of(path: &Path) -> Arc<RwLock<()>> {
 /// Fills a new volume beside its place and then moves it there: what a crash leaves half done is never used. Of two who do it at
 /// once, the first wins.
 async fn fill(volume: &Volume, tree: &Path, seed: Option<&Snapshot>) -> anyhow::Result<()> {
-    let view = match seed {
-        Some(seed) => Some(seed.view().await?),
+    let source = match seed {
+        Some(seed) => Some(seed.root().await?),
         None => None,
     };
     let (parent, tree) = (volume.path().to_path_buf(), tree.to_path_buf());
     let work = move || {
         let draft = tempfile::Builder::new().prefix("new-").tempdir_in(&parent)?;
         set_mode(draft.path())?;
-        if let Some(view) = &view {
-            copier::copy(view.path(), draft.path(), &everything(), None)?;
+        if let Some(source) = &source {
+            copier::copy(source, &Dir::plain(draft.path())?, &everything(), None)?;
         }
         match fs::rename(draft.path(), &tree) {
             Ok(()) => {

@@ -5,18 +5,18 @@ pub mod glob;
 mod mode;
 mod owner;
 pub mod paths;
+#[cfg(test)]
+mod same;
 mod simple;
 #[cfg(test)]
 mod tests;
 mod unpack;
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
 use async_trait::async_trait;
 use llb::op::{Chown, FileAction, FileActionKind, FileOp, UserOpt};
 use solver::{Context, Op};
-use store::{Draft, Snapshot, Store, View};
+use store::{Dir, Draft, Edit, Snapshot, Store};
 
 use crate::{Files, trees::missing};
 
@@ -36,7 +36,14 @@ impl Op<Files> for FileVertex {
     }
 
     async fn run(&self, inputs: Vec<Snapshot>, _: &Context) -> anyhow::Result<Vec<Snapshot>> {
-        let mut trees = Trees::new(self, inputs);
+        self.act(inputs, self.op.actions.iter().any(unpacks)).await
+    }
+}
+
+impl FileVertex {
+    /// Does all actions, in trees that are mounted or not: what comes of it is the same.
+    async fn act(&self, inputs: Vec<Snapshot>, mounted: bool) -> anyhow::Result<Vec<Snapshot>> {
+        let mut trees = Trees::new(self, inputs, mounted);
         for (number, action) in self.op.actions.iter().enumerate() {
             trees.act(number, action).await.with_context(|| describe(&action.kind))?;
         }
@@ -60,18 +67,48 @@ struct Trees<'a> {
     slots: Vec<Slot>,
     /// How many later actions read each slot.
     readers: Vec<usize>,
+    mounted: bool,
 }
 
 enum Slot {
     Frozen(Snapshot),
     /// Still writable: the next action may go on in it.
-    Open(Draft),
-    /// An action that comes later, or a draft that went on into a later slot.
+    Open(Tree),
+    /// An action that comes later, or a tree that went on into a later slot.
     Empty,
 }
 
+/// A tree that is being made.
+enum Tree {
+    /// By names, which needs no mount.
+    Edited(Edit),
+    /// Mounted, for an archive that is unpacked into it.
+    Mounted(Draft),
+}
+
+impl Tree {
+    fn root(&self) -> anyhow::Result<Dir> {
+        Ok(match self {
+            Tree::Edited(edit) => edit.root().clone(),
+            Tree::Mounted(draft) => Dir::plain(draft.path())?,
+        })
+    }
+
+    async fn commit(self) -> anyhow::Result<Snapshot> {
+        Ok(match self {
+            Tree::Edited(edit) => edit.commit().await?,
+            Tree::Mounted(draft) => draft.commit().await?,
+        })
+    }
+}
+
+/// Whether an action may unpack an archive.
+fn unpacks(action: &FileAction) -> bool {
+    matches!(&action.kind, FileActionKind::Copy(copy) if copy.attempt_unpack)
+}
+
 impl<'a> Trees<'a> {
-    fn new(vertex: &'a FileVertex, inputs: Vec<Snapshot>) -> Self {
+    fn new(vertex: &'a FileVertex, inputs: Vec<Snapshot>, mounted: bool) -> Self {
         let actions = &vertex.op.actions;
         let mut readers = vec![0; vertex.inputs + actions.len()];
         for action in actions {
@@ -88,34 +125,40 @@ impl<'a> Trees<'a> {
         }
         let mut slots: Vec<Slot> = inputs.into_iter().map(Slot::Frozen).collect();
         slots.resize_with(readers.len(), || Slot::Empty);
-        Trees { vertex, slots, readers }
+        Trees { vertex, slots, readers, mounted }
     }
 
     async fn act(&mut self, number: usize, action: &FileAction) -> anyhow::Result<()> {
         let source = match action.secondary_input {
-            Some(from) => Some(self.frozen(from).await?.view().await?),
+            Some(from) => Some(Source::open(self.frozen(from).await?).await?),
             None => None,
         };
         let names = self.names(&action.kind).await?;
-        let draft = self.writable(action.input).await?;
-        let work = Work { draft, source, names, kind: action.kind.clone() };
-        let draft = tokio::task::spawn_blocking(move || work.run()).await.context("the file action broke off")??;
-        self.slots[self.vertex.inputs + number] = Slot::Open(draft);
+        let tree = self.writable(action.input).await?;
+        let work = Work { tree, source, names, kind: action.kind.clone() };
+        let tree = tokio::task::spawn_blocking(move || work.run()).await.context("the file action broke off")??;
+        self.slots[self.vertex.inputs + number] = Slot::Open(tree);
         Ok(())
     }
 
-    /// A draft to work in: the one that the tree is in, when nothing else reads it, else a new one.
-    async fn writable(&mut self, number: Option<u32>) -> anyhow::Result<Draft> {
-        let Some(number) = number else {
-            return Ok(self.vertex.store.draft(&self.vertex.store.scratch()).await?);
-        };
+    /// A tree to work in: the one that is being made, when nothing else reads it, else a new one.
+    async fn writable(&mut self, number: Option<u32>) -> anyhow::Result<Tree> {
+        let Some(number) = number else { return self.begin(&self.vertex.store.scratch()).await };
         let index = number as usize;
         let alone = matches!(self.slots.get(index), Some(Slot::Open(_))) && self.readers[index] == 1;
-        if alone && let Slot::Open(draft) = std::mem::replace(&mut self.slots[index], Slot::Empty) {
-            return Ok(draft);
+        if alone && let Slot::Open(tree) = std::mem::replace(&mut self.slots[index], Slot::Empty) {
+            return Ok(tree);
         }
         let base = self.frozen(number).await?;
-        Ok(self.vertex.store.draft(&base).await?)
+        self.begin(&base).await
+    }
+
+    async fn begin(&self, base: &Snapshot) -> anyhow::Result<Tree> {
+        let store = &self.vertex.store;
+        Ok(match self.mounted {
+            true => Tree::Mounted(store.draft(base).await?),
+            false => Tree::Edited(store.edit(base).await?),
+        })
     }
 
     /// The tree, committed if it was still open.
@@ -123,7 +166,7 @@ impl<'a> Trees<'a> {
         let slot = self.slots.get_mut(number as usize).ok_or_else(|| missing(number))?;
         let snapshot = match std::mem::replace(slot, Slot::Empty) {
             Slot::Frozen(snapshot) => snapshot,
-            Slot::Open(draft) => draft.commit().await?,
+            Slot::Open(tree) => tree.commit().await?,
             Slot::Empty => return Err(missing(number)),
         };
         *slot = Slot::Frozen(snapshot.clone());
@@ -132,11 +175,11 @@ impl<'a> Trees<'a> {
 
     /// Where user and group names of the action are looked up.
     async fn names(&mut self, kind: &FileActionKind) -> anyhow::Result<Names> {
-        let mut views = Vec::new();
+        let mut trees = Vec::new();
         for number in owner_inputs(kind) {
-            views.push((number, Arc::new(self.frozen(number).await?.view().await?)));
+            trees.push((number, Source::open(self.frozen(number).await?).await?));
         }
-        Ok(Names(views))
+        Ok(Names(trees))
     }
 
     async fn outputs(mut self) -> anyhow::Result<Vec<Snapshot>> {
@@ -169,33 +212,45 @@ pub(crate) fn owner_inputs(kind: &FileActionKind) -> Vec<u32> {
     halves.filter_map(|half| if let UserOpt::Name { input, .. } = half { *input } else { None }).collect()
 }
 
+/// A tree that is read, with what keeps its files.
+struct Source {
+    root: Dir,
+    _files: Snapshot,
+}
+
+impl Source {
+    async fn open(files: Snapshot) -> anyhow::Result<Source> {
+        Ok(Source { root: files.root().await?, _files: files })
+    }
+}
+
 /// Trees in which names are looked up, by input number.
-struct Names(Vec<(u32, Arc<View>)>);
+struct Names(Vec<(u32, Source)>);
 
 impl Names {
     fn owner(&self, kind: &FileActionKind) -> anyhow::Result<Option<owner::Owner>> {
-        let find = |number: u32| self.0.iter().find(|(known, _)| *known == number).map(|(_, view)| view.path());
+        let find = |number: u32| self.0.iter().find(|(known, _)| *known == number).map(|(_, tree)| &tree.root);
         owner_of(kind).map(|chown| owner::resolve(chown, find)).transpose()
     }
 }
 
-/// One action with all that it reads and writes, for a thread that may block. It owns the draft, so that a build that is
-/// dropped meanwhile does not unmount what is being written.
+/// One action with all that it reads and writes, for a thread that may block. It owns the tree that is made, so that a build that
+/// is dropped meanwhile does not take away what is being written.
 struct Work {
-    draft: Draft,
-    source: Option<View>,
+    tree: Tree,
+    source: Option<Source>,
     names: Names,
     kind: FileActionKind,
 }
 
 impl Work {
-    fn run(self) -> anyhow::Result<Draft> {
+    fn run(self) -> anyhow::Result<Tree> {
         let owner = self.names.owner(&self.kind)?;
-        let root = self.draft.path();
+        let root = &self.tree.root()?;
         match &self.kind {
             FileActionKind::Copy(copy) => {
                 let source = self.source.as_ref().context("a copy needs something to copy from")?;
-                copier::copy(source.path(), root, copy, owner)?;
+                copier::copy(&source.root, root, copy, owner)?;
             }
             FileActionKind::Mkfile { path, mode, data, timestamp, .. } => {
                 simple::mkfile(root, path, *mode as u32, data, owner, *timestamp)?;
@@ -210,6 +265,6 @@ impl Work {
                 simple::symlink(root, oldpath, newpath, owner, *timestamp)?;
             }
         }
-        Ok(self.draft)
+        Ok(self.tree)
     }
 }

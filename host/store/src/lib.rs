@@ -12,6 +12,7 @@ use async_trait::async_trait;
 mod blobs;
 mod checksum;
 mod diff;
+mod dir;
 mod error;
 mod export;
 mod fetch;
@@ -37,12 +38,13 @@ mod tree;
 mod volume;
 
 pub use blobs::{Blob, RESUMES_MAX};
+pub use dir::{Dir, Entry};
 pub use error::Error;
 pub use export::{BlobOptions, LayerBlob};
 pub use gc::{DiskRecord, Prune};
 pub use root::FORMAT;
 pub use roots::Keep;
-pub use snapshot::{Draft, LAYERS_MAX, Snapshot, View};
+pub use snapshot::{Draft, Edit, LAYERS_MAX, Snapshot, View};
 pub use volume::Volume;
 
 pub use table::Pairs;
@@ -146,6 +148,11 @@ pub enum Compression {
     Gzip(u32),
     /// Level 1 to 22.
     Zstd(i32),
+}
+
+/// The value of an extended attribute of an open file; `None` where it has none.
+pub fn xattr(file: impl std::os::fd::AsFd, name: &std::ffi::OsStr) -> Result<Option<Vec<u8>>, Error> {
+    sys::file::xattr(file, name).at(|| format!("read the attribute {}", name.display()))
 }
 
 /// Unpacks a tar archive (as it is, or compressed with gzip or zstd) into the directory `into`, and never leaves it, whatever names and

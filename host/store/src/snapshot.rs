@@ -10,12 +10,14 @@ use sha2::{Digest, Sha256};
 use crate::{
     LazyLayer, Store,
     blobs::blocking,
+    dir::Dir,
     error::{At, Error, Result},
     fetch, files,
     index::Merged,
     inner::Inner,
     layers::{Layer, chain_id, new_id},
     record::{self, LayerRecord, SnapshotRecord, Usage},
+    snapshotter,
     table::Space,
 };
 
@@ -60,6 +62,18 @@ pub struct Draft {
     below: Vec<PathBuf>,
     dir: PathBuf,
     path: PathBuf,
+    open: bool,
+}
+
+/// A tree over a snapshot that is changed directory by directory (see [`Dir`]). What it becomes is what a [`Draft`] in which the same
+/// was done becomes. Dropped without commit, it is gone.
+pub struct Edit {
+    base: Snapshot,
+    /// The directories that it was made of.
+    below: Vec<PathBuf>,
+    /// The layer that is being made.
+    dir: PathBuf,
+    root: Dir,
     open: bool,
 }
 
@@ -111,6 +125,14 @@ impl Store {
             Ok(Draft { base, below: layers, dir, path, open: true })
         })
         .await
+    }
+
+    /// A tree over `base` that is changed by names, without a mount; fetches and unpacks what is lazy.
+    pub async fn edit(&self, base: &Snapshot) -> Result<Edit> {
+        check_count(base.len() + 1)?;
+        fetch::ensure_all(&base.0.layers).await?;
+        let (store, base) = (self.0.clone(), base.clone());
+        blocking(move || Edit::begin(&store, base)).await
     }
 
     /// Makes `snapshot` durable (see [`Store::flush`]) and returns its name. Equal snapshots have equal names.
@@ -222,6 +244,14 @@ impl Snapshot {
         Ok(View { path, slot, _layers: self.clone() })
     }
 
+    /// The files, to read without a mount. Fetches and unpacks what is lazy, several layers at once. They last as long as the
+    /// snapshot is held.
+    pub async fn root(&self) -> Result<Dir> {
+        fetch::ensure_all(&self.0.layers).await?;
+        let this = self.clone();
+        blocking(move || Dir::over(this.dirs()?.iter().map(PathBuf::as_path), None, this.0.store.marks)).await
+    }
+
     /// What is mounted for these layers by anyone, or a place to mount it.
     fn slot(&self) -> Arc<Slot> {
         let key: Vec<String> = self.0.layers.iter().map(|layer| layer.id.clone()).collect();
@@ -311,8 +341,17 @@ impl Draft {
         store.snapshotter.commit(&below, &self.dir, &into)?;
         let dir = self.dir.clone();
         store.janitor.give(move || files::remove_tree(&dir));
+        self.base.grown(id, &below)
+    }
+}
+
+impl Snapshot {
+    /// This tree with the layer on top that was just made in `layers/ID` over the directories `below`.
+    fn grown(&self, id: String, below: &[PathBuf]) -> Result<Snapshot> {
+        let store = &self.0.store;
+        let into = store.root.layer(&id);
         let mut record = LayerRecord::new("regular");
-        record.parent = self.base.0.layers.last().map(|layer| layer.id.clone());
+        record.parent = self.0.layers.last().map(|layer| layer.id.clone());
         record.hides = !below.is_empty();
         record.empty = is_unchanged(&into, below.last().map(PathBuf::as_path))?;
         if store.space.is_limited() {
@@ -321,9 +360,48 @@ impl Draft {
             store.make_room(bytes, || "a new layer".to_owned()).inspect_err(|_| drop(files::remove_tree(&into)))?;
             store.space.add(bytes);
         }
-        let mut layers = self.base.0.layers.clone();
+        let mut layers = self.0.layers.clone();
         layers.push(store.new_layer(id, record));
         Ok(store.snapshot(layers))
+    }
+}
+
+impl Edit {
+    fn begin(store: &Arc<Inner>, base: Snapshot) -> Result<Edit> {
+        store.make_room(0, || "a new draft".to_owned())?;
+        let below = base.dirs()?;
+        let dir = store.root.draft(&new_id());
+        let made = snapshotter::make_root(&below, &dir)
+            .and_then(|()| Dir::over(below.iter().map(PathBuf::as_path), Some(&dir), store.marks));
+        let root = made.inspect_err(|_| drop(files::remove_tree(&dir)))?;
+        Ok(Edit { base, below, dir, root, open: true })
+    }
+
+    /// The tree's root.
+    pub fn root(&self) -> &Dir {
+        &self.root
+    }
+
+    /// Freezes it.
+    pub async fn commit(self) -> Result<Snapshot> {
+        blocking(move || self.commit_blocking()).await
+    }
+
+    fn commit_blocking(mut self) -> Result<Snapshot> {
+        let id = new_id();
+        let into = self.base.0.store.root.layer(&id);
+        std::fs::rename(&self.dir, &into).at(|| format!("move {} to {}", self.dir.display(), into.display()))?;
+        self.open = false;
+        self.base.grown(id, &self.below)
+    }
+}
+
+impl Drop for Edit {
+    fn drop(&mut self) {
+        if self.open {
+            let dir = std::mem::take(&mut self.dir);
+            self.base.0.store.janitor.give(move || files::remove_tree(&dir));
+        }
     }
 }
 

@@ -530,7 +530,8 @@ fn copy_xattrs(from: &File, to: &Path) -> Result<Xattrs> {
     let mut xattrs = Xattrs::new();
     for name in names[..length].split(|&byte| byte == 0).filter(|name| files::keeps_xattr(name)) {
         let text = String::from_utf8_lossy(name);
-        let value = sys::file::xattr(from, &text).at(|| format!("read attribute {text} for {}", to.display()))?;
+        let value = sys::file::xattr(from, OsStr::from_bytes(name))
+            .at(|| format!("read attribute {text} for {}", to.display()))?;
         if let Some(value) = value {
             files::set_xattr(to, name, &value)?;
             xattrs.push((name.to_vec(), value));

@@ -3,20 +3,21 @@
 use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
-    os::fd::OwnedFd,
-    os::unix::ffi::OsStrExt,
+    fs::File,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::ffi::OsStrExt,
+    },
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
 use llb::op::CopyAction;
-use pathrs::Root;
 use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags},
     io::Errno,
 };
-use store::patterns::Matcher;
-use xattr::FileExt;
+use store::{Dir, Entry, patterns::Matcher};
 
 use super::{
     mode::ModeChange,
@@ -25,18 +26,20 @@ use super::{
     unpack,
 };
 
+/// Bytes that the names of one file's extended attributes may take, as the kernel has it (`XATTR_LIST_MAX`).
+const XATTR_NAMES_MAX: usize = 64 << 10;
+
 /// Does `action` from the tree under `source` into the tree under `dest`.
-pub fn copy(source: &Path, dest: &Path, action: &CopyAction, owner: Option<Owner>) -> anyhow::Result<()> {
-    let (source, dest) = (Root::open(source)?, Root::open(dest)?);
+pub fn copy(source: &Dir, dest: &Dir, action: &CopyAction, owner: Option<Owner>) -> anyhow::Result<()> {
     let sources =
-        if action.allow_wildcard { paths::expand(&source, &action.src)? } else { vec![components(&action.src)] };
+        if action.allow_wildcard { paths::expand(source, &action.src)? } else { vec![components(&action.src)] };
     if sources.is_empty() {
         if action.allow_empty_wildcard {
             return Ok(());
         }
         bail!("{:?}: nothing matches", action.src);
     }
-    let mut copier = Copier::new(&source, &dest, action, owner)?;
+    let mut copier = Copier::new(source, dest, action, owner)?;
     for names in &sources {
         copier.copy_source(names)?;
     }
@@ -49,21 +52,24 @@ pub fn copy(source: &Path, dest: &Path, action: &CopyAction, owner: Option<Owner
 }
 
 pub struct Copier<'a> {
-    source: &'a Root,
-    dest: &'a Root,
+    source: &'a Dir,
+    dest: &'a Dir,
     action: &'a CopyAction,
     owner: Option<Owner>,
     mode: Option<ModeChange>,
     include: Option<Matcher>,
     exclude: Option<Matcher>,
-    /// Where a file with several names was copied to first, by device and inode.
-    links: HashMap<(u64, u64), (OwnedFd, OsString)>,
+    /// Where a file with several names was copied to first.
+    links: HashMap<FileId, (Dir, OsString)>,
     /// What was copied, relative to the source of the copy; kept only when paths are required.
     copied: Vec<PathBuf>,
 }
 
+/// Layer, device and inode: layers share files that were never one in a tree.
+type FileId = (Option<usize>, u64, u64);
+
 impl<'a> Copier<'a> {
-    fn new(source: &'a Root, dest: &'a Root, action: &'a CopyAction, owner: Option<Owner>) -> anyhow::Result<Self> {
+    fn new(source: &'a Dir, dest: &'a Dir, action: &'a CopyAction, owner: Option<Owner>) -> anyhow::Result<Self> {
         let matcher = |patterns: &[String]| {
             (!patterns.is_empty()).then(|| Matcher::new(patterns)).transpose().map_err(anyhow::Error::from)
         };
@@ -83,26 +89,27 @@ impl<'a> Copier<'a> {
     /// Copies one source, which a wildcard may have found.
     fn copy_source(&mut self, names: &[OsString]) -> anyhow::Result<()> {
         let shown = || format!("/{}", join(names).display());
-        let from = paths::find(self.source, &join(names), self.action.follow_symlink)?
+        let from = paths::find(self.source, names, self.action.follow_symlink)?
             .with_context(|| format!("{:?}: not found", shown()))?;
-        let stat = paths::stat(&from)?;
-        if self.action.attempt_unpack && unpack::unpack(&from, &stat, self)? {
+        if self.action.attempt_unpack && unpack::unpack(&from, self)? {
             return Ok(());
         }
-        if paths::file_type(&stat).is_dir() {
-            self.copy_directory(&from, &stat, names)
-        } else {
-            let (dir, name) = self.file_target(names)?;
-            self.copy_file(&from, &stat, &dir, &name, Path::new(&name))
+        match from.dir() {
+            Some(dir) => self.copy_directory(dir, from.stat(), names),
+            None => {
+                let (dir, name) = self.file_target(names)?;
+                self.copy_file(&from, &dir, &name, Path::new(&name))
+            }
         }
     }
 
     /// Makes the directories of the destination that a copy needs, for one into `names`.
-    pub fn make_dest(&self, names: &[OsString]) -> anyhow::Result<OwnedFd> {
-        let made = |dir: &OwnedFd| paths::own(dir, self.owner, self.action.timestamp);
+    pub fn make_dest(&self, names: &[OsString]) -> anyhow::Result<Dir> {
+        let made = |dir: &Dir| paths::own(dir, self.owner, self.action.timestamp);
         if !self.action.create_dest_path && names.len() > 1 {
-            let parent = join(&names[..names.len() - 1]);
-            paths::find(self.dest, &parent, true)?.with_context(|| format!("/{} does not exist", parent.display()))?;
+            let parent = &names[..names.len() - 1];
+            paths::find(self.dest, parent, true)?
+                .with_context(|| format!("/{} does not exist", join(parent).display()))?;
         }
         paths::make_dirs(self.dest, names, &made)
     }
@@ -114,73 +121,70 @@ impl<'a> Copier<'a> {
     }
 
     fn existing_dir(&self, names: &[OsString]) -> anyhow::Result<bool> {
-        let found = paths::find(self.dest, &join(names), true)?;
-        Ok(match found {
-            Some(fd) => paths::file_type(&paths::stat(&fd)?).is_dir(),
-            None => false,
-        })
+        Ok(paths::find(self.dest, names, true)?.is_some_and(|found| found.dir().is_some()))
     }
 
     /// Directory and name that a single file goes to.
-    fn file_target(&self, source: &[OsString]) -> anyhow::Result<(OwnedFd, OsString)> {
+    fn file_target(&self, source: &[OsString]) -> anyhow::Result<(Dir, OsString)> {
         let mut names = components(&self.action.dest);
         if names.is_empty() || self.dest_is_dir_by_form() || self.existing_dir(&names)? {
             let Some(name) = source.last() else { bail!("the root cannot be copied as a file") };
             return Ok((self.make_dest(&names)?, name.clone()));
         }
-        let name = names.pop().expect("checked above");
+        let name = names.pop().context("a destination without a name")?;
         Ok((self.make_dest(&names)?, name))
     }
 
-    fn copy_directory(&mut self, from: &OwnedFd, stat: &Stat, source: &[OsString]) -> anyhow::Result<()> {
+    fn copy_directory(&mut self, from: &Dir, stat: &Stat, source: &[OsString]) -> anyhow::Result<()> {
         let mut names = components(&self.action.dest);
         if !self.action.dir_copy_contents && (self.dest_is_dir_by_form() || self.existing_dir(&names)?) {
             names.extend(source.last().cloned());
         }
-        let existed = paths::find(self.dest, &join(&names), true)?.is_some();
+        let existed = paths::find(self.dest, &names, true)?.is_some();
         let dir = self.make_dest(&names)?;
         self.copy_children(from, &dir, Path::new(""), 0)?;
         // The root of a copy keeps what it was; one that the copy made gets what its source has.
         if !existed || !self.action.dir_copy_contents {
-            self.copy_metadata(from, stat, &dir)?;
+            self.copy_metadata(from.top(), stat, dir.writable()?)?;
         }
         Ok(())
     }
 
-    fn copy_children(&mut self, from: &OwnedFd, into: &OwnedFd, rel: &Path, depth: usize) -> anyhow::Result<()> {
+    fn copy_children(&mut self, from: &Dir, into: &Dir, rel: &Path, depth: usize) -> anyhow::Result<()> {
         check_depth(rel, depth)?;
-        for name in paths::list(from)? {
+        for name in from.list()? {
             let rel = rel.join(&name);
-            let entry = paths::open_source(from, &name)?;
-            let stat = paths::stat(&entry)?;
-            let is_dir = paths::file_type(&stat).is_dir();
-            let take = match self.verdict(&rel, is_dir) {
+            let Some(entry) = from.entry(&name)? else { continue };
+            let take = match self.verdict(&rel, entry.dir().is_some()) {
                 Verdict::Take => true,
                 Verdict::Skip => false,
                 Verdict::Look => self.holds_any(&entry, &rel, depth)?,
             };
-            if take && is_dir {
-                let dir = self.child_dir(into, &name, &rel)?;
-                self.note(&rel);
-                self.copy_children(&entry, &dir, &rel, depth + 1)?;
-                self.copy_metadata(&entry, &stat, &dir)?;
-            } else if take {
-                self.copy_file(&entry, &stat, into, &name, &rel)?;
+            match entry.dir() {
+                _ if !take => {}
+                None => self.copy_file(&entry, into, &name, &rel)?,
+                Some(from) => {
+                    let dir = self.child_dir(into, &name, &rel)?;
+                    self.note(&rel);
+                    self.copy_children(from, &dir, &rel, depth + 1)?;
+                    self.copy_metadata(from.top(), entry.stat(), dir.writable()?)?;
+                }
             }
         }
         Ok(())
     }
 
     /// Whether anything below a directory that is not itself taken is.
-    fn holds_any(&self, dir: &OwnedFd, rel: &Path, depth: usize) -> anyhow::Result<bool> {
+    fn holds_any(&self, dir: &Entry, rel: &Path, depth: usize) -> anyhow::Result<bool> {
         check_depth(rel, depth)?;
-        for name in paths::list(dir)? {
+        let Some(dir) = dir.dir() else { return Ok(false) };
+        for name in dir.list()? {
             let rel = rel.join(&name);
-            let Some(stat) = paths::stat_at(dir, &name)? else { continue };
-            let found = match self.verdict(&rel, paths::file_type(&stat).is_dir()) {
+            let Some(entry) = dir.entry(&name)? else { continue };
+            let found = match self.verdict(&rel, entry.dir().is_some()) {
                 Verdict::Take => true,
                 Verdict::Skip => false,
-                Verdict::Look => self.holds_any(&paths::open_dir(dir, &name)?, &rel, depth + 1)?,
+                Verdict::Look => self.holds_any(&entry, &rel, depth + 1)?,
             };
             if found {
                 return Ok(true);
@@ -189,99 +193,79 @@ impl<'a> Copier<'a> {
         Ok(false)
     }
 
-    fn child_dir(&self, parent: &OwnedFd, name: &OsStr, rel: &Path) -> anyhow::Result<OwnedFd> {
-        match paths::stat_at(parent, name)? {
-            Some(stat) if paths::file_type(&stat).is_dir() => return paths::open_dir(parent, name),
-            Some(_) if self.action.always_replace_existing_dest_paths => {
-                rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
+    fn child_dir(&self, parent: &Dir, name: &OsStr, rel: &Path) -> anyhow::Result<Dir> {
+        if let Some(there) = parent.entry(name)? {
+            if let Some(dir) = there.dir() {
+                return Ok(dir.clone());
             }
-            Some(_) => bail!("cannot copy the directory {} over what is not a directory", rel.display()),
-            None => {}
+            if !self.action.always_replace_existing_dest_paths {
+                bail!("cannot copy the directory {} over what is not a directory", rel.display());
+            }
+            parent.remove(name)?;
         }
-        rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
-        paths::open_dir(parent, name)
+        Ok(parent.make_dir(name)?)
     }
 
     /// Copies what is not a directory.
-    fn copy_file(
-        &mut self,
-        entry: &OwnedFd,
-        stat: &Stat,
-        dir: &OwnedFd,
-        name: &OsStr,
-        rel: &Path,
-    ) -> anyhow::Result<()> {
+    fn copy_file(&mut self, entry: &Entry, dir: &Dir, name: &OsStr, rel: &Path) -> anyhow::Result<()> {
+        let stat = entry.stat();
         let kind = paths::file_type(stat);
         if kind == FileType::Socket {
             return Ok(());
         }
         self.clear(dir, name, rel)?;
         self.note(rel);
-        if stat.st_nlink > 1 && self.link_again(stat, dir, name)? {
+        let id = (entry.layer(), stat.st_dev, stat.st_ino);
+        if stat.st_nlink > 1 && self.link_again(&id, dir, name)? {
             return Ok(());
         }
-        self.make_file(entry, stat, kind, dir, name).with_context(|| format!("copy {}", rel.display()))?;
+        self.make_file(entry, kind, dir, name).with_context(|| format!("copy {}", rel.display()))?;
         if stat.st_nlink > 1 {
-            self.links.insert((stat.st_dev, stat.st_ino), (dir.try_clone()?, name.to_os_string()));
+            self.links.insert(id, (dir.clone(), name.to_os_string()));
         }
         Ok(())
     }
 
-    fn make_file(
-        &self,
-        entry: &OwnedFd,
-        stat: &Stat,
-        kind: FileType,
-        dir: &OwnedFd,
-        name: &OsStr,
-    ) -> anyhow::Result<()> {
+    fn make_file(&self, entry: &Entry, kind: FileType, dir: &Dir, name: &OsStr) -> anyhow::Result<()> {
+        let (stat, into) = (entry.stat(), dir.room_for(name)?);
         match kind {
             FileType::RegularFile => {
-                let made = copy_data(entry, stat, dir, name)?;
-                return self.copy_metadata(entry, stat, &made);
+                let from = entry.open()?;
+                let made = copy_data(&from, stat, into, name)?;
+                return self.copy_metadata(from.as_fd(), stat, made.as_fd());
             }
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(entry, "", Vec::new())?;
-                rustix::fs::symlinkat(target, dir, name)?;
-            }
-            _ => rustix::fs::mknodat(dir, name, kind, Mode::from_raw_mode(0o600), stat.st_rdev)?,
+            FileType::Symlink => rustix::fs::symlinkat(entry.target()?, into, name)?,
+            _ => rustix::fs::mknodat(into, name, kind, Mode::from_raw_mode(0o600), stat.st_rdev)?,
         }
-        paths::chown_at(dir, name, self.owner_for(stat), AtFlags::SYMLINK_NOFOLLOW)?;
+        paths::chown_at(into, name, self.owner_for(stat), AtFlags::SYMLINK_NOFOLLOW)?;
         if kind != FileType::Symlink {
-            rustix::fs::chmodat(dir, name, Mode::from_raw_mode(self.bits(stat)), AtFlags::empty())?;
+            rustix::fs::chmodat(into, name, Mode::from_raw_mode(self.bits(stat)), AtFlags::empty())?;
         }
-        Ok(rustix::fs::utimensat(dir, name, &self.times(stat), AtFlags::SYMLINK_NOFOLLOW)?)
+        Ok(rustix::fs::utimensat(into, name, &self.times(stat), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// Takes away what stands where a file shall be.
-    fn clear(&self, dir: &OwnedFd, name: &OsStr, rel: &Path) -> anyhow::Result<()> {
-        match paths::stat_at(dir, name)? {
-            None => Ok(()),
-            Some(stat) if paths::file_type(&stat).is_dir() => {
-                if !self.action.always_replace_existing_dest_paths {
-                    bail!("cannot replace the directory {} with a file", rel.display());
-                }
-                let root = Root::from_fd(dir.try_clone()?);
-                Ok(root.remove_all(name)?)
-            }
-            Some(_) => Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?),
+    fn clear(&self, dir: &Dir, name: &OsStr, rel: &Path) -> anyhow::Result<()> {
+        let Some(there) = dir.entry(name)? else { return Ok(()) };
+        if there.dir().is_some() && !self.action.always_replace_existing_dest_paths {
+            bail!("cannot replace the directory {} with a file", rel.display());
         }
+        Ok(dir.remove(name)?)
     }
 
-    fn link_again(&self, stat: &Stat, dir: &OwnedFd, name: &OsStr) -> anyhow::Result<bool> {
-        let Some((first_dir, first)) = self.links.get(&(stat.st_dev, stat.st_ino)) else { return Ok(false) };
-        rustix::fs::linkat(first_dir, first, dir, name, AtFlags::empty())?;
+    fn link_again(&self, id: &FileId, dir: &Dir, name: &OsStr) -> anyhow::Result<bool> {
+        let Some((first_dir, first)) = self.links.get(id) else { return Ok(false) };
+        rustix::fs::linkat(first_dir.writable()?, first, dir.room_for(name)?, name, AtFlags::empty())?;
         Ok(true)
     }
 
     /// Owner, attributes, mode and time of a regular file or a directory.
-    fn copy_metadata(&self, from: &OwnedFd, stat: &Stat, to: &OwnedFd) -> anyhow::Result<()> {
-        let to: OwnedFd = paths::usable(to)?.into();
+    fn copy_metadata(&self, from: BorrowedFd<'_>, stat: &Stat, to: BorrowedFd<'_>) -> anyhow::Result<()> {
         // The owner first: changing it takes away set-user-id bits and capabilities.
-        paths::chown_at(&to, OsStr::new(""), self.owner_for(stat), AtFlags::EMPTY_PATH)?;
-        copy_xattrs(from, &to)?;
-        rustix::fs::fchmod(&to, Mode::from_raw_mode(self.bits(stat)))?;
-        rustix::fs::futimens(&to, &self.times(stat))?;
+        paths::chown_at(to, OsStr::new(""), self.owner_for(stat), AtFlags::EMPTY_PATH)?;
+        copy_xattrs(from, to)?;
+        rustix::fs::fchmod(to, Mode::from_raw_mode(self.bits(stat)))?;
+        rustix::fs::futimens(to, &self.times(stat))?;
         Ok(())
     }
 
@@ -356,26 +340,30 @@ enum Verdict {
 }
 
 /// Copies the bytes of a regular file, and answers the new one; a file system that can share them does.
-fn copy_data(entry: &OwnedFd, stat: &Stat, dir: &OwnedFd, name: &OsStr) -> anyhow::Result<OwnedFd> {
-    let from = paths::usable(entry)?;
+fn copy_data(mut from: &File, stat: &Stat, into: BorrowedFd<'_>, name: &OsStr) -> anyhow::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let to = std::fs::File::from(rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600))?);
+    let mut to = File::from(rustix::fs::openat(into, name, flags, Mode::from_raw_mode(0o600))?);
     if stat.st_size > 0 {
         // The standard library uses copy_file_range, and falls back where the file system has none.
-        std::io::copy(&mut &from, &mut &to)?;
+        std::io::copy(&mut from, &mut to)?;
     }
-    Ok(to.into())
+    Ok(to)
 }
 
 /// Copies extended attributes; those that the destination's file system does not know are left out.
-fn copy_xattrs(from: &OwnedFd, to: &OwnedFd) -> anyhow::Result<()> {
-    let from = paths::usable(from)?;
-    for name in from.list_xattr()? {
-        if name.as_bytes().starts_with(b"trusted.overlay.") || name.as_bytes().starts_with(b"user.overlay.") {
+fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> anyhow::Result<()> {
+    let mut names = [0; XATTR_NAMES_MAX];
+    let length = match rustix::fs::flistxattr(from, &mut names) {
+        Err(Errno::NOTSUP) => 0,
+        other => other?,
+    };
+    for name in names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+        if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
             continue;
         }
-        let Some(value) = from.get_xattr(&name)? else { continue };
-        match rustix::fs::fsetxattr(to, &name, &value, XattrFlags::empty()) {
+        let name = OsStr::from_bytes(name);
+        let Some(value) = store::xattr(from, name)? else { continue };
+        match rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty()) {
             Ok(()) | Err(Errno::NOTSUP) => {}
             Err(error) => return Err(error).with_context(|| format!("set the attribute {}", name.display())),
         }

@@ -1,10 +1,12 @@
 //! Who owns what a file action makes: numbers, or names looked up in a tree's /etc/passwd and /etc/group.
 
-use std::{io::Read, path::Path};
+use std::io::Read;
 
 use anyhow::{Context, bail};
 use llb::op::{Chown, UserOpt};
-use pathrs::{Root, flags::OpenFlags};
+use store::Dir;
+
+use super::paths;
 
 /// How much of /etc/passwd or /etc/group is read: more is refused, for the file comes from an image that nobody vouches for.
 pub const MAX_NAMES_BYTES: u64 = 1 << 20;
@@ -18,7 +20,7 @@ pub struct Owner {
 
 /// The numbers of `chown`; `tree` finds the root of an input by its number. A user alone brings its group: its own from
 /// /etc/passwd for a name, the same number for a number.
-pub fn resolve<'a>(chown: &Chown, tree: impl Fn(u32) -> Option<&'a Path>) -> anyhow::Result<Owner> {
+pub fn resolve<'a>(chown: &Chown, tree: impl Fn(u32) -> Option<&'a Dir>) -> anyhow::Result<Owner> {
     let mut owner = Owner { uid: 0, gid: 0 };
     match &chown.user {
         None => {}
@@ -42,7 +44,7 @@ fn number(fields: &[String], index: usize) -> anyhow::Result<u32> {
 }
 
 /// The fields of the line for `name` in /etc/`file`.
-fn lookup(name: &str, file: &str, root: Option<&Path>) -> anyhow::Result<Vec<String>> {
+fn lookup(name: &str, file: &str, root: Option<&Dir>) -> anyhow::Result<Vec<String>> {
     if let Ok(id) = name.parse::<u32>() {
         return Ok(["", "", &id.to_string(), &id.to_string()].map(String::from).to_vec());
     }
@@ -53,15 +55,15 @@ fn lookup(name: &str, file: &str, root: Option<&Path>) -> anyhow::Result<Vec<Str
     lines.next().with_context(|| format!("{name:?} is not in /etc/{file} of the image"))
 }
 
-fn read_names(root: &Path, file: &str) -> anyhow::Result<String> {
+fn read_names(root: &Dir, file: &str) -> anyhow::Result<String> {
     let what = || format!("read /etc/{file} of the image");
-    let handle = Root::open(root)?.resolve(format!("etc/{file}")).with_context(what)?;
+    let found = paths::find(root, &["etc".into(), file.into()], true).with_context(what)?;
+    let found = found.with_context(|| format!("/etc/{file} is not there")).with_context(what)?;
     // The type is looked at before the file is opened for reading: opening a fifo would wait for ever.
-    let stat = rustix::fs::fstat(&handle)?;
-    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() || stat.st_size as u64 > MAX_NAMES_BYTES {
+    if !paths::file_type(found.stat()).is_file() || found.stat().st_size as u64 > MAX_NAMES_BYTES {
         bail!("/etc/{file} of the image is not a regular file of at most {MAX_NAMES_BYTES} bytes");
     }
     let mut text = Vec::new();
-    handle.reopen(OpenFlags::O_RDONLY)?.take(MAX_NAMES_BYTES).read_to_end(&mut text).with_context(what)?;
+    found.open()?.take(MAX_NAMES_BYTES).read_to_end(&mut text).with_context(what)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }

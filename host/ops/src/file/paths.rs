@@ -2,21 +2,18 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::File,
-    os::fd::{AsFd, OwnedFd},
-    os::unix::ffi::OsStrExt,
+    os::fd::AsFd,
     path::{Component, Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
-use pathrs::{HandleRef, Root, error::ErrorKind, flags::OpenFlags};
-use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, Stat},
-    io::Errno,
-};
+use rustix::fs::{AtFlags, FileType, Stat};
+use store::{Dir, Entry};
 
 use super::{glob, owner::Owner};
 
+/// How many symlinks one path may lead through, as the kernel has it.
+const LINKS_MAX: usize = 40;
 /// How many levels deep a tree may be: each level takes descriptors and stack.
 pub const MAX_DEPTH: usize = 512;
 
@@ -38,33 +35,50 @@ pub fn join(names: &[OsString]) -> PathBuf {
     if names.is_empty() { PathBuf::from(".") } else { names.iter().collect() }
 }
 
-/// The entry at `path`, following a last symlink when `follow`; `None` when nothing is there.
-pub fn find(root: &Root, path: &Path, follow: bool) -> anyhow::Result<Option<OwnedFd>> {
-    let found = if follow { root.resolve(path) } else { root.resolve_nofollow(path) };
-    match found {
-        Ok(handle) => Ok(Some(handle.into())),
-        Err(error) if is_missing(&error) => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("resolve /{}", path.display())),
+/// The entry at `names`, following a last symlink when `follow`; `None` when nothing is there.
+pub fn find(root: &Dir, names: &[OsString], follow: bool) -> anyhow::Result<Option<Entry>> {
+    let mut todo: Vec<OsString> = names.iter().rev().cloned().collect();
+    let mut dirs = vec![root.clone()];
+    let mut links = 0;
+    while let Some(name) = todo.pop() {
+        if name == ".." {
+            // The root is above itself.
+            dirs.truncate((dirs.len() - 1).max(1));
+            continue;
+        }
+        let Some(entry) = dirs.last().unwrap_or(root).entry(&name)? else { return Ok(None) };
+        if file_type(entry.stat()).is_symlink() && (follow || !todo.is_empty()) {
+            links += 1;
+            if links > LINKS_MAX {
+                bail!("resolve /{}: more than {LINKS_MAX} symlinks on the way", join(names).display());
+            }
+            let target = entry.target()?;
+            if Path::new(&target).is_absolute() {
+                dirs.truncate(1);
+            }
+            todo.extend(steps(&target).rev());
+            continue;
+        }
+        match entry.dir() {
+            Some(dir) => dirs.push(dir.clone()),
+            None => return Ok(todo.is_empty().then_some(entry)),
+        }
     }
+    Ok(Some(dirs.last().unwrap_or(root).itself()?))
 }
 
-fn is_missing(error: &pathrs::error::Error) -> bool {
-    let missing = [Errno::NOENT, Errno::NOTDIR].map(Errno::raw_os_error);
-    matches!(error.kind(), ErrorKind::OsError(Some(code)) if missing.contains(&code))
+/// What stands at `path` for a process whose root this is; otherwise as [`find`].
+pub fn resolve(root: &Dir, path: &str, follow: bool) -> anyhow::Result<Option<Entry>> {
+    find(root, &steps(OsStr::new(path)).collect::<Vec<_>>(), follow)
 }
 
-/// What `fd` (also one opened with `O_PATH`) is.
-pub fn stat(fd: impl AsFd) -> anyhow::Result<Stat> {
-    Ok(rustix::fs::statat(fd, "", AtFlags::EMPTY_PATH)?)
-}
-
-/// What `name` in `dir` is, or `None`; a symlink is not followed.
-pub fn stat_at(dir: impl AsFd, name: &OsStr) -> anyhow::Result<Option<Stat>> {
-    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(stat)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+/// The names of a path, `..` among them.
+fn steps(path: &OsStr) -> impl DoubleEndedIterator<Item = OsString> {
+    Path::new(path).components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_os_string()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    })
 }
 
 /// The type of a file by its stat.
@@ -72,59 +86,21 @@ pub fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-/// Opens the directory `name` in `dir`, never through a symlink.
-pub fn open_dir(dir: impl AsFd, name: &OsStr) -> anyhow::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, name, flags, Mode::empty()).with_context(|| format!("open directory {}", name.display()))
-}
-
-/// A descriptor for what `name` in `dir` is, whatever its type, that reads nothing of it.
-pub fn open_entry(dir: impl AsFd, name: &OsStr) -> anyhow::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, name, flags, Mode::empty()).with_context(|| format!("open {}", name.display()))
-}
-
-/// A descriptor for what `name` in `dir` is: of a regular file one that can be read. Anything else is only named: to open a device or
-/// a fifo does something.
-pub fn open_source(dir: impl AsFd, name: &OsStr) -> anyhow::Result<OwnedFd> {
-    if !stat_at(&dir, name)?.is_some_and(|stat| file_type(&stat).is_file()) {
-        return open_entry(dir, name);
-    }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, name, flags, Mode::empty()).with_context(|| format!("open {}", name.display()))
-}
-
-/// The same file or directory by a descriptor that does more than name it. To open one anew costs some thirty system calls, in which
-/// it is made sure that /proc is what it should be.
-pub fn usable(entry: &OwnedFd) -> anyhow::Result<File> {
-    if !rustix::fs::fcntl_getfl(entry)?.contains(OFlags::PATH) {
-        return Ok(entry.try_clone()?.into());
-    }
-    Ok(HandleRef::from_fd(entry.as_fd()).reopen(OpenFlags::O_RDONLY | OpenFlags::O_NONBLOCK)?)
-}
-
 /// The directory at `names` under `root`, made with its parents where it is not there; each made one gets `made`.
-pub fn make_dirs(
-    root: &Root,
-    names: &[OsString],
-    made: &dyn Fn(&OwnedFd) -> anyhow::Result<()>,
-) -> anyhow::Result<OwnedFd> {
-    if let Some(dir) = find(root, &join(names), true)? {
-        return expect_dir(dir, &join(names));
+pub fn make_dirs(root: &Dir, names: &[OsString], made: &dyn Fn(&Dir) -> anyhow::Result<()>) -> anyhow::Result<Dir> {
+    if let Some(entry) = find(root, names, true)? {
+        return expect_dir(&entry, names);
     }
-    let mut dir: OwnedFd = root.resolve(".")?.into();
+    let mut dir = root.clone();
     for (depth, name) in names.iter().enumerate() {
-        let path = join(&names[..=depth]);
-        dir = match find(root, &path, true)? {
-            Some(found) => expect_dir(found, &path)?,
+        let path = &names[..=depth];
+        dir = match find(root, path, true)? {
+            Some(found) => expect_dir(&found, path)?,
             None => {
-                if stat_at(&dir, name)?.is_some() {
-                    bail!("/{} is a symlink to a place that does not exist", path.display());
+                if dir.entry(name)?.is_some() {
+                    bail!("/{} is a symlink to a place that does not exist", join(path).display());
                 }
-                rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o755))
-                    .with_context(|| format!("make directory /{}", path.display()))?;
-                let dir = open_dir(&dir, name)?;
-                rustix::fs::fchmod(&dir, Mode::from_raw_mode(0o755))?;
+                let dir = dir.make_dir(name).with_context(|| format!("in /{}", join(path).display()))?;
                 made(&dir)?;
                 dir
             }
@@ -133,20 +109,17 @@ pub fn make_dirs(
     Ok(dir)
 }
 
-fn expect_dir(fd: OwnedFd, path: &Path) -> anyhow::Result<OwnedFd> {
-    if !file_type(&stat(&fd)?).is_dir() {
-        bail!("/{} is not a directory", path.display());
-    }
-    Ok(fd)
+fn expect_dir(entry: &Entry, names: &[OsString]) -> anyhow::Result<Dir> {
+    entry.dir().cloned().with_context(|| format!("/{} is not a directory", join(names).display()))
 }
 
 /// Sets owner and, when given, the time (nanoseconds since 1970) of a directory just made.
-pub fn own(dir: &OwnedFd, owner: Option<Owner>, time: Option<i64>) -> anyhow::Result<()> {
+pub fn own(dir: &Dir, owner: Option<Owner>, time: Option<i64>) -> anyhow::Result<()> {
     if let Some(owner) = owner {
-        chown_at(dir, OsStr::new(""), owner, AtFlags::EMPTY_PATH)?;
+        chown_at(dir.writable()?, OsStr::new(""), owner, AtFlags::EMPTY_PATH)?;
     }
     if let Some(time) = time {
-        rustix::fs::futimens(dir, &timestamps(time))?;
+        rustix::fs::futimens(dir.writable()?, &timestamps(time))?;
     }
     Ok(())
 }
@@ -166,23 +139,8 @@ pub fn timestamps(nanoseconds: i64) -> rustix::fs::Timestamps {
     rustix::fs::Timestamps { last_access: time, last_modification: time }
 }
 
-/// The names in a directory, sorted.
-pub fn list(dir: impl AsFd) -> anyhow::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    let dir = rustix::fs::openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    for entry in rustix::fs::Dir::new(dir)? {
-        let entry = entry?;
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if name != "." && name != ".." {
-            names.push(name.to_os_string());
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
 /// The paths that match `pattern`, component by component, sorted; the pattern itself when it holds no wildcard.
-pub fn expand(root: &Root, pattern: &str) -> anyhow::Result<Vec<Vec<OsString>>> {
+pub fn expand(root: &Dir, pattern: &str) -> anyhow::Result<Vec<Vec<OsString>>> {
     let mut paths: Vec<Vec<OsString>> = vec![vec![]];
     let names = components(pattern);
     let Some(first) = names.iter().position(|name| name.to_str().is_some_and(glob::is_pattern)) else {
@@ -196,12 +154,10 @@ pub fn expand(root: &Root, pattern: &str) -> anyhow::Result<Vec<Vec<OsString>>> 
                 next.push([path, vec![name.clone()]].concat());
                 continue;
             }
-            let Some(dir) = find(root, &join(&path), true)? else { continue };
-            if !file_type(&stat(&dir)?).is_dir() {
-                continue;
-            }
+            let Some(found) = find(root, &path, true)? else { continue };
+            let Some(dir) = found.dir() else { continue };
             let pattern = name.to_str().unwrap_or_default();
-            for entry in list(&dir)? {
+            for entry in dir.list()? {
                 if glob::matches(pattern, &entry.to_string_lossy())? {
                     next.push([path.clone(), vec![entry]].concat());
                 }
@@ -211,7 +167,7 @@ pub fn expand(root: &Root, pattern: &str) -> anyhow::Result<Vec<Vec<OsString>>> 
     }
     let mut found = Vec::new();
     for path in paths {
-        if find(root, &join(&path), false)?.is_some() {
+        if find(root, &path, false)?.is_some() {
             found.push(path);
         }
     }

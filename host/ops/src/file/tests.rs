@@ -8,7 +8,13 @@ use std::{
 
 use llb::op::CopyAction;
 
+use store::Dir;
+
 use super::{copier, owner::Owner, simple};
+
+fn plain(path: &Path) -> Dir {
+    Dir::plain(path).unwrap()
+}
 
 /// Makes files from lines: `PATH CONTENT`, `PATH/` for a directory, `PATH -> TARGET` for a symlink.
 fn plant(root: &Path, lines: &str) {
@@ -71,7 +77,7 @@ fn copied(from: &str, to: &str, action: &CopyAction, owner: Option<Owner>) -> Re
     let (source, dest) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     plant(source.path(), from);
     plant(dest.path(), to);
-    copier::copy(source.path(), dest.path(), action, owner).map_err(|error| format!("{error:#}"))?;
+    copier::copy(&plain(source.path()), &plain(dest.path()), action, owner).map_err(|error| format!("{error:#}"))?;
     Ok(harvest(dest.path()))
 }
 
@@ -145,7 +151,7 @@ fn owner_mode_and_time_are_set_where_asked() {
     plant(source.path(), "d/a x; d/l -> a");
     fs::set_permissions(source.path().join("d/a"), fs::Permissions::from_mode(0o4750)).unwrap();
     let action = CopyAction { timestamp: Some(1_000_000_000), mode_str: "g-x".into(), ..dockerfile_copy("/d", "/p/o") };
-    copier::copy(source.path(), dest.path(), &action, Some(Owner { uid: 7, gid: 8 })).unwrap();
+    copier::copy(&plain(source.path()), &plain(dest.path()), &action, Some(Owner { uid: 7, gid: 8 })).unwrap();
     for (path, mode) in [("p", 0o755), ("p/o", 0o745), ("p/o/a", 0o4740), ("p/o/l", 0o777)] {
         let meta = dest.path().join(path).symlink_metadata().unwrap();
         assert_eq!((meta.uid(), meta.gid()), (7, 8), "owner of {path}");
@@ -162,7 +168,7 @@ fn hard_links_stay_links_and_fifos_fifos() {
     let fifo = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, source.path().join("d/f"), fifo, rustix::fs::Mode::from_raw_mode(0o600), 0)
         .unwrap();
-    copier::copy(source.path(), dest.path(), &dockerfile_copy("/d", "/o"), None).unwrap();
+    copier::copy(&plain(source.path()), &plain(dest.path()), &dockerfile_copy("/d", "/o"), None).unwrap();
     let inode = |name: &str| dest.path().join("o").join(name).symlink_metadata().unwrap().ino();
     assert_eq!(inode("a"), inode("b"));
     let kind = dest.path().join("o/f").symlink_metadata().unwrap().mode() & 0o170_000;
@@ -181,8 +187,8 @@ fn archives_are_unpacked_where_asked() {
     fs::write(source.path().join("a.tgz"), data).unwrap();
     fs::write(source.path().join("plain.gz"), [0x1f, 0x8b, 8, 0, 0]).unwrap();
     let add = |src: &str, dest: &str| CopyAction { attempt_unpack: true, ..dockerfile_copy(src, dest) };
-    copier::copy(source.path(), dest.path(), &add("/a.tgz", "/o"), None).unwrap();
-    copier::copy(source.path(), dest.path(), &add("/plain.gz", "/p/"), None).unwrap();
+    copier::copy(&plain(source.path()), &plain(dest.path()), &add("/a.tgz", "/o"), None).unwrap();
+    copier::copy(&plain(source.path()), &plain(dest.path()), &add("/plain.gz", "/p/"), None).unwrap();
     assert_eq!(fs::read(dest.path().join("o/in/f")).unwrap(), b"y");
     assert!(dest.path().join("p/plain.gz").is_file(), "what is no archive is copied as it is");
 }
@@ -192,20 +198,21 @@ fn simple_actions() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     plant(root, "l -> d; d/; out -> ../../../escape");
-    simple::mkfile(root, "/l/f", 0o600, b"x", None, Some(5_000_000_000)).unwrap();
-    simple::mkdir(root, "/p/q", 0o700, true, None, None).unwrap();
-    assert!(simple::mkdir(root, "/no/q", 0o700, false, None, None).is_err());
-    simple::mkdir(root, "/p", 0o755, false, None, None).unwrap();
-    simple::symlink(root, "/anything", "/p/s", None, None).unwrap();
+    let dir = &plain(root);
+    simple::mkfile(dir, "/l/f", 0o600, b"x", None, Some(5_000_000_000)).unwrap();
+    simple::mkdir(dir, "/p/q", 0o700, true, None, None).unwrap();
+    assert!(simple::mkdir(dir, "/no/q", 0o700, false, None, None).is_err());
+    simple::mkdir(dir, "/p", 0o755, false, None, None).unwrap();
+    simple::symlink(dir, "/anything", "/p/s", None, None).unwrap();
     assert_eq!(harvest(root), "d/; d/f x; l -> d; out -> ../../../escape; p/; p/q/; p/s -> /anything");
     assert_eq!(root.join("d/f").metadata().unwrap().mtime(), 5);
-    simple::rm(root, "/l", false, false).unwrap();
+    simple::rm(dir, "/l", false, false).unwrap();
     assert_eq!(harvest(root), "d/; d/f x; out -> ../../../escape; p/; p/q/; p/s -> /anything");
-    simple::rm(root, "/p/*", false, true).unwrap();
-    simple::rm(root, "/none", true, false).unwrap();
-    assert!(simple::rm(root, "/none", false, false).is_err());
+    simple::rm(dir, "/p/*", false, true).unwrap();
+    simple::rm(dir, "/none", true, false).unwrap();
+    assert!(simple::rm(dir, "/none", false, false).is_err());
     for path in ["/", "..", "/..", "a/../..", "."] {
-        assert!(simple::rm(root, path, true, false).is_err(), "{path:?} names the root");
+        assert!(simple::rm(dir, path, true, false).is_err(), "{path:?} names the root");
     }
     assert_eq!(harvest(root), "d/; d/f x; out -> ../../../escape; p/");
 }

@@ -2,11 +2,10 @@
 
 use std::{
     io::{Read, Seek},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::AsRawFd,
 };
 
-use pathrs::{HandleRef, flags::OpenFlags};
-use rustix::fs::Stat;
+use store::Entry;
 
 use super::{copier::Copier, paths};
 
@@ -14,11 +13,11 @@ use super::{copier::Copier, paths};
 const SNIFF_BYTES: u64 = 512;
 
 /// Unpacks `entry` when it is an archive, and says whether it was.
-pub fn unpack(entry: &OwnedFd, stat: &Stat, copier: &Copier<'_>) -> anyhow::Result<bool> {
-    if !paths::file_type(stat).is_file() {
+pub fn unpack(entry: &Entry, copier: &Copier<'_>) -> anyhow::Result<bool> {
+    if !paths::file_type(entry.stat()).is_file() {
         return Ok(false);
     }
-    let mut file = HandleRef::from_fd(entry.as_fd()).reopen(OpenFlags::O_RDONLY)?;
+    let mut file = entry.open()?;
     let mut head = Vec::new();
     file.by_ref().take(SNIFF_BYTES).read_to_end(&mut head)?;
     file.rewind()?;
@@ -38,7 +37,7 @@ pub fn unpack(entry: &OwnedFd, stat: &Stat, copier: &Copier<'_>) -> anyhow::Resu
     let reader = std::io::Cursor::new(start).chain(reader);
     let dir = copier.make_dest(&copier.dest_names())?;
     // Nothing but this action writes to the draft, so the directory's path still leads to it.
-    let into = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()))?;
+    let into = std::fs::read_link(format!("/proc/self/fd/{}", dir.writable()?.as_raw_fd()))?;
     store::unpack_archive(reader, &into, copier.owner().map(|owner| (owner.uid, owner.gid)))?;
     Ok(true)
 }

@@ -105,7 +105,7 @@ fn no_overlay(error: &Error) -> Error {
 }
 
 /// Makes a directory that looks as the root of the uppermost layer does.
-fn make_root(layers: &[PathBuf], dir: &Path) -> Result<()> {
+pub(crate) fn make_root(layers: &[PathBuf], dir: &Path) -> Result<()> {
     make_dir(dir)?;
     match layers.last() {
         Some(top) => files::copy_attributes(top, &files::lstat(top)?, dir),

@@ -1,6 +1,7 @@
 //! Files: copying without reading, holes, durability, space.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, Read, Seek, SeekFrom as IoSeek, Write},
     ops::Range,
@@ -113,7 +114,7 @@ pub fn space(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// The value of extended attribute `name` of an open file; `None` where it has none, or the file system knows none.
-pub fn xattr(file: impl AsFd, name: &str) -> io::Result<Option<Vec<u8>>> {
+pub fn xattr(file: impl AsFd, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
     use rustix::io::Errno;
     let mut value = vec![0; 256];
     loop {

@@ -110,7 +110,7 @@ pub mod file {
         unsupported()
     }
     /// None.
-    pub fn xattr<T>(_file: T, _name: &str) -> io::Result<Option<Vec<u8>>> {
+    pub fn xattr<T>(_file: T, _name: &std::ffi::OsStr) -> io::Result<Option<Vec<u8>>> {
         Ok(None)
     }
 }

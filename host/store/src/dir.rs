@@ -1,0 +1,369 @@
+//! Directories of a tree as its layers make them, read and written without a mount.
+//!
+//! A name is looked up in each layer from the top down, as overlayfs does it: a whiteout or a file ends the search, an opaque
+//! directory hides what is below. What is written goes into the uppermost layer in the form that overlayfs leaves there: the
+//! directories on the way are copied up, a whiteout stands where something was taken away, and a directory that is made in such a
+//! place is opaque. Only what is looked at costs anything, however many files or layers the tree has.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    fs::File,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use rustix::{
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid},
+    io::Errno,
+};
+use xattr::FileExt;
+
+use crate::{
+    error::{At, Error, Result},
+    files::{self, Marks},
+};
+
+/// One directory of a tree. Cheap to clone; holds descriptors, one for each layer that shows in it.
+#[derive(Clone)]
+pub struct Dir(Arc<Node>);
+
+struct Node {
+    /// The directory that it is in, and its name there; `None` for the root.
+    above: Option<(Dir, OsString)>,
+    /// Where changes go. A directory that only lower layers have gets one when something in it changes.
+    upper: OnceLock<OwnedFd>,
+    /// The same directory in the layers that show in it, topmost first.
+    lower: Vec<Part>,
+    /// How layers are marked; `None` for a plain directory, in which nothing is a mark.
+    marks: Option<Marks>,
+}
+
+/// A directory of one layer.
+struct Part {
+    /// The layer's place in the tree, counted from the top.
+    layer: usize,
+    fd: OwnedFd,
+}
+
+/// What a name in a directory stands for. A symlink is itself.
+pub struct Entry {
+    stat: Stat,
+    place: Place,
+}
+
+enum Place {
+    Dir(Dir),
+    /// What is no directory: the layer (`None`: the uppermost, that is written to), the directory there, the name.
+    Other(Option<usize>, Dir, OsString),
+}
+
+impl Dir {
+    /// A directory as it is, which can be written to: a tree that is mounted, or needs no mount.
+    pub fn plain(path: &Path) -> Result<Dir> {
+        let node = Node { above: None, upper: OnceLock::new(), lower: Vec::new(), marks: None };
+        Ok(Dir::with_upper(node, open_root(path)?))
+    }
+
+    /// The root of the tree that `layers` make, bottom first; what is written goes into `upper`, where there is one.
+    pub(crate) fn over<'a>(
+        layers: impl DoubleEndedIterator<Item = &'a Path>,
+        upper: Option<&Path>,
+        marks: Marks,
+    ) -> Result<Dir> {
+        let parts = layers.rev().enumerate().map(|(layer, path)| Ok(Part { layer, fd: open_root(path)? }));
+        let node =
+            Node { above: None, upper: OnceLock::new(), lower: parts.collect::<Result<_>>()?, marks: Some(marks) };
+        Ok(match upper {
+            Some(upper) => Dir::with_upper(node, open_root(upper)?),
+            None => Dir(Arc::new(node)),
+        })
+    }
+
+    fn with_upper(node: Node, upper: OwnedFd) -> Dir {
+        let _ = node.upper.set(upper);
+        Dir(Arc::new(node))
+    }
+
+    /// The uppermost layer's directory. Another handle may have made it since this one was found.
+    fn upper(&self) -> Option<&OwnedFd> {
+        if let Some(upper) = self.0.upper.get() {
+            return Some(upper);
+        }
+        let (above, name) = self.0.above.as_ref()?;
+        let made = rustix::fs::openat(above.upper()?, name, DIR_FLAGS, Mode::empty()).ok()?;
+        Some(self.0.upper.get_or_init(|| made))
+    }
+
+    /// The directory in the topmost layer that has it: for its attributes, never for its names.
+    pub fn top(&self) -> BorrowedFd<'_> {
+        match self.upper() {
+            Some(upper) => upper.as_fd(),
+            // Neither a root nor a directory that was found is without both.
+            None => self.0.lower.first().map_or(rustix::fs::CWD, |part| part.fd.as_fd()),
+        }
+    }
+
+    /// What it is.
+    pub fn stat(&self) -> Result<Stat> {
+        rustix::fs::fstat(self.top()).at(|| "look at a directory".to_owned())
+    }
+
+    /// The directory as what a path leads to.
+    pub fn itself(&self) -> Result<Entry> {
+        Ok(Entry { stat: self.stat()?, place: Place::Dir(self.clone()) })
+    }
+
+    /// What `name` stands for; `None` where there is no such thing.
+    pub fn entry(&self, name: &OsStr) -> Result<Option<Entry>> {
+        let upper = self.upper().map(|fd| (None, fd));
+        self.search(name, upper.into_iter().chain(self.below()))
+    }
+
+    fn below(&self) -> impl Iterator<Item = (Option<usize>, &OwnedFd)> {
+        self.0.lower.iter().map(|part| (Some(part.layer), &part.fd))
+    }
+
+    fn search<'a>(
+        &'a self,
+        name: &OsStr,
+        parts: impl Iterator<Item = (Option<usize>, &'a OwnedFd)>,
+    ) -> Result<Option<Entry>> {
+        let mut node = Node {
+            above: Some((self.clone(), name.to_owned())),
+            upper: OnceLock::new(),
+            lower: Vec::new(),
+            marks: self.0.marks,
+        };
+        let mut top: Option<Stat> = None;
+        for (layer, fd) in parts {
+            let Some(stat) = stat_at(fd, name)? else { continue };
+            let is_dir = kind(&stat).is_dir();
+            if top.is_some() && !is_dir || self.0.marks.is_some() && is_whiteout(&stat) {
+                break;
+            }
+            if !is_dir {
+                return Ok(Some(Entry { stat, place: Place::Other(layer, self.clone(), name.to_owned()) }));
+            }
+            let inner = open_dir(fd, name)?;
+            let opaque = is_opaque(&inner, self.0.marks)?;
+            top.get_or_insert(stat);
+            match layer {
+                None => drop(node.upper.set(inner)),
+                Some(layer) => node.lower.push(Part { layer, fd: inner }),
+            }
+            if opaque {
+                break;
+            }
+        }
+        Ok(top.map(|stat| Entry { stat, place: Place::Dir(Dir(Arc::new(node))) }))
+    }
+
+    /// The names in it, sorted.
+    pub fn list(&self) -> Result<Vec<OsString>> {
+        // For each name, whether it is shown: what was seen higher up decides.
+        let mut names: BTreeMap<OsString, bool> = BTreeMap::new();
+        let what = || "read a directory".to_owned();
+        for (_, fd) in self.upper().map(|fd| (None, fd)).into_iter().chain(self.below()) {
+            let again = rustix::fs::openat(fd, ".", DIR_FLAGS, Mode::empty()).at(what)?;
+            for entry in rustix::fs::Dir::new(again).at(what)? {
+                let entry = entry.at(what)?;
+                let name = OsStr::from_bytes(entry.file_name().to_bytes());
+                if name == "." || name == ".." || names.contains_key(name) {
+                    continue;
+                }
+                let maybe_mark = matches!(entry.file_type(), FileType::CharacterDevice | FileType::Unknown);
+                let hidden =
+                    maybe_mark && self.0.marks.is_some() && stat_at(fd, name)?.is_some_and(|stat| is_whiteout(&stat));
+                names.insert(name.to_owned(), !hidden);
+            }
+        }
+        Ok(names.into_iter().filter_map(|(name, shown)| shown.then_some(name)).collect())
+    }
+
+    /// The directory that changes go into, made with all of its attributes where only lower layers have it.
+    pub fn writable(&self) -> Result<BorrowedFd<'_>> {
+        if let Some(upper) = self.upper() {
+            return Ok(upper.as_fd());
+        }
+        let Some((above, name)) = &self.0.above else { return Err(Error::other("this tree cannot be written to")) };
+        let above = above.writable()?;
+        let what = || format!("copy up the directory {}", name.display());
+        // The directory above is as it was: nothing in it changes.
+        let before = rustix::fs::fstat(above).at(what)?;
+        rustix::fs::mkdirat(above, name, Mode::RWXU).at(what)?;
+        let made = open_dir(above, name)?;
+        let Some(like) = self.0.lower.first() else { return Err(Error::other("a directory that is in no layer")) };
+        copy_attributes(like.fd.as_fd(), &made).at(what)?;
+        rustix::fs::futimens(above, &times(&before)).at(what)?;
+        Ok(self.0.upper.get_or_init(|| made).as_fd())
+    }
+
+    /// The directory in which `name` can be made, by any system call, where nothing of that name is shown.
+    pub fn room_for(&self, name: &OsStr) -> Result<BorrowedFd<'_>> {
+        self.clear_mark(name)?;
+        self.writable()
+    }
+
+    /// Takes away the whiteout of that name in the uppermost layer, and says whether there was one.
+    fn clear_mark(&self, name: &OsStr) -> Result<bool> {
+        let Some(upper) = self.upper().filter(|_| self.0.marks.is_some()) else { return Ok(false) };
+        let marked = stat_at(upper, name)?.is_some_and(|stat| is_whiteout(&stat));
+        if marked {
+            rustix::fs::unlinkat(upper, name, AtFlags::empty()).at(|| format!("replace {}", name.display()))?;
+        }
+        Ok(marked)
+    }
+
+    /// Makes a directory, empty and of mode 0755, where nothing of that name is shown.
+    pub fn make_dir(&self, name: &OsStr) -> Result<Dir> {
+        let what = || format!("make directory {}", name.display());
+        let hides = self.clear_mark(name)?;
+        let into = self.writable()?;
+        rustix::fs::mkdirat(into, name, MODE_755).at(what)?;
+        let made = open_dir(into, name)?;
+        // The umask may have taken bits away.
+        rustix::fs::fchmod(&made, MODE_755).at(what)?;
+        if let Some(marks) = self.0.marks.filter(|_| hides) {
+            rustix::fs::fsetxattr(&made, marks.opaque(), b"y", rustix::fs::XattrFlags::empty()).at(what)?;
+        }
+        let above = Some((self.clone(), name.to_owned()));
+        let node = Node { above, upper: OnceLock::new(), lower: Vec::new(), marks: self.0.marks };
+        Ok(Dir::with_upper(node, made))
+    }
+
+    /// Removes what `name` stands for, a directory with all that is in it. That there is none is no error.
+    pub fn remove(&self, name: &OsStr) -> Result<()> {
+        let what = || format!("remove {}", name.display());
+        let shown_below = self.search(name, self.below())?.is_some();
+        if self.entry(name)?.is_none() {
+            return Ok(());
+        }
+        let into = self.writable()?;
+        match stat_at(into, name)? {
+            None => {}
+            Some(stat) if kind(&stat).is_dir() => {
+                let path = Path::new("/proc/self/fd").join(into.as_raw_fd().to_string()).join(name);
+                std::fs::remove_dir_all(path).at(what)?;
+            }
+            Some(_) => rustix::fs::unlinkat(into, name, AtFlags::empty()).at(what)?,
+        }
+        if shown_below {
+            rustix::fs::mknodat(into, name, FileType::CharacterDevice, Mode::empty(), 0).at(what)?;
+        }
+        Ok(())
+    }
+}
+
+impl Entry {
+    /// What it is, of a directory as the topmost layer has it.
+    pub fn stat(&self) -> &Stat {
+        &self.stat
+    }
+
+    /// The directory, if it is one.
+    pub fn dir(&self) -> Option<&Dir> {
+        match &self.place {
+            Place::Dir(dir) => Some(dir),
+            Place::Other(..) => None,
+        }
+    }
+
+    /// Which layer it lies in, for telling files that have several names: one inode in two layers is two files.
+    pub fn layer(&self) -> Option<usize> {
+        match &self.place {
+            Place::Dir(_) => None,
+            Place::Other(layer, ..) => *layer,
+        }
+    }
+
+    /// The directory on disk that has it, and its name there.
+    pub fn place(&self) -> (BorrowedFd<'_>, &OsStr) {
+        match &self.place {
+            Place::Dir(dir) => (dir.top(), OsStr::new(".")),
+            Place::Other(layer, dir, name) => {
+                let part = layer.and_then(|layer| dir.0.lower.iter().find(|part| part.layer == layer));
+                (part.map_or(dir.top(), |part| part.fd.as_fd()), name)
+            }
+        }
+    }
+
+    /// Opens a regular file or a directory to read it. To open a device or a fifo would do something, so it is refused.
+    pub fn open(&self) -> Result<File> {
+        let (dir, name) = self.place();
+        let what = || format!("open {}", name.display());
+        if !kind(&self.stat).is_file() && !kind(&self.stat).is_dir() {
+            return Err(Error::other(format!("{} is neither a file nor a directory", name.display())));
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(dir, name, flags, Mode::empty()).at(what)?.into())
+    }
+
+    /// Where a symlink leads.
+    pub fn target(&self) -> Result<OsString> {
+        let (dir, name) = self.place();
+        let target = rustix::fs::readlinkat(dir, name, Vec::new()).at(|| format!("read link {}", name.display()))?;
+        Ok(OsStr::from_bytes(target.to_bytes()).to_owned())
+    }
+}
+
+const DIR_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const MODE_755: Mode = Mode::from_raw_mode(0o755);
+
+fn open_root(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).at(|| format!("open {}", path.display()))
+}
+
+fn open_dir(dir: impl AsFd, name: &OsStr) -> Result<OwnedFd> {
+    rustix::fs::openat(dir, name, DIR_FLAGS, Mode::empty()).at(|| format!("open directory {}", name.display()))
+}
+
+fn stat_at(dir: impl AsFd, name: &OsStr) -> Result<Option<Stat>> {
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(None),
+        other => other.at(|| format!("look at {}", name.display())).map(Some),
+    }
+}
+
+fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+fn is_whiteout(stat: &Stat) -> bool {
+    kind(stat).is_char_device() && stat.st_rdev == 0
+}
+
+fn is_opaque(dir: &OwnedFd, marks: Option<Marks>) -> Result<bool> {
+    let Some(marks) = marks else { return Ok(false) };
+    let value = sys::file::xattr(dir, OsStr::new(marks.opaque())).at(|| "read attributes of a directory".to_owned())?;
+    Ok(value.is_some_and(|value| value == b"y"))
+}
+
+/// Owner, extended attributes, mode and times, in the order in which none undoes another.
+fn copy_attributes(from: BorrowedFd<'_>, to: &OwnedFd) -> std::io::Result<()> {
+    let stat = rustix::fs::fstat(from)?;
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    rustix::fs::fchown(to, Some(uid), Some(gid))?;
+    let from = File::from(from.try_clone_to_owned()?);
+    let names = match from.list_xattr() {
+        Err(error) if error.kind() == std::io::ErrorKind::Unsupported => None,
+        other => Some(other?),
+    };
+    for name in names.into_iter().flatten().filter(|name| files::keeps_xattr(name.as_bytes())) {
+        if let Some(value) = from.get_xattr(&name)? {
+            rustix::fs::fsetxattr(to, &name, &value, rustix::fs::XattrFlags::empty())?;
+        }
+    }
+    rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+    Ok(rustix::fs::futimens(to, &times(&stat))?)
+}
+
+fn times(stat: &Stat) -> Timestamps {
+    let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as i64 };
+    Timestamps { last_access: time, last_modification: time }
+}
