@@ -5,7 +5,7 @@ TARGET := $(CURDIR)/target
 FRONTENDS := $(TARGET)/frontends
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo test lint bench frontends build release setup clean
+.PHONY: demo test lint bench corpus fuzz frontends build release setup clean
 
 ## Build a real multi-stage project with the embedded engine, and run what it made.
 demo: build
@@ -26,6 +26,15 @@ bench: release
 	$(CARGO) build --release --workspace --bin bench
 	$(TARGET)/release/bench $(TARGET)/release/pintle
 	$(CARGO) bench --workspace
+
+## What BuildKit's own Dockerfile frontend answers to the cases of tests/cases/corpus, written anew. Needs Go.
+corpus: build
+	UPDATE=1 $(CARGO) test --workspace --test corpus
+
+## Each fuzz target for so many seconds.
+SECONDS ?= 60
+fuzz: setup
+	./tests/fuzz/run.sh $(SECONDS)
 
 # The whole workspace is selected each time: its members choose the features of dependencies, which are so compiled once.
 build: setup frontends

@@ -33,7 +33,8 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Case>> {
 /// The cases of a text.
 pub fn parse(text: &str) -> anyhow::Result<Vec<Case>> {
     let mut cases: Vec<Case> = Vec::new();
-    for (number, line) in text.lines().enumerate() {
+    // Not `lines`: carriage returns belong to the files.
+    for (number, line) in text.strip_suffix('\n').unwrap_or(text).split('\n').enumerate() {
         let number = number + 1;
         if let Some(name) = line.strip_prefix("=== ") {
             cases.push(Case { name: name.trim().into(), sections: Vec::new() });
@@ -57,11 +58,20 @@ pub fn parse(text: &str) -> anyhow::Result<Vec<Case>> {
         }
     }
     for section in cases.iter_mut().flat_map(|case| &mut case.sections) {
-        if section.body.ends_with("\n\n") {
+        if section.body.ends_with("\n\n") || section.body == "\n" {
             section.body.pop();
         }
     }
     Ok(cases)
+}
+
+/// Cases as a file holds them, without what stands before the first.
+pub fn print(cases: &[Case]) -> String {
+    let case = |case: &Case| {
+        let section = |section: &Section| format!("-- {} --\n{}", section.title, section.body);
+        format!("=== {}\n{}", case.name, case.sections.iter().map(section).collect::<String>())
+    };
+    cases.iter().map(case).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -74,6 +84,8 @@ mod tests {
         let bodies: Vec<_> = cases[0].sections.iter().map(|s| (s.title.as_str(), s.body.as_str(), s.line)).collect();
         assert_eq!(bodies, [("a", "x\n\ny\n", 3), ("b c", "", 8)]);
         assert_eq!(cases[1].sections[0].body, "z\n");
+        let text = "=== one\n-- a --\nx\n\ny\n-- b c --\n\n=== two\n-- d --\nz\n";
+        assert_eq!(super::print(&super::parse(text).unwrap()), text);
         assert!(super::parse("=== one\ntext\n").is_err());
     }
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod case;
+pub mod corpus;
 pub mod git;
 pub mod peers;
 pub mod registry;

@@ -8,18 +8,23 @@ use std::{
 use anyhow::{Context, ensure};
 
 /// The tools, by the packages that they are built from.
-const TOOLS: [(&str, &str); 4] = [
+const TOOLS: [(&str, &str); 5] = [
     ("buildctl", "github.com/moby/buildkit/cmd/buildctl"),
     ("buildx", "github.com/docker/buildx/cmd/buildx"),
     ("llbmake", "./llbmake"),
     ("gwrun", "./gwrun"),
+    ("dockerfile", "./dockerfile"),
 ];
+
+/// What the tools are built from.
+const OURS: [&str; 6] =
+    ["go.mod", "llbmake/main.go", "gwrun/main.go", "dockerfile/main.go", "dockerfile/host.go", "dockerfile/chance.go"];
 
 /// Builds the tools into `dir` unless they are there, made of the same sources. The error says why it cannot be done.
 pub fn tools(dir: &Path) -> anyhow::Result<()> {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
-    let sources = ["go.mod", "llbmake/main.go", "gwrun/main.go"].map(|name| std::fs::read(module.join(name)));
-    let versions = sources.into_iter().collect::<std::io::Result<Vec<_>>>()?.concat();
+    let versions =
+        OURS.iter().map(|name| std::fs::read(module.join(name))).collect::<std::io::Result<Vec<_>>>()?.concat();
     let stamp = dir.join("built-from");
     if std::fs::read(&stamp).is_ok_and(|built| built == versions) {
         return Ok(());

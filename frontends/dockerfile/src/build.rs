@@ -252,10 +252,11 @@ impl<'a> Build<'a> {
         exported: &mut Vec<serde_json::Value>,
     ) -> Output {
         let id = plan.platform.normalized().to_string();
-        exported.push(serde_json::json!({ "ID": id, "Platform": plan.platform.normalized() }));
+        let image: Image = lowered.image(plan);
+        let platform = plan.platform.normalized().extended(&image.platform);
+        exported.push(serde_json::json!({ "ID": id, "Platform": platform }));
         let (result, suffix) =
             if self.options.multi_platform { (id.as_str(), format!("/{id}")) } else { ("", String::new()) };
-        let image: Image = lowered.image(plan);
         let mut output =
             output.platform(result, state).metadata(format!("containerimage.config{suffix}"), image.to_json());
         if let Some(base) = lowered.base_image(plan) {

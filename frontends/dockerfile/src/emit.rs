@@ -24,10 +24,7 @@ use crate::{
 /// What the host refuses.
 pub fn emit(cx: &Host, plan: &Plan, lowered: &Lowered, loaded: &Loaded, ignore: &Ignore) -> Result<State> {
     let mut emitter = Emitter { cx, plan, lowered, loaded, ignore, context: None, nodes: BTreeMap::new(), scripts: 0 };
-    // Stages stand before those that read them; images are added when something reads them.
-    for index in lowered.stages.keys() {
-        emitter.stage(*index)?;
-    }
+    emitter.all()?;
     emitter.node(plan.target)
 }
 
@@ -44,22 +41,60 @@ struct Emitter<'a, 'p> {
     scripts: usize,
 }
 
+/// A node of which some operations were added.
+struct Begun {
+    index: usize,
+    /// What they made; `None` before the base.
+    state: Option<State>,
+    /// How many.
+    done: usize,
+}
+
+impl Begun {
+    fn new(index: usize) -> Self {
+        Begun { index, state: None, done: 0 }
+    }
+}
+
 impl Emitter<'_, '_> {
-    fn stage(&mut self, index: usize) -> Result<()> {
-        let Some(lowered) = self.lowered.stages.get(&index) else { return Ok(()) };
-        let mut state = match self.plan.nodes[index].base {
-            Base::Stage(base) => self.node(base)?,
-            _ => self.base(index)?,
+    /// Adds the target and what it needs, each right before what reads it first: two stages that have a vertex in common so
+    /// name it in the order in which BuildKit's converter does.
+    fn all(&mut self) -> Result<()> {
+        let mut open = vec![Begun::new(self.plan.target)];
+        while let Some(begun) = open.last_mut() {
+            match self.go_on(begun)? {
+                Some(needed) => open.push(Begun::new(needed)),
+                None => drop(open.pop()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a node's operations up to one that reads a node which is not there yet, and answers that one.
+    fn go_on(&mut self, begun: &mut Begun) -> Result<Option<usize>> {
+        let lowered = self.lowered;
+        let mut state = match (begun.state.take(), &self.plan.nodes[begun.index].base) {
+            (Some(state), _) => state,
+            (None, Base::Stage(base)) => match self.nodes.get(base) {
+                Some(state) => state.clone(),
+                None => return Ok(Some(*base)),
+            },
+            (None, _) => self.base(begun.index)?,
         };
-        for op in &lowered.ops {
+        for op in lowered.stages.get(&begun.index).iter().flat_map(|stage| &stage.ops).skip(begun.done) {
+            if let Some(needed) = op.reads().into_iter().find(|node| !self.nodes.contains_key(node)) {
+                begun.state = Some(state);
+                return Ok(Some(needed));
+            }
             state = match op {
                 Op::Run(run) => self.run(&state, run)?,
                 Op::Copy(copy) => self.copy(&state, copy)?,
                 Op::Mkdir(mkdir) => self.mkdir(&state, mkdir)?,
             };
+            begun.done += 1;
         }
-        self.nodes.insert(index, state);
-        Ok(())
+        self.nodes.insert(begun.index, state);
+        Ok(None)
     }
 
     /// What a node made.

@@ -11,10 +11,17 @@ pub struct Ignore {
 
 impl Ignore {
     /// Reads a file.
-    pub fn parse(text: &str) -> Self {
+    ///
+    /// # Errors
+    /// A lower-case fragment: a `!` with nothing behind it.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::trim).filter(|line| !line.is_empty());
-        Ignore { patterns: lines.map(pattern).collect() }
+        let patterns: Vec<String> = lines.map(pattern).collect();
+        if patterns.iter().any(|pattern| pattern == "!") {
+            return Err("illegal exclusion pattern: \"!\" takes back nothing".to_string());
+        }
+        Ok(Ignore { patterns })
     }
 
     /// Whether a source of a COPY is left out for certain. Where some patterns take back others, nothing is certain.
@@ -102,20 +109,21 @@ mod tests {
 
     #[test]
     fn patterns() {
-        let ignore = Ignore::parse("\u{feff}# note\n\n /a/b/ \n! c\n./d\n");
+        let ignore = Ignore::parse("\u{feff}# note\n\n /a/b/ \n! c\n./d\n").unwrap();
         assert_eq!(ignore.patterns, ["a/b", "!c", "d"]);
+        assert!(Ignore::parse("a\n!\n").is_err());
     }
 
     #[test]
     fn exclusion() {
-        let ignore = Ignore::parse("node_modules\n*.log\n**/tmp\nx/?\n");
+        let ignore = Ignore::parse("node_modules\n*.log\n**/tmp\nx/?\n").unwrap();
         for source in ["node_modules", "/node_modules/a", "./b.log", "q/w/tmp/z", "x/y"] {
             assert!(ignore.excludes(source), "{source}");
         }
         for source in ["src", ".", "a/b.log", "x", "x/yy"] {
             assert!(!ignore.excludes(source), "{source}");
         }
-        assert!(Ignore::parse("*").excludes("."));
-        assert!(!Ignore::parse("a\n!a/b").excludes("a"));
+        assert!(Ignore::parse("*").unwrap().excludes("."));
+        assert!(!Ignore::parse("a\n!a/b").unwrap().excludes("a"));
     }
 }

@@ -147,10 +147,18 @@ impl Image {
         serde_json::from_str(json).map_err(|error| format!("cannot read the image config: {error}"))
     }
 
-    /// As JSON.
+    /// As JSON, to the byte as Go writes it: with signs escaped that mean something in HTML and JavaScript.
     pub fn to_json(&self) -> String {
-        // A struct of strings, numbers and maps of strings can always be written.
-        serde_json::to_string(self).unwrap_or_default()
+        // A struct of strings, numbers and maps of strings can always be written; the signs stand in strings alone.
+        let plain = serde_json::to_string(self).unwrap_or_default();
+        let mut out = String::with_capacity(plain.len());
+        for c in plain.chars() {
+            match c {
+                '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", c as u32)),
+                c => out.push(c),
+            }
+        }
+        out
     }
 
     /// Whether it has no layers at all.

@@ -84,7 +84,7 @@ pub fn load(cx: &Host, request: &Request) -> Result<Loaded> {
     };
     let files = cx.solve(&state)?;
     let text = read_dockerfile(&files, &filename)?;
-    let own_ignore = read_optional(&files, &format!("{filename}{DOCKERIGNORE}"))?.map(|text| Ignore::parse(&text));
+    let own_ignore = read_ignore(&files, &format!("{filename}{DOCKERIGNORE}"))?;
     let file = cx.source_file(&filename, DOCKERFILE, text.clone(), Some(&state))?;
     let source = Source { file, index: LineIndex::new(&text) };
     Ok(Loaded { filename, text, source, state, context, own_ignore })
@@ -245,6 +245,10 @@ pub fn load_ignore(cx: &Host, local: &str, shared_key: &str, group: &str) -> Res
         .differ("none")
         .name(format!("{group} load {DOCKERIGNORE}"))
         .add()?;
-    let text = read_optional(&cx.solve(&state)?, DOCKERIGNORE)?;
-    Ok(text.map(|text| Ignore::parse(&text)).unwrap_or_default())
+    Ok(read_ignore(&cx.solve(&state)?, DOCKERIGNORE)?.unwrap_or_default())
+}
+
+fn read_ignore(files: &Ref, name: &str) -> Result<Option<Ignore>> {
+    let Some(text) = read_optional(files, name)? else { return Ok(None) };
+    Ignore::parse(&text).map(Some).map_err(|why| Error::invalid(format!("{name}: {why}")))
 }

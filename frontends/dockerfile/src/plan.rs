@@ -333,7 +333,8 @@ impl<'a> Plan<'a> {
         let span = self.nodes[index].span;
         let image = meta.config.as_deref().unwrap_or_default();
         let mut image = Image::parse(image).map_err(|why| Problem::new(why, span))?;
-        self.nodes[index].base_image = Some(image.clone());
+        // What takes the place of a stage is no base of one.
+        self.nodes[index].base_image = Some(image.clone()).filter(|_| !self.nodes[index].replaced);
         image.created = None;
         self.pin(index, meta, &image, lint);
         self.nodes[index].image = image;
@@ -371,6 +372,7 @@ impl<'a> Plan<'a> {
             None if node.replaced => Image { platform: platform.clone(), ..Default::default() },
             None => Image::empty(&platform),
         };
+        node.base_image = Some(node.image.clone()).filter(|_| !node.replaced);
         node.image.created = None;
         node.platform = Some(platform);
         Ok(())

@@ -120,6 +120,20 @@ impl Platform {
         Platform { os: normalize_os(&self.os), architecture, variant, ..self.clone() }
     }
 
+    /// With the version and the features of `image`, where it is for Windows and says none itself.
+    #[must_use]
+    pub fn extended(mut self, image: &Platform) -> Self {
+        if self.os == "windows" && image.os == self.os {
+            if self.os_version.is_empty() {
+                self.os_version.clone_from(&image.os_version);
+            }
+            if self.os_features.is_empty() {
+                self.os_features.clone_from(&image.os_features);
+            }
+        }
+        self
+    }
+
     /// Without the system's version and features.
     pub fn short(&self) -> String {
         if self.os.is_empty() {

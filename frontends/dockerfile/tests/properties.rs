@@ -184,6 +184,17 @@ fn deep_nesting_is_flat() {
     assert!(parse(&json).1.is_empty(), "what is nested this deep is no list, but a line for the shell");
 }
 
+/// Replacements inside of replacements multiply, but not without end.
+#[test]
+fn replacements_are_bounded() {
+    let variables: BTreeMap<String, String> = [("A".to_string(), "xxxxxxx".to_string())].into();
+    let nested = |depth: usize| format!("{}y{}", "${A//x/".repeat(depth), "}".repeat(depth));
+    let small = expand(&nested(5), Rules::new('\\'), &variables).unwrap();
+    assert_eq!(small.text.len(), 7usize.pow(5));
+    let error = expand(&nested(50), Rules::new('\\'), &variables).unwrap_err();
+    assert!(error.ends_with("longer than 16777216 bytes"), "{error}");
+}
+
 /// A piece of a word, and what it becomes where A is `one two` and E is empty.
 fn piece() -> impl Strategy<Value = (String, String)> {
     let pairs = [

@@ -3,7 +3,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Digest, Op, Platform, op::SourceFile, validate, wire};
+use crate::{Digest, Op, Platform, caps, op::SourceFile, validate, wire};
 
 /// The number of a vertex in its [`Graph`]; dense, from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, serde::Serialize)]
@@ -180,8 +180,8 @@ impl Graph {
 
     /// Adds a vertex: checks it, and gives it the bytes and the digest that BuildKit's Go client gives it.
     ///
-    /// `platform` is kept for ops to which it matters (exec, build, and images), as that client does. A vertex that is there
-    /// already is not added again; its `meta` is merged.
+    /// `platform` is kept for ops to which it matters (exec, build, and images), as that client does; and the capabilities that
+    /// the op needs are listed as it lists them. A vertex that is there already is not added again; its `meta` is merged.
     ///
     /// # Errors
     /// An input that does not exist, or an op that [`crate::Op`]'s rules refuse.
@@ -191,12 +191,15 @@ impl Graph {
         inputs: Vec<Edge>,
         platform: Option<Platform>,
         constraints: Vec<String>,
-        meta: VertexMeta,
+        mut meta: VertexMeta,
     ) -> Result<VertexId, GraphError> {
         let platform = platform.filter(|_| op.has_platform());
         validate::paths_are_absolute(&op)?;
         let bytes = wire::op_bytes(self, &op, &inputs, platform.as_ref(), &constraints)?;
         let digest = Digest::of(&bytes);
+        for (cap, needed) in caps::needed(&op, meta.linux_resources.is_some()) {
+            meta.caps.entry(cap).or_insert(needed);
+        }
         self.insert(Vertex { op, inputs, platform, constraints, meta, digest, bytes })
     }
 

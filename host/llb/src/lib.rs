@@ -5,6 +5,7 @@
 //! [`wire`] alone.
 #![forbid(unsafe_code)]
 
+mod caps;
 mod digest;
 mod graph;
 pub mod op;

@@ -87,17 +87,20 @@ pub trait VertexBuilder: Sized {
     /// Memory and CPU limits.
     #[must_use]
     fn resources(mut self, limits: &LinuxResources) -> Self {
-        let numbers = [
-            ("memory", limits.memory.to_string()),
-            ("memory-swap", limits.memory_swap.to_string()),
-            ("cpu-shares", limits.cpu_shares.to_string()),
-            ("cpu-period", limits.cpu_period.to_string()),
-            ("cpu-quota", limits.cpu_quota.to_string()),
-            ("cpuset-cpus", limits.cpuset_cpus.clone()),
-            ("cpuset-mems", limits.cpuset_mems.clone()),
+        // "0" is no number but names a processor or a node, and is kept.
+        let number = |value: &dyn std::fmt::Display| Some(value.to_string()).filter(|text| text != "0");
+        let set = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let words = [
+            ("memory", number(&limits.memory)),
+            ("memory-swap", number(&limits.memory_swap)),
+            ("cpu-shares", number(&limits.cpu_shares)),
+            ("cpu-period", number(&limits.cpu_period)),
+            ("cpu-quota", number(&limits.cpu_quota)),
+            ("cpuset-cpus", set(&limits.cpuset_cpus)),
+            ("cpuset-mems", set(&limits.cpuset_mems)),
         ];
-        for (word, value) in numbers {
-            if value != "0" && !value.is_empty() {
+        for (word, value) in words {
+            if let Some(value) = value {
                 self = self.attr(word, value);
             }
         }

@@ -16,7 +16,7 @@ use crate::{
 
 /// The shell of images that do not say.
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
-const DEFAULT_SHELL_WINDOWS: [&str; 2] = ["cmd", "/S /C"];
+const DEFAULT_SHELL_WINDOWS: [&str; 3] = ["cmd", "/S", "/C"];
 
 impl Lowerer<'_, '_> {
     pub(super) fn configure(&mut self, at: &Instruction) -> Result<(), Problem> {
@@ -127,8 +127,8 @@ impl Lowerer<'_, '_> {
         let image = &self.state.image;
         let mut args = image.config.shell.clone();
         if args.is_empty() {
-            let shell = if image.platform.os == "windows" { DEFAULT_SHELL_WINDOWS } else { DEFAULT_SHELL };
-            args.extend(shell.map(str::to_string));
+            let shell = if image.platform.os == "windows" { &DEFAULT_SHELL_WINDOWS[..] } else { &DEFAULT_SHELL[..] };
+            args.extend(shell.iter().map(|word| (*word).to_string()));
         }
         args.push(line.to_string());
         args

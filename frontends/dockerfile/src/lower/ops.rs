@@ -13,6 +13,26 @@ pub enum Op {
     Mkdir(MkdirOp),
 }
 
+impl Op {
+    /// Nodes that it reads beside its base, in the order in which BuildKit's library walks inputs: mounts by target, copies
+    /// from the last to the first.
+    pub fn reads(&self) -> Vec<usize> {
+        let node = |tree: &Tree| match tree {
+            Tree::Node(index) => Some(*index),
+            Tree::Empty | Tree::Context => None,
+        };
+        match self {
+            Op::Run(run) => {
+                let mut mounts: Vec<(&str, &Tree)> = run.mounts.iter().filter_map(MountOp::tree).collect();
+                mounts.sort_by_key(|(target, _)| *target);
+                mounts.into_iter().filter_map(|(_, tree)| node(tree)).collect()
+            }
+            Op::Copy(copy) => copy.actions.iter().rev().filter_map(|action| node(action.from.tree()?)).collect(),
+            Op::Mkdir(_) => Vec::new(),
+        }
+    }
+}
+
 /// How a step is shown, and how it relates to the cache.
 #[derive(Debug, Clone, Default)]
 pub struct Shown {
@@ -106,6 +126,16 @@ pub enum MountOp {
     },
 }
 
+impl MountOp {
+    /// Where it appears and what is mounted.
+    fn tree(&self) -> Option<(&str, &Tree)> {
+        match self {
+            MountOp::Bind { from, target, .. } | MountOp::Cache { from, target, .. } => Some((target, from)),
+            _ => None,
+        }
+    }
+}
+
 pub use crate::instruction::Sharing;
 
 /// Numbers of a user and a group, and permission bits.
@@ -161,6 +191,15 @@ pub enum CopyFrom {
     Git { git: Box<GitRef>, keep_git_dir: bool, checksum: String },
     Http { url: String, filename: String, checksum: String },
     Inline { name: String, data: String },
+}
+
+impl CopyFrom {
+    fn tree(&self) -> Option<&Tree> {
+        match self {
+            CopyFrom::Tree(tree) => Some(tree),
+            _ => None,
+        }
+    }
 }
 
 /// A directory made.

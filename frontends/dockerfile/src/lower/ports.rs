@@ -7,7 +7,7 @@ use crate::{
     image::Nothing,
     instruction::Instruction,
     lint::Rule,
-    shell::Rules,
+    shell::{self, Rules},
     source::{Problem, Token},
 };
 
@@ -15,8 +15,9 @@ impl Lowerer<'_, '_> {
     pub(super) fn expose(&mut self, tokens: &[Token], at: &Instruction) -> Result<(), Problem> {
         let mut exposed = Vec::new();
         for token in tokens {
-            let rules = Rules::new(self.plan.file.escape);
-            for word in self.expand_with(&token.text, rules, token.span, at)?.words {
+            // A port that is not set is none: nobody is warned.
+            let words = shell::expand(&token.text, Rules::new(self.plan.file.escape), &self.state.env);
+            for word in words.map_err(|why| Problem::new(why, token.span))?.words {
                 let port = Port::parse(&word).map_err(|why| Problem::new(why, token.span))?;
                 self.check_port(&word, &port, at);
                 exposed.extend(

@@ -67,6 +67,10 @@ pub struct Expansion {
 /// `${a:-${b:-...}}` may be this deep.
 pub const MAX_NESTING: usize = 100;
 
+/// So much text may take the place of variables, what stands inside of other replacements included: as much as the longest
+/// Dockerfile has. Replacements inside of replacements would grow without end.
+pub const MAX_EXPANSION_BYTES: usize = crate::parse::MAX_SOURCE_BYTES;
+
 /// Resolves quotes, escapes and variables in `source`. Errors are lower-case fragments.
 pub fn expand(source: &str, rules: Rules, variables: &dyn Variables) -> Result<Expansion, String> {
     // Most words have nothing to resolve.
@@ -74,8 +78,15 @@ pub fn expand(source: &str, rules: Rules, variables: &dyn Variables) -> Result<E
         let words = if source.is_empty() { Vec::new() } else { vec![source.to_string()] };
         return Ok(Expansion { text: source.to_string(), words, ..Default::default() });
     }
-    let mut expander =
-        Expander { rest: source, rules, variables, depth: 0, used: BTreeSet::new(), unset: BTreeSet::new() };
+    let mut expander = Expander {
+        rest: source,
+        rules,
+        variables,
+        depth: 0,
+        replaced: 0,
+        used: BTreeSet::new(),
+        unset: BTreeSet::new(),
+    };
     let out = expander.until(None).map_err(|error| format!("failed to process {source:?}: {error}"))?;
     Ok(Expansion { text: out.text, words: out.words, used: expander.used, unset: expander.unset })
 }
@@ -85,6 +96,8 @@ struct Expander<'a> {
     rules: Rules,
     variables: &'a dyn Variables,
     depth: usize,
+    /// Bytes that took the place of variables so far.
+    replaced: usize,
     used: BTreeSet<String>,
     unset: BTreeSet<String>,
 }
@@ -247,7 +260,14 @@ impl Expander<'_> {
         }
     }
 
+    /// What takes the place of a variable.
     fn dollar(&mut self) -> Result<String, String> {
+        let value = self.reference()?;
+        self.replaced += value.len();
+        if self.replaced <= MAX_EXPANSION_BYTES { Ok(value) } else { Err(too_long()) }
+    }
+
+    fn reference(&mut self) -> Result<String, String> {
         self.next();
         if self.peek() != Some('{') {
             let name = self.name();
@@ -356,7 +376,7 @@ impl Expander<'_> {
             None if self.rules.keep_unset => return Ok(format!("${{{name}/{word}/{replacement}}}")),
             value => value.unwrap_or_default(),
         };
-        Ok(parse_pattern(&word)?.replace(&value, &replacement, all))
+        parse_pattern(&word)?.replace(&value, &replacement, all).ok_or_else(too_long)
     }
 
     /// A variable's name: letters, digits and `_`; or digits alone; or one of the shell's special signs.
@@ -381,6 +401,10 @@ impl Expander<'_> {
         if value.is_some() { &mut self.used } else { &mut self.unset }.insert(name.to_string());
         value.map(str::to_string)
     }
+}
+
+fn too_long() -> String {
+    format!("the text becomes longer than {MAX_EXPANSION_BYTES} bytes")
 }
 
 fn parse_pattern(text: &str) -> Result<Pattern, String> {

@@ -2,6 +2,8 @@
 //!
 //! Character classes have no meaning here: `[` and `]` stand for themselves.
 
+use super::MAX_EXPANSION_BYTES;
+
 /// A pattern cut at its stars.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
@@ -62,14 +64,18 @@ impl Pattern {
         reversed[end..].iter().rev().collect()
     }
 
-    /// `value` with the first match, or all of them, replaced. Matches are as long as can be and do not overlap.
-    pub fn replace(&self, value: &str, replacement: &str, all: bool) -> String {
+    /// `value` with the first match, or all of them, replaced. Matches are as long as can be and do not overlap. `None` where it
+    /// becomes longer than [`MAX_EXPANSION_BYTES`].
+    pub fn replace(&self, value: &str, replacement: &str, all: bool) -> Option<String> {
         let chars: Vec<char> = value.chars().collect();
         let (mut out, mut at) = (String::with_capacity(value.len()), 0);
         while at <= chars.len() {
             let Some((start, end)) = self.find(&chars, at) else { break };
             out.extend(&chars[at..start]);
             out.push_str(replacement);
+            if out.len() > MAX_EXPANSION_BYTES {
+                return None;
+            }
             at = end;
             if start == end {
                 // Nothing was matched: step over a character, or the same nothing is found again.
@@ -81,7 +87,7 @@ impl Pattern {
             }
         }
         out.extend(&chars[at.min(chars.len())..]);
-        out
+        Some(out)
     }
 
     /// The leftmost match at or after `from`, as long as can be.
@@ -133,7 +139,7 @@ mod tests {
 
     #[test]
     fn replacements() {
-        let replace = |pattern, value, all| Pattern::parse(pattern).unwrap().replace(value, "-", all);
+        let replace = |pattern, value, all| Pattern::parse(pattern).unwrap().replace(value, "-", all).unwrap();
         assert_eq!(replace("o", "foo boo", false), "f-o boo");
         assert_eq!(replace("o", "foo boo", true), "f-- b--");
         assert_eq!(replace("b*o", "foo boo", true), "foo -");

@@ -16,7 +16,9 @@ pub struct FakeBridge(Arc<Mutex<Script>>);
 
 #[derive(Default)]
 struct Script {
-    images: BTreeMap<String, SourceMeta>,
+    /// By reference and platform; an empty platform is any.
+    images: BTreeMap<(String, String), SourceMeta>,
+    /// By source, or by [`made`].
     files: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
     logs: Vec<(String, String)>,
     warnings: Vec<Warning>,
@@ -33,18 +35,30 @@ impl FakeBridge {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Scripts an image by its full reference. It is pinned as `REFERENCE@DIGEST`.
+    /// Scripts an image by its full reference. It is pinned as `REFERENCE@DIGEST`, unless the reference has a digest.
     #[must_use]
     pub fn image(self, reference: &str, digest: &str, config: &str) -> Self {
-        let identifier = format!("docker-image://{reference}");
+        self.image_for("", reference, digest, config)
+    }
+
+    /// As [`FakeBridge::image`], for one platform (os/arch[/variant]) alone.
+    #[must_use]
+    pub fn image_for(self, platform: &str, reference: &str, digest: &str, config: &str) -> Self {
+        let pin = if reference.contains('@') { String::new() } else { format!("@{digest}") };
         let meta = SourceMeta {
-            identifier: format!("{identifier}@{digest}"),
+            identifier: format!("{reference}{pin}"),
             digest: digest.to_owned(),
             config: Some(config.as_bytes().to_vec()),
             ..SourceMeta::default()
         };
-        self.script().images.insert(identifier, meta);
+        self.script().images.insert((reference.to_owned(), platform.to_owned()), meta);
         self
+    }
+
+    /// Scripts a file of what a vertex of the guest's graph makes, by its number.
+    #[must_use]
+    pub fn file_of(self, vertex: u32, path: &str, contents: impl AsRef<[u8]>) -> Self {
+        self.file(&made(vertex), path, contents)
     }
 
     /// Scripts a file of a source, by the source's identifier (`local://context`).
@@ -86,11 +100,7 @@ impl Bridge for FakeBridge {
 
     async fn resolve_sources(&self, queries: Vec<SourceQuery>) -> Vec<Result<SourceMeta, Error>> {
         let script = self.script();
-        let answer = |query: &SourceQuery| {
-            let known = script.images.get(&query.identifier).cloned();
-            known.ok_or_else(|| Error::not_found(format!("{}: not found", query.identifier)))
-        };
-        queries.iter().map(answer).collect()
+        queries.iter().map(|query| script.answer(query)).collect()
     }
 
     fn warn(&self, warning: Warning) {
@@ -102,13 +112,33 @@ impl Bridge for FakeBridge {
     }
 }
 
+impl Script {
+    fn answer(&self, query: &SourceQuery) -> Result<SourceMeta, Error> {
+        let (scheme, reference) = query.identifier.split_once("://").unwrap_or_default();
+        let image = |platform: String| self.images.get(&(reference.to_owned(), platform));
+        let special = query.platform.as_ref().and_then(|platform| image(platform.to_string()));
+        let mut meta = special
+            .or_else(|| image(String::new()))
+            .cloned()
+            .ok_or_else(|| Error::not_found(format!("{}: not found", query.identifier)))?;
+        meta.identifier = format!("{scheme}://{}", meta.identifier);
+        meta.config = meta.config.filter(|_| !query.no_config);
+        Ok(meta)
+    }
+}
+
+/// Where the files of what a vertex makes are kept.
+fn made(vertex: u32) -> String {
+    format!("vertex {vertex}")
+}
+
 struct FakeRef {
     bridge: FakeBridge,
     definition: Definition,
 }
 
 impl FakeRef {
-    /// The files of the source that this is.
+    /// The files of what this is.
     fn files(&self) -> Result<BTreeMap<String, Vec<u8>>, Error> {
         let Some(edge) = self.definition.edge else { return Ok(BTreeMap::new()) };
         let vertex = self.definition.graph.get(edge.vertex);
@@ -116,7 +146,7 @@ impl FakeRef {
             Op::Source(source) => Some(source.identifier.clone()),
             _ => None,
         });
-        let source = source.ok_or_else(|| Error::not_found("only sources have files in this test"))?;
+        let source = source.unwrap_or_else(|| made(edge.vertex.0));
         let files = self.bridge.script().files.get(&source).cloned();
         files.ok_or_else(|| {
             let cause = anyhow::anyhow!("no files were scripted for {source}");

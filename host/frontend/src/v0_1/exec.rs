@@ -184,8 +184,6 @@ impl Mounts {
 const SECRET_MODE: u32 = 0o400;
 /// Mode of an agent's socket, unless it is given.
 const SSH_MODE: u32 = 0o600;
-/// Name of an agent, unless it is given.
-const SSH_ID: &str = "default";
 
 fn kind(kind: &str, attrs: &Attrs<'_>) -> Result<MountKind, Fault> {
     let (uid, gid) = (attrs.number("uid").unwrap_or(0), attrs.number("gid").unwrap_or(0));
@@ -208,7 +206,8 @@ fn kind(kind: &str, attrs: &Attrs<'_>) -> Result<MountKind, Fault> {
             optional,
         },
         "ssh" => MountKind::Ssh {
-            id: attrs.get("id").unwrap_or(SSH_ID).to_owned(),
+            // As in BuildKit's definitions, no name is the default agent's.
+            id: attrs.text("id"),
             uid,
             gid,
             mode: attrs.mode("mode").unwrap_or(SSH_MODE),
