@@ -5,16 +5,21 @@ TARGET := $(CURDIR)/target
 FRONTENDS := $(TARGET)/frontends
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo test lint bench corpus fuzz frontends build release setup clean
+.PHONY: demo test test-js lint bench corpus fuzz frontends build release setup clean
 
 ## Build a real multi-stage project with the embedded engine, and run what it made.
 demo: build
 	./examples/demo.sh $(TARGET)/debug/pintle
 
 ## All tests: unit, cases, and end to end with a real registry and real containers.
-test: build
+test: build test-js
 	$(CARGO) test --workspace
 	$(CARGO) fmt --all --check
+
+# The JavaScript SDK, and what is written with it.
+test-js: frontends
+	npm test --prefix sdk/js
+	npm test --prefix examples/railpack
 
 lint: frontends
 	$(CARGO) fmt --all --check

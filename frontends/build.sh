@@ -34,4 +34,16 @@ for name in imagefile hostile-guest; do
   "$tool" "${CARGO_TARGET_DIR:-target}/$target/component/${name//-/_}.wasm" "$out/examples/$name.part"
   update "$out/examples/$name.part" "$out/examples/$name.wasm"
 done
+# Components in JavaScript, where npm is there. They are built again when a source is newer.
+js() {
+  local directory=$1 name=$2
+  if [ -n "$(find sdk/js/{src,bin,package.json} wit "$directory"/{src,package.json} -newer "$out/examples/$name.wasm" 2>/dev/null | head -1)" ] ||
+    [ ! -e "$out/examples/$name.wasm" ]; then
+    # Not `npm ci`: it refuses an optional package for another platform that was never published.
+    for package in sdk/js "$directory"; do npm install --prefix "$package" --no-audit --no-fund --loglevel=error; done
+    npm run build --prefix "$directory" --loglevel=error
+    mv "$directory/$name.wasm" "$out/examples/$name.wasm"
+  fi
+}
+if command -v npm >/dev/null; then js examples/railpack railpack; fi
 ls -l "$out" "$out/examples"

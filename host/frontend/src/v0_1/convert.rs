@@ -152,7 +152,8 @@ impl Guest {
             code: cut(error.code, limit),
             message: cut(error.message, limit),
             detail: detail.map(|(key, value)| (cut(key, limit), cut(value, limit))).collect(),
-            source_location: own.or_else(|| told.and_then(|told| told.source_location.clone())),
+            // The place where it went wrong, rather than the line that led there: the one that named another frontend.
+            source_location: told.and_then(|told| told.source_location.clone()).or(own),
             cause: told.and_then(|told| told.cause.clone()),
         }
     }

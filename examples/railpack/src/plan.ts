@@ -1,0 +1,210 @@
+// Build plans as their files have them.
+
+import { FrontendError } from "@pintle/sdk";
+
+/** Which files of a tree are taken. */
+export interface Filter {
+  include?: string[];
+  exclude?: string[];
+}
+
+/** Something that a step or the image starts from. */
+export interface Layer extends Filter {
+  image?: string;
+  step?: string;
+  local?: boolean;
+}
+
+/** Runs a command. */
+export interface ExecCommand {
+  cmd: string;
+  customName?: string;
+}
+
+/** Puts a directory in front of PATH, also for what builds on the step. */
+export interface PathCommand {
+  path: string;
+}
+
+/** Copies files of the context, or of an image. */
+export interface CopyCommand {
+  src: string;
+  dest: string;
+  image?: string;
+}
+
+/** Writes an asset of the step to a file. */
+export interface FileCommand {
+  path: string;
+  name: string;
+  mode?: number;
+  customName?: string;
+}
+
+export type Command = ExecCommand | PathCommand | CopyCommand | FileCommand;
+
+/** A step. */
+export interface Step {
+  name: string;
+  inputs: Layer[];
+  commands: Command[];
+  secrets: string[];
+  assets: Record<string, string>;
+  variables: Record<string, string>;
+  caches: string[];
+}
+
+/** A directory that is kept between builds. */
+export interface Cache {
+  directory: string;
+  type: "shared" | "locked";
+}
+
+/** A build plan. */
+export interface Plan {
+  steps: Map<string, Step>;
+  caches: Record<string, Cache>;
+  secrets: string[];
+  exclude: string[];
+  deploy: { base: Layer; inputs: Layer[]; startCommand: string; variables: Record<string, string>; paths: string[] };
+}
+
+type Json = Record<string, unknown>;
+
+/** Reads a plan; an error names the path of what is wrong: `steps[2].commands[0]`. */
+export function parse(text: string, filename: string): Plan {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new FrontendError(`${filename}: no JSON: ${(error as Error).message}`);
+  }
+  const reader = new Reader(filename);
+  const plan = reader.object(json, "the plan");
+  const steps = new Map<string, Step>();
+  reader.list(plan.steps, "steps", (value, at) => {
+    const step = readStep(reader, value, at);
+    if (steps.has(step.name)) reader.fail(at, `the second step named ${JSON.stringify(step.name)}`);
+    steps.set(step.name, step);
+  });
+  const deploy = reader.object(plan.deploy, "deploy");
+  return {
+    steps,
+    caches: reader.map(plan.caches, "caches", (value, at) => readCache(reader, value, at)),
+    secrets: reader.strings(plan.secrets, "secrets"),
+    exclude: reader.strings(plan.exclude, "exclude"),
+    deploy: {
+      base: readLayer(reader, deploy.base, "deploy.base"),
+      inputs: reader.list(deploy.inputs, "deploy.inputs", (value, at) => readLayer(reader, value, at)),
+      startCommand: reader.text(deploy.startCommand ?? "", "deploy.startCommand"),
+      variables: reader.texts(deploy.variables, "deploy.variables"),
+      paths: reader.strings(deploy.paths, "deploy.paths"),
+    },
+  };
+}
+
+function readStep(reader: Reader, value: unknown, at: string): Step {
+  const step = reader.object(value, at);
+  return {
+    name: reader.text(step.name, `${at}.name`),
+    inputs: reader.list(step.inputs, `${at}.inputs`, (input, at) => readLayer(reader, input, at)),
+    commands: reader.list(step.commands, `${at}.commands`, (command, at) => readCommand(reader, command, at)),
+    secrets: reader.strings(step.secrets, `${at}.secrets`),
+    assets: reader.texts(step.assets, `${at}.assets`),
+    variables: reader.texts(step.variables, `${at}.variables`),
+    caches: reader.strings(step.caches, `${at}.caches`),
+  };
+}
+
+function readLayer(reader: Reader, value: unknown, at: string): Layer {
+  const layer = reader.object(value, at);
+  const kinds = ["image", "step", "local"].filter((kind) => layer[kind]);
+  if (kinds.length !== 1) reader.fail(at, "want one of image, step and local");
+  const filter = { include: reader.strings(layer.include, `${at}.include`), exclude: reader.strings(layer.exclude, `${at}.exclude`) };
+  if (layer.local) return { local: true, ...filter };
+  const kind = kinds[0] as "image" | "step";
+  return { [kind]: reader.text(layer[kind], `${at}.${kind}`), ...filter };
+}
+
+function readCache(reader: Reader, value: unknown, at: string): Cache {
+  const cache = reader.object(value, at);
+  const type = cache.type ?? "shared";
+  if (type !== "shared" && type !== "locked") return reader.fail(`${at}.type`, "want shared or locked");
+  return { directory: reader.text(cache.directory, `${at}.directory`), type };
+}
+
+function readCommand(reader: Reader, value: unknown, at: string): Command {
+  if (typeof value === "string") return shortCommand(reader, value, at);
+  const command = reader.object(value, at);
+  const text = (key: string) => reader.text(command[key], `${at}.${key}`);
+  const optional = (key: string) => (command[key] === undefined ? {} : { [key]: text(key) });
+  if ("cmd" in command) return { cmd: text("cmd"), ...optional("customName") };
+  if ("src" in command) return { src: text("src"), dest: text("dest"), ...optional("image") };
+  if ("path" in command && "name" in command) {
+    const mode = typeof command.mode === "number" && command.mode !== 0 ? { mode: command.mode } : {};
+    return { path: text("path"), name: text("name"), ...mode, ...optional("customName") };
+  }
+  if ("path" in command) return { path: text("path") };
+  return reader.fail(at, "want a command with cmd, src and dest, path and name, or path");
+}
+
+/** A command in a string: `RUN#name:...`, `PATH:...`, `COPY:SRC DEST`, `FILE:PATH NAME`, or just what is run. */
+function shortCommand(reader: Reader, text: string, at: string): Command {
+  const [, kind, name, rest] = /^(RUN|PATH|COPY|FILE)(?:#([^:]*))?:([^]*)$/.exec(text) ?? [undefined, "RUN", undefined, text];
+  const words = rest!.trim().split(/\s+/);
+  const shown = name ? { customName: name } : {};
+  switch (kind) {
+    case "PATH":
+      return { path: rest! };
+    case "COPY":
+      if (words.length !== 2) return reader.fail(at, "want COPY:SRC DEST");
+      return { src: words[0]!, dest: words[1]! };
+    case "FILE":
+      if (words.length !== 2) return reader.fail(at, "want FILE:PATH NAME");
+      return { path: words[0]!, name: words[1]!, ...shown };
+    default:
+      return { cmd: `sh -c '${rest!.replaceAll("'", "'\\''")}'`, customName: name || rest! };
+  }
+}
+
+/** Reads JSON values, and says where one is not what it is to be. */
+class Reader {
+  private readonly filename: string;
+
+  constructor(filename: string) {
+    this.filename = filename;
+  }
+
+  fail(at: string, why: string): never {
+    throw new FrontendError(`${this.filename}: ${at}: ${why}`);
+  }
+
+  object(value: unknown, at: string): Json {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) this.fail(at, "want an object");
+    return value as Json;
+  }
+
+  text(value: unknown, at: string): string {
+    if (typeof value !== "string") this.fail(at, "want a string");
+    return value as string;
+  }
+
+  list<T>(value: unknown, at: string, read: (value: unknown, at: string) => T): T[] {
+    if (value === undefined || value === null) return [];
+    if (!Array.isArray(value)) this.fail(at, "want a list");
+    return (value as unknown[]).map((item, index) => read(item, `${at}[${index}]`));
+  }
+
+  strings(value: unknown, at: string): string[] {
+    return this.list(value, at, (item, at) => this.text(item, at));
+  }
+
+  map<T>(value: unknown, at: string, read: (value: unknown, at: string) => T): Record<string, T> {
+    if (value === undefined || value === null) return {};
+    return Object.fromEntries(Object.entries(this.object(value, at)).map(([key, item]) => [key, read(item, `${at}.${key}`)]));
+  }
+
+  texts(value: unknown, at: string): Record<string, string> {
+    return this.map(value, at, (item, at) => this.text(item, at));
+  }
+}

@@ -1,0 +1,158 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FakeHost } from "@pintle/sdk/testing";
+import { railpack } from "../src/index.ts";
+import { split } from "../src/words.ts";
+
+const lower = (plan: unknown, opts: Record<string, string> = {}) => {
+  const text = typeof plan === "string" ? plan : JSON.stringify(plan);
+  return new FakeHost().file("local://dockerfile", "railpack-plan.json", text).build(railpack, opts);
+};
+const message = (plan: unknown): string => {
+  try {
+    lower(plan);
+  } catch (error) {
+    return (error as { message: string }).message;
+  }
+  return assert.fail("an error");
+};
+const base = { image: "docker.io/library/base:1" };
+const deploy = { base };
+
+test("steps, commands and the image", () => {
+  const built = lower({
+    steps: [
+      {
+        name: "packages",
+        inputs: [{ image: "docker.io/library/builder:1" }],
+        commands: [
+          { path: "/mise/shims" },
+          { path: "/etc/mise/config.toml", name: "mise.toml", customName: "create mise config" },
+          { cmd: "sh -c 'mise trust -a && mise install'", customName: "install" },
+        ],
+        assets: { "mise.toml": "[tools]\n" },
+        variables: { MISE_DATA_DIR: "/mise" },
+      },
+      {
+        name: "build",
+        inputs: [{ step: "packages" }, { local: true, include: ["."] }],
+        commands: [{ src: "package.json", dest: "." }, "npm ci", { cmd: "npm run build" }],
+        caches: ["npm"],
+        secrets: ["*"],
+      },
+    ],
+    caches: { npm: { directory: "/root/.npm", type: "locked" } },
+    secrets: ["TOKEN"],
+    deploy: {
+      base,
+      inputs: [
+        { step: "packages", include: ["/mise/shims"] },
+        { step: "build", include: [".", "/root/.cache"], exclude: ["node_modules"] },
+      ],
+      startCommand: "node server.js",
+      variables: { NODE_ENV: "production" },
+    },
+  }, { "build-arg:cache-key": "mine", "build-arg:secrets-hash": "abc" });
+  assert.equal(
+    built.graph,
+    `0: source local://dockerfile follow=railpack-plan.json shared-key=dockerfile name="load build plan railpack-plan.json"
+1: source local://context shared-key=local name="loading ."
+2: source docker-image://docker.io/library/builder:1 platform=linux/amd64
+3: file on 2 name="create mise config"
+    mkdir /etc/mise parents=true
+    mkfile /etc/mise/config.toml "[tools]\\n" mode=644
+4: exec ["sh","-c","mise trust -a && mise install"] on 3 cwd=/app name=install
+    env MISE_DATA_DIR=/mise
+    env PATH=/mise/shims:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+5: file on scratch name="copy /mise/shims"
+    copy /mise/shims from 4 src=/mise/shims contents-only=true create-parents=true follow-links=true wildcard=true empty-wildcard=true
+6: file on 4
+    copy /app from 1 src=. contents-only=true create-parents=true follow-links=true wildcard=true empty-wildcard=true
+7: file on 6 name="copy package.json"
+    copy /app/ from 1 src=package.json create-parents=true follow-links=true wildcard=true empty-wildcard=true
+8: file on scratch name="secrets hash"
+    mkfile /secrets-hash "abc"
+9: exec ["sh","-c","npm ci"] on 7 cwd=/app name="npm ci"
+    env MISE_DATA_DIR=/mise
+    env PATH=/mise/shims:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    cache /root/.npm scratch id=mine-npm sharing=locked
+    bind /run/secrets-hash 8 readonly=true
+    secret  scratch id=TOKEN env=TOKEN
+10: exec ["npm","run","build"] on 9 cwd=/app
+    env MISE_DATA_DIR=/mise
+    env PATH=/mise/shims:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    cache /root/.npm scratch id=mine-npm sharing=locked
+    bind /run/secrets-hash 8 readonly=true
+    secret  scratch id=TOKEN env=TOKEN
+11: file on scratch name="copy /app"
+    copy /app from 10 src=/app contents-only=true create-parents=true follow-links=true wildcard=true empty-wildcard=true exclude=node_modules
+12: file on 11 name="copy /root/.cache"
+    copy /root/.cache from 10 src=/root/.cache contents-only=true create-parents=true follow-links=true wildcard=true empty-wildcard=true exclude=node_modules
+13: source docker-image://docker.io/library/base:1 platform=linux/amd64
+14: merge 13 5 12 name="merge docker.io/library/base:1, packages, build"
+`,
+  );
+  assert.deepEqual(built.config, {
+    os: "linux",
+    architecture: "amd64",
+    config: {
+      Env: [
+        "MISE_DATA_DIR=/mise",
+        "NODE_ENV=production",
+        "PATH=/mise/shims:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+      ],
+      WorkingDir: "/app",
+      Entrypoint: ["/bin/bash", "-c"],
+      Cmd: ["node server.js"],
+    },
+  });
+});
+
+test("trees that write the same place are copied, not merged", () => {
+  const step = (name: string) => ({ name, inputs: [base], commands: ["true"] });
+  const inputs = [{ step: "a", include: ["dist"] }, { step: "b", include: ["dist/b"] }];
+  const graph = lower({ steps: [step("a"), step("b")], deploy: { base, inputs } }).graph;
+  assert.doesNotMatch(graph, /merge/);
+  const apart = [{ step: "a", include: ["dist"], exclude: ["b"] }, { step: "b", include: ["dist/b"] }];
+  assert.match(lower({ steps: [step("a"), step("b")], deploy: { base, inputs: apart } }).graph, /merge/);
+});
+
+test("several platforms", () => {
+  const built = lower({ deploy }, { platform: "linux/amd64,linux/arm64/v8" });
+  assert.deepEqual([...built.results.keys()], ["linux/amd64", "linux/arm64/v8"]);
+  assert.match(built.metadata.get("containerimage.config/linux/arm64/v8") ?? "", /"variant":"v8"/);
+});
+
+test("mistakes are named with their place", () => {
+  const step = { name: "a", inputs: [base] };
+  for (const [plan, want] of [
+    ["{", /railpack-plan.json: no JSON: /],
+    [{ steps: {}, deploy }, /steps: want a list/],
+    [{ steps: [{}], deploy }, /steps\[0\].name: want a string/],
+    [{ steps: [step, step], deploy }, /steps\[1\]: the second step named "a"/],
+    [{ steps: [{ ...step, commands: [{ go: 1 }] }], deploy }, /steps\[0\].commands\[0\]: want a command/],
+    [{ steps: [{ ...step, commands: ["COPY:a"] }], deploy }, /steps\[0\].commands\[0\]: want COPY:SRC DEST/],
+    [{ deploy: { base: {} } }, /deploy.base: want one of image, step and local/],
+    [{ deploy: { base: { step: "b" } }, steps: [step] }, /no step "b"; there are a/],
+    [{ deploy: { base: { step: "a" } }, steps: [{ name: "a", inputs: [{ step: "a" }] }] }, /step "a" builds on itself/],
+    [{ deploy: { base: { step: "a" } }, steps: [{ ...step, caches: ["c"], commands: ["true"] }] }, /no cache "c"/],
+    [{ deploy: { base: { step: "a" } }, steps: [{ ...step, commands: ["FILE:/a b"] }] }, /step "a": no asset "b"/],
+    [{ deploy: { base: { step: "a" } }, steps: [{ ...step, commands: [{ cmd: "echo 'a" }] }] }, /a ' is not closed/],
+    [{ caches: { c: { directory: "/c", type: "mine" } }, deploy }, /caches.c.type: want shared or locked/],
+  ] as const) {
+    assert.match(message(plan), want);
+  }
+  assert.throws(() => new FakeHost().build(railpack), (error: unknown) => /railpack prepare/.test((error as Error).message));
+});
+
+test("words of a command line", () => {
+  for (const [line, words] of [
+    ["", []],
+    ["  a  b ", ["a", "b"]],
+    [`sh -c 'a "b" \\c'`, ["sh", "-c", `a "b" \\c`]],
+    [`a"b c"'d e' ""`, ["ab cd e", ""]],
+    ["a\\ b", ["a b"]],
+  ] as [string, string[]][]) {
+    assert.deepEqual(split(line), words, line);
+  }
+});

@@ -1,0 +1,89 @@
+#!/usr/bin/env node
+// Builds frontends written in TypeScript or JavaScript as components, and runs their tests.
+
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdir, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build as bundle } from "esbuild";
+
+const USAGE = `usage: pintle-js build ENTRY [-o FILE.wasm] [--debug]
+       pintle-js test FILE...`;
+const sdk = resolve(dirname(fileURLToPath(import.meta.url)), "..");
+/** The interface: beside the package when it is published, at the top of the repository before. */
+const wit = [join(sdk, "wit"), join(sdk, "../../wit/v0.1")].find((path) => existsSync(path));
+
+/** What the guest's engine lacks and bundles may want. */
+const banner = { js: "globalThis.process ??= { env: {} };" };
+
+async function build(entry, output, debug) {
+  const { componentize } = await import("componentize-qjs");
+  const bundled = await bundle({
+    entryPoints: [entry],
+    bundle: true,
+    write: false,
+    format: "esm",
+    platform: "neutral",
+    mainFields: ["module", "main"],
+    external: ["pintle:*"],
+    minify: !debug,
+    keepNames: true,
+    banner,
+    logLevel: "error",
+  });
+  const [{ text }] = bundled.outputFiles;
+  const { component } = await componentize({ witPath: wit, world: "frontend", jsSource: text, stubWasi: true, sync: true });
+  await mkdir(dirname(resolve(output)), { recursive: true });
+  await writeFile(output, component);
+  console.log(`${output}: ${component.length} bytes`);
+}
+
+async function test(files) {
+  const directory = mkdtempSync(join(tmpdir(), "pintle-js-"));
+  try {
+    await bundle({
+      entryPoints: files,
+      bundle: true,
+      outdir: directory,
+      outExtension: { ".js": ".mjs" },
+      format: "esm",
+      platform: "node",
+      target: "node20",
+      sourcemap: "inline",
+      alias: {
+        "pintle:frontend/llb@0.1.0": join(sdk, "src/testing/llb.ts"),
+        "pintle:frontend/host@0.1.0": join(sdk, "src/testing/host.ts"),
+        "@pintle/sdk/testing": join(sdk, "src/testing/index.ts"),
+        "@pintle/sdk": join(sdk, "src/index.ts"),
+      },
+      logLevel: "error",
+    });
+    const environment = { ...process.env, PINTLE_WIT: wit, NODE_OPTIONS: "--enable-source-maps" };
+    const ran = spawnSync(process.execPath, ["--test", directory], { stdio: "inherit", env: environment });
+    process.exitCode = ran.status ?? 1;
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+function usage(problem) {
+  console.error(`${problem}\n${USAGE}`);
+  process.exitCode = 2;
+}
+
+const [command, ...rest] = process.argv.slice(2);
+if (command === "build") {
+  const debug = rest.includes("--debug");
+  const words = rest.filter((word) => word !== "--debug");
+  const at = words.indexOf("-o");
+  const [output] = at < 0 ? [] : words.splice(at, 2).slice(1);
+  const [entry] = words;
+  if (words.length !== 1 || (at >= 0 && output === undefined)) usage("build needs one entry file");
+  else await build(entry, output ?? entry.replace(/\.[^./]+$/, "") + ".wasm", debug);
+} else if (command === "test" && rest.length > 0) {
+  await test(rest);
+} else {
+  usage(command === undefined ? "no command" : `cannot ${[command, ...rest].join(" ")}`);
+}

@@ -1,0 +1,56 @@
+// Errors: of the user's file, and of the host.
+
+import type { Attr, Location, WitError } from "pintle:frontend/types@0.1.0";
+
+/** An error for the user: a fragment that names what, where and what to do. */
+export class FrontendError extends Error {
+  /** A word to program against: not-found, invalid-argument, unsupported, denied ... */
+  readonly code: string;
+  /** More to program against. */
+  readonly detail: Attr[];
+  /** Where in the source texts. */
+  readonly places: Location[];
+
+  constructor(message: string, options: { code?: string; detail?: Attr[]; at?: Location | Location[] } = {}) {
+    super(message);
+    this.name = "FrontendError";
+    this.code = options.code ?? "invalid-argument";
+    this.detail = options.detail ?? [];
+    const at = options.at ?? [];
+    this.places = Array.isArray(at) ? at : [at];
+  }
+}
+
+/** What a call of the host threw, as an error. */
+export function fromHost(thrown: unknown): unknown {
+  const payload = isWitError(thrown) ? thrown : (thrown as { payload?: unknown } | null)?.payload;
+  if (!isWitError(payload)) return thrown;
+  const { code, message, detail, places } = payload;
+  return new FrontendError(message, { code, detail, at: places });
+}
+
+/** An error as the world of the frontend has it. */
+export function toWit(thrown: unknown): WitError {
+  if (thrown instanceof FrontendError) {
+    const { code, message, detail, places } = thrown;
+    return { code, message, detail, places };
+  }
+  if (isWitError(thrown)) return thrown;
+  const error = thrown as { message?: string; stack?: string } | undefined;
+  const text = error?.stack ? `${error.message}\n${error.stack.trimEnd()}` : String(error?.message ?? thrown);
+  return { code: "internal", message: text, detail: [], places: [] };
+}
+
+function isWitError(value: unknown): value is WitError {
+  const record = value as Partial<WitError> | null;
+  return typeof record === "object" && record !== null && typeof record.code === "string" && Array.isArray(record.places);
+}
+
+/** Calls the host, so that what it throws is a `FrontendError`. */
+export function call<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (thrown) {
+    throw fromHost(thrown);
+  }
+}

@@ -1,0 +1,111 @@
+// Trees of files, not built yet.
+
+import llb from "pintle:frontend/llb@0.1.0";
+import type { Attr, Edge } from "pintle:frontend/types@0.1.0";
+import { attrs, places, type VertexOptions } from "./attrs.ts";
+import { call } from "./error.ts";
+import type { FileAction } from "./file.ts";
+import { type Mount, ordered } from "./mount.ts";
+
+/** Options of a command. */
+export interface RunOptions extends VertexOptions {
+  /** Environment variables, in order. */
+  env?: Record<string, string>;
+  mounts?: readonly Mount[];
+  /** Working directory, absolute. */
+  cwd?: string;
+  /** user[:group], names or numbers. */
+  user?: string;
+  network?: "sandbox" | "host" | "none";
+  security?: "sandbox" | "insecure";
+  hostname?: string;
+  /** The root filesystem is not writable. */
+  readonlyRoot?: boolean;
+  /** What the command wrote to the root filesystem is dropped. */
+  noRootOutput?: boolean;
+  /** Codes that count as success; 0 does not, unless given too. */
+  validExitCode?: readonly number[];
+  /** Lines of /etc/hosts: NAME=IP. */
+  extraHost?: readonly string[];
+  /** NAME=SOFT[:HARD]. */
+  ulimit?: readonly string[];
+  cgroupParent?: string;
+  /** CDI names of devices. */
+  device?: readonly string[];
+}
+
+/** Adds the places to a new vertex. */
+function located(edge: Edge, options: VertexOptions | undefined): Edge {
+  const where = places(options);
+  if (where.length > 0) call(() => llb.locate(edge.vertex, where));
+  return edge;
+}
+
+/** A tree of files, not built yet: an output of a vertex, or nothing at all. */
+export class State {
+  /** The edge in the host's graph; `null` is an empty tree. */
+  readonly edge: Edge | null;
+
+  constructor(edge: Edge | null) {
+    this.edge = edge;
+  }
+
+  /** Runs a command with this as its root filesystem. */
+  run(args: readonly string[], options: RunOptions = {}): Ran {
+    const mounts = ordered(options.mounts ?? []);
+    const env: Attr[] = Object.entries(options.env ?? {});
+    const words = attrs(options, ["env", "mounts"]);
+    const wit = mounts.map((mount) => mount.wit);
+    const edge = call(() => llb.addExec(this.edge, [...args], env, wit, words));
+    return new Ran(located(edge, options).vertex, this, mounts, options.readonlyRoot === true);
+  }
+
+  /** Changes files, in order, as one vertex. */
+  file(actions: readonly FileAction[], options: VertexOptions = {}): State {
+    const wit = actions.map((action) => action.wit);
+    return new State(located(call(() => llb.addFile(this.edge, wit, attrs(options))), options));
+  }
+}
+
+/** A command that is in the graph. */
+export class Ran {
+  private readonly vertex: number;
+  private readonly before: State;
+  private readonly mounts: readonly Mount[];
+  private readonly readonlyRoot: boolean;
+
+  constructor(vertex: number, before: State, mounts: readonly Mount[], readonlyRoot: boolean) {
+    this.vertex = vertex;
+    this.before = before;
+    this.mounts = mounts;
+    this.readonlyRoot = readonlyRoot;
+  }
+
+  /** The root filesystem as the command left it. */
+  root(): State {
+    return this.readonlyRoot ? this.before : new State({ vertex: this.vertex, output: 0 });
+  }
+
+  /** The tree mounted at `target` as the command left it; `undefined` where there is none, or none whose contents are kept. */
+  mount(target: string): State | undefined {
+    const files = this.mounts.filter(({ wit }) => !(wit.kind === "secret" && wit.target === ""));
+    const at = files.findIndex(({ wit }) => wit.target === target && wit.kind === "bind");
+    const mount = files[at];
+    if (mount === undefined) return undefined;
+    if (mount.unchanged) return mount.unchanged;
+    if (mount.wit.attrs.some(([word, value]) => word === "output" && value === "false")) return undefined;
+    return new State({ vertex: this.vertex, output: at + 1 });
+  }
+}
+
+/** Lays trees over each other, the last on top. */
+export function merge(inputs: readonly State[], options: VertexOptions = {}): State {
+  const edges = inputs.flatMap(({ edge }) => (edge ? [edge] : []));
+  if (edges.length < 2) return new State(edges[0] ?? null);
+  return new State(located(call(() => llb.addMerge(edges, attrs(options))), options));
+}
+
+/** What `upper` has and `lower` has not. */
+export function diff(lower: State, upper: State, options: VertexOptions = {}): State {
+  return new State(located(call(() => llb.addDiff(lower.edge, upper.edge, attrs(options))), options));
+}

@@ -1,0 +1,131 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { bind, cache, copy, diff, type Frontend, FrontendError, merge, mkdir, mkfile, rm, secret, ssh, symlink, tmpfs } from "@pintle/sdk";
+import { FakeHost } from "@pintle/sdk/testing";
+
+test("every builder, and every option by its word", () => {
+  const language: Frontend = {
+    build(cx) {
+      const context = cx.local("context", { exclude: [".git", "*.log"], sharedKey: "context", name: "load context" });
+      const base = cx.image("docker.io/library/gcc:14", { platform: "linux/arm64", resolveMode: "local" });
+      const ran = base.run(["make", "-j2"], {
+        env: { B: "2", A: "1" },
+        cwd: "/src",
+        readonlyRoot: true,
+        validExitCode: [0, 3],
+        extraHost: ["a=1.2.3.4"],
+        mounts: [
+          ssh("/agent", { optional: true }),
+          secret("/run/secrets/token", { id: "token", mode: 0o440 }),
+          secret("TOKEN", { env: "TOKEN" }),
+          tmpfs("/tmp", { size: 1 << 20 }),
+          bind("/src", context, { selector: "sub" }),
+          cache("/root/.cache", "cc", { sharing: "locked" }),
+          bind("/ro", context, { readonly: true }),
+        ],
+        name: "make it",
+        description: { "com.example.step": "1" },
+        ignoreCache: true,
+      });
+      const made = ran.mount("/src");
+      assert.ok(made);
+      assert.equal(ran.mount("/ro")?.edge, context.edge, "what cannot be written is what it was");
+      assert.equal(ran.mount("/nowhere"), undefined);
+      assert.equal(ran.root(), base, "a root that cannot be written is what it was");
+      const files = cx.scratch().file([
+        mkdir("/app", { parents: true, mode: 0o700 }),
+        mkfile("/app/hello", "hello\n", { owner: "1:1" }),
+        copy(made, "/out", "/app/", { contentsOnly: true, createParents: true, exclude: ["*.o"] }),
+        symlink("/app/link", "hello"),
+        rm("/app/tmp*", { wildcard: true, allowNotFound: true }),
+      ]);
+      return merge([files, diff(base, cx.git("https://example.com/r.git#main"))], { name: "together" });
+    },
+  };
+  const built = new FakeHost().build(language);
+  assert.equal(
+    built.graph,
+    `0: source local://context exclude=.git exclude=*.log shared-key=context name="load context"
+1: source docker-image://docker.io/library/gcc:14 platform=linux/arm64 resolve-mode=local
+2: exec ["make","-j2"] on 1 cwd=/src readonly-root=true valid-exit-code=0 valid-exit-code=3 extra-host=a=1.2.3.4 name="make it" description.com.example.step=1 ignore-cache=true
+    env B=2
+    env A=1
+    bind /ro 0 readonly=true
+    cache /root/.cache scratch id=cc sharing=locked
+    bind /src 0 selector=sub
+    tmpfs /tmp scratch size=1048576
+    secret /run/secrets/token scratch id=token mode=440
+    secret  scratch id=TOKEN env=TOKEN
+    ssh /agent scratch optional=true
+3: file on scratch
+    mkdir /app parents=true mode=700
+    mkfile /app/hello "hello\\n" owner=1:1
+    copy /app/ from 2:3 src=/out contents-only=true create-parents=true exclude=*.o
+    symlink /app/link to=hello
+    rm /app/tmp* wildcard=true allow-not-found=true
+4: source git://example.com/r.git#main full-url=https://example.com/r.git
+5: diff 1 4
+6: merge 3 5 name=together
+`,
+  );
+  assert.deepEqual([...built.results], [["", "6"]]);
+});
+
+test("errors carry code and place", () => {
+  const text = "one\n\u00fctwo three\n";
+  const language: Frontend = {
+    build(cx) {
+      const source = cx.sourceFile("Buildfile", "text", text);
+      const at = text.indexOf("three");
+      throw new FrontendError("no such word: three", { at: source.at(at, at + 5) });
+    },
+  };
+  const fake = new FakeHost();
+  assert.throws(
+    () => fake.build(language),
+    (error: unknown) => {
+      const { code, message, places } = error as FrontendError;
+      assert.equal(code, "invalid-argument");
+      assert.equal(message, "no such word: three");
+      assert.deepEqual(places, [{ file: 0, startLine: 2, startColumn: 6, endLine: 2, endColumn: 10 }]);
+      assert.equal(fake.excerpt(places[0]!), "\u00fctwo three");
+      return true;
+    },
+  );
+});
+
+test("the host's errors are FrontendErrors, and others keep their trace", () => {
+  const language: Frontend = {
+    build(cx) {
+      assert.throws(() => cx.solve(cx.local("context")).readText("gone"), (error: unknown) => error instanceof FrontendError && error.code === "not-found");
+      assert.throws(() => cx.resolveImages(["docker.io/library/gone:1"]), (error: unknown) => error instanceof FrontendError && error.code === "not-found");
+      assert.throws(() => cx.source("local://x", { made: "up" } as object), /"made".*not known/);
+      return (undefined as unknown as { nothing(): never }).nothing();
+    },
+  };
+  assert.throws(
+    () => new FakeHost().build(language),
+    (error: unknown) => {
+      const { code, message } = error as FrontendError;
+      assert.equal(code, "internal");
+      assert.match(message, /Cannot read properties of undefined[^]*sdk\.test/);
+      return true;
+    },
+  );
+});
+
+test("images, platforms and configs", () => {
+  const language: Frontend = {
+    build(cx, request) {
+      const [image] = cx.resolveImages(["docker.io/library/a:1"], { platform: "linux/amd64" });
+      assert.ok(image);
+      assert.equal(image.reference, "docker.io/library/a:1@sha256:00");
+      const platforms = request.platforms().map((platform) => [platform, { state: cx.image(image.reference, { platform }), config: image.config }]);
+      return { platforms: Object.fromEntries(platforms) };
+    },
+  };
+  const fake = new FakeHost().image("docker.io/library/a:1", "sha256:00", { config: { Env: ["A=1"] } });
+  const built = fake.build(language, { platform: "linux/amd64,linux/arm64" });
+  assert.deepEqual([...built.results], [["linux/amd64", "0"], ["linux/arm64", "1"]]);
+  assert.equal(built.metadata.get("containerimage.config/linux/arm64"), '{"config":{"Env":["A=1"]}}');
+});
