@@ -25,6 +25,8 @@ use crate::{
     engine::Engine,
     entitlements,
     lazy::{LazyRef, SnapshotRef, internal},
+    policy::{self, Policy},
+    provenance::{Asked, Image},
 };
 
 /// How deep frontends may call frontends.
@@ -35,6 +37,9 @@ pub const MAX_COMPONENT_BYTES: u64 = 64 << 20;
 
 /// Vertices by digest, each in a graph that has it.
 type Seen = HashMap<Arc<str>, (Arc<Graph>, VertexId)>;
+
+/// By a graph's address and an edge: the graph, held so that the address stays its own, and what became of it.
+type Governed = HashMap<(usize, llb::Edge), (Arc<Graph>, Definition)>;
 
 /// One build while it goes on.
 pub(crate) struct State {
@@ -47,6 +52,18 @@ pub(crate) struct State {
     vertices: Mutex<Vertices>,
     /// Where each vertex was first seen, to find its source lines when it fails.
     pub seen: Mutex<Seen>,
+    /// Which sources it may have.
+    policies: Vec<Policy>,
+    /// Graphs by their addresses and results, as the policies make them.
+    governed: Mutex<Governed>,
+    /// What the user asked of a frontend.
+    pub asked: Mutex<Option<Asked>>,
+    /// Build languages by name, with the digests of their components.
+    pub components: Mutex<BTreeMap<String, String>>,
+    /// What was solved, for frontends or as a result.
+    pub solved: Mutex<Vec<(Arc<Graph>, llb::Edge)>>,
+    /// Images that frontends looked at.
+    pub images: Mutex<Vec<Image>>,
     /// Caches to look into before anything is solved.
     caches: Vec<CacheOption>,
     /// Those that were looked into.
@@ -63,6 +80,7 @@ impl State {
         no_cache: bool,
         allowed: Entitlements,
         caches: Vec<CacheOption>,
+        policies: Vec<Policy>,
     ) -> Arc<Self> {
         let build = engine.solver().build(journal.sink());
         let vertices = Mutex::new(Vertices::new(environment.clone(), no_cache));
@@ -74,6 +92,12 @@ impl State {
             allowed,
             vertices,
             seen: Mutex::default(),
+            policies,
+            governed: Mutex::default(),
+            asked: Mutex::default(),
+            components: Mutex::default(),
+            images: Mutex::default(),
+            solved: Mutex::default(),
             caches,
             imported: tokio::sync::Mutex::default(),
             started: Mutex::default(),
@@ -83,11 +107,32 @@ impl State {
     /// The files of a definition, built if need be.
     pub async fn result(&self, definition: &Definition) -> Result<Snapshot, Error> {
         let Some(edge) = definition.edge else { return Ok(self.environment.store.scratch()) };
-        let graph = &definition.graph;
+        let governed = self.governed(&definition.graph, edge).map_err(Error::from)?;
+        let (graph, Some(edge)) = (&governed.graph, governed.edge) else {
+            return Ok(self.environment.store.scratch());
+        };
         self.remember(graph, edge).map_err(Error::from)?;
+        lock(&self.solved).push((graph.clone(), edge));
         self.import(&self.caches).await;
         let vertex = self.vertex(graph, edge)?;
         self.build.result(&vertex, edge.output).await.map_err(|error| self.explain(error))
+    }
+
+    /// The definition of `edge` as the policies make it: the same, where they have nothing to say.
+    pub fn governed(&self, graph: &Arc<Graph>, edge: llb::Edge) -> Result<Definition, Failure> {
+        let same = || Definition { graph: graph.clone(), edge: Some(edge) };
+        if self.policies.is_empty() {
+            return Ok(same());
+        }
+        let key = (Arc::as_ptr(graph) as usize, edge);
+        if let Some((_, known)) = lock(&self.governed).get(&key) {
+            return Ok(known.clone());
+        }
+        let changed = policy::govern(&self.policies, graph, edge)?;
+        let definition =
+            changed.map_or_else(same, |(graph, edge)| Definition { graph: Arc::new(graph), edge: Some(edge) });
+        lock(&self.governed).insert(key, (graph.clone(), definition.clone()));
+        Ok(definition)
     }
 
     /// The solver's vertex of an edge.
@@ -271,6 +316,7 @@ impl State {
                 format!("frontends call one another more than {MAX_FRONTEND_DEPTH} levels deep"),
             ));
         }
+        lock(&self.asked).get_or_insert_with(|| Asked { frontend: source.to_string(), args: request.opts.clone() });
         let mut request = request;
         // A component cannot see the machine that it runs on.
         let platform = &self.environment.platform;
@@ -278,7 +324,9 @@ impl State {
         request.opts.entry("build-platform".into()).or_insert_with(build_platform);
         let bridge = Arc::new(BuildBridge { state: self.clone(), depth });
         let frontend = self.engine.frontends().find(source, &request, &bridge).await?;
-        frontend.build(bridge, request).await
+        let output = frontend.build(bridge, request).await?;
+        lock(&self.components).extend(frontend.component().map(|digest| (source.to_string(), digest)));
+        Ok(output)
     }
 
     /// A file of the client's, beside its Dockerfile.
@@ -306,6 +354,11 @@ impl State {
 
     async fn resolve_source(self: &Arc<Self>, query: SourceQuery) -> Result<SourceMeta, Error> {
         let platform = query.platform.clone().unwrap_or_else(|| self.environment.platform.clone());
+        let mut query = query;
+        let mut source = llb::op::SourceOp { identifier: query.identifier.clone(), attrs: query.attrs.clone() };
+        if policy::apply(&self.policies, &mut source).map_err(Error::from)? {
+            (query.identifier, query.attrs) = (source.identifier, source.attrs);
+        }
         let short = query.identifier.split_once("://").map_or(query.identifier.as_str(), |(_, name)| name);
         let name = if query.log_name.is_empty() {
             format!("[internal] load metadata for {short}")
@@ -329,9 +382,21 @@ impl State {
         meta
     }
 
+    /// Notes an image that a frontend asked about.
+    fn looked_at(&self, request: &sources::Request, digest: &str) {
+        let Some((scheme, reference)) = request.identifier.split_once("://") else { return };
+        let (os, architecture, variant) = request.platform.clone();
+        let platform = Some(llb::Platform { os, architecture, variant, ..llb::Platform::default() });
+        let is_local = scheme == "oci-layout";
+        lock(&self.images).push(Image { reference: reference.into(), platform, digest: digest.into(), is_local });
+    }
+
     async fn look(&self, request: &sources::Request, query: &SourceQuery) -> Result<SourceMeta, Error> {
         let resolved = self.environment.sources.resolve(request).await.map_err(source_failed)?;
         let image = resolved.image();
+        if let Some(image) = &image {
+            self.looked_at(request, &image.digest);
+        }
         let git = match resolved.git() {
             Some(info) => Some((info.checksum.clone(), git_meta(resolved.as_ref(), info, query).await?)),
             None => None,

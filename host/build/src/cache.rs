@@ -87,6 +87,8 @@ impl Engine {
 pub(crate) struct Top {
     pub platform: String,
     pub vertex: Arc<solver::Vertex<ops::Files>>,
+    pub definition: frontend::Definition,
+    pub edge: llb::Edge,
     pub snapshot: Snapshot,
 }
 

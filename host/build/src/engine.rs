@@ -154,6 +154,7 @@ impl Engine {
             executor: self.0.executor.clone(),
             sessions,
             platform: host_platform(),
+            pins: ops::Pins::default(),
         }
     }
 

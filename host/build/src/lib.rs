@@ -12,12 +12,17 @@ mod failure;
 mod frontends;
 mod journal;
 mod lazy;
+pub mod policy;
+mod provenance;
 mod run;
+mod sbom;
 
 pub use cache::CacheOption;
 pub use engine::{Config, Engine, Worker};
 pub use entitlements::{Entitlement, Entitlements};
+pub use exporters::Attestation;
 pub use failure::{Detail, Failure, Left};
 pub use frontends::{Fetched, Freshness, Frontends, Settings as FrontendSettings, fetch as fetch_frontend};
 pub use journal::{Activity, Journal, Subscription};
+pub use provenance::{Attest, ProvenanceOptions, SbomOptions};
 pub use run::{Export, Request, Response, What};

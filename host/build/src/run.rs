@@ -2,17 +2,19 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use exporters::{Built, Target};
+use exporters::{Attestation, Built, Target};
 use frontend::{Definition, Output};
 use futures::future::try_join_all;
 use session::Session;
 
 use crate::{
-    CacheOption, Failure, Journal,
+    Attest, CacheOption, Failure, Journal,
     bridge::{BuildBridge, State},
     cache::{self, Top},
     engine::Engine,
     entitlements,
+    policy::Policy,
+    provenance, sbom,
 };
 
 /// What to build and what to do with it.
@@ -33,6 +35,12 @@ pub struct Request {
     pub lower: bool,
     /// What steps may do beyond the sandbox, by name; the engine has to grant it.
     pub entitlements: Vec<String>,
+    /// Say in the response how the results were made.
+    pub record: bool,
+    /// Which sources it may have.
+    pub policies: Vec<Policy>,
+    /// What is to be said of the results.
+    pub attest: Attest,
     /// Caches to look into.
     pub cache_imports: Vec<CacheOption>,
     /// Caches to fill.
@@ -74,6 +82,8 @@ pub struct Export {
 pub struct Response {
     /// BuildKit's exporter response (`containerimage.digest` ...), and results of subrequests.
     pub exporter: BTreeMap<String, String>,
+    /// How each result was made, in full, where the request wants that.
+    pub provenance: Vec<Attestation>,
 }
 
 /// The longest metadata value that a response carries. Larger ones (configs of big builds) stay with the exporter.
@@ -83,6 +93,7 @@ impl Engine {
     /// Builds. What goes on is told to `journal`, which is closed at the end. Dropping the future cancels all of it.
     pub async fn build(&self, request: Request, journal: Journal) -> Result<Response, Failure> {
         let _close = Close(journal.clone());
+        let about = provenance::Build { id: &request.id.clone(), started: jiff::Timestamp::now() };
         for export in &request.exports {
             self.exporter(&export.kind)?
                 .check(&export.attrs)
@@ -98,6 +109,7 @@ impl Engine {
             request.no_cache,
             allowed,
             request.cache_imports.clone(),
+            request.policies.clone(),
         );
         let _stop = Stop(state.clone());
         let output = match request.what {
@@ -114,9 +126,19 @@ impl Engine {
             return lowered(output);
         }
         let (mut built, tops) = evaluate(&state, output).await?;
+        if let Some(options) = &request.attest.sbom {
+            built.attestations.extend(sbom::attest(&state, options, &tops).await?);
+        }
+        if let Some(options) = &request.attest.provenance {
+            built.attestations.extend(provenance::attest(&state, &about, options, &tops)?);
+        }
         built.inline_cache = cache::inline(&state, &request.cache_exports, &tops).await?;
-        let mut response =
-            Response { exporter: self.export(&request.exports, &request.sessions, &built, &journal).await? };
+        let provenance = match request.record {
+            true => provenance::attest(&state, &about, &request.attest.for_record(), &tops)?,
+            false => Vec::new(),
+        };
+        let exporter = self.export(&request.exports, &request.sessions, &built, &journal).await?;
+        let mut response = Response { exporter, provenance };
         response.exporter.extend(self.export_caches(&state, &request.cache_exports, &tops).await?);
         for (key, value) in &built.metadata {
             let wanted = key.starts_with("result.") || key.starts_with("pintle.") || key == "version";
@@ -180,15 +202,18 @@ async fn evaluate(state: &Arc<State>, output: Output) -> Result<(Built, Vec<Top>
     let results = output.refs.iter().map(|(platform, definition)| async move {
         let Some(edge) = definition.edge else { return Ok((platform.clone(), None)) };
         let snapshot = state.result(definition).await?;
+        let definition = state.governed(&definition.graph, edge)?;
+        let Some(edge) = definition.edge else { return Ok((platform.clone(), None)) };
         let vertex = state.vertex(&definition.graph, edge)?;
-        Ok::<_, Failure>((platform.clone(), Some((vertex, snapshot))))
+        let platform = platform.clone();
+        Ok::<_, Failure>((platform.clone(), Some(Top { platform, vertex, definition, edge, snapshot })))
     });
     let (mut refs, mut tops) = (Vec::new(), Vec::new());
     for (platform, result) in try_join_all(results).await? {
-        refs.push((platform.clone(), result.as_ref().map(|(_, snapshot)| snapshot.clone())));
-        tops.extend(result.map(|(vertex, snapshot)| Top { platform, vertex, snapshot }));
+        refs.push((platform, result.as_ref().map(|top| top.snapshot.clone())));
+        tops.extend(result);
     }
-    Ok((Built { refs, metadata: output.metadata, inline_cache: None }, tops))
+    Ok((Built { refs, metadata: output.metadata, ..Built::default() }, tops))
 }
 
 /// The graphs as BuildKit's definitions in base64, by platform: `pintle.definition`, or `pintle.definition/PLATFORM`.

@@ -6,10 +6,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cap_std::fs::{Dir, OpenOptions};
-use exporters::{attrs::refuse_unknown, content::Content};
+use exporters::{
+    attrs::refuse_unknown,
+    content::Content,
+    documents::{Descriptor as Blob, Document},
+};
 use session::Session;
 use store::{Descriptor, Provider};
-use tokio::io::{AsyncRead, AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
 use crate::{
     Attrs, Backend, Export, Found, Party,
@@ -51,23 +55,85 @@ impl Backend for Local {
     }
 
     async fn export(&self, cache: &Written, attrs: &Attrs, party: &Party) -> Result<BTreeMap<String, String>> {
-        let dir = Directory::of(party, options::required(attrs, "local", "dest")?)?;
+        let place = Place::of(party, options::required(attrs, "local", "dest")?)?;
         let documents = manifest::documents(cache, options::manifest(attrs)?)?;
         for (descriptor, layer) in &documents.layers {
-            let progress = |done| (party.progress)(&descriptor.digest, "writing layer", done, descriptor.size);
-            dir.put(&descriptor.digest, &Content::Layer(layer.clone()), &progress).await?;
+            place.put(descriptor, &Content::Layer(layer.clone())).await?;
+            (party.progress)(&descriptor.digest, "writing layer", descriptor.size, descriptor.size);
         }
-        for document in [&documents.config, &documents.manifest] {
-            dir.put(&document.descriptor.digest, &Content::Bytes(document.bytes.clone()), &|_| ()).await?;
+        for Document { descriptor, bytes } in [&documents.config, &documents.manifest] {
+            place.put(descriptor, &Content::Bytes(bytes.clone())).await?;
         }
         documents.response()
     }
 
     async fn import(&self, attrs: &Attrs, party: &Party) -> Result<Vec<Found>> {
-        let dir = Directory::of(party, options::required(attrs, "local", "src")?)?;
-        let root = dir.manifest(options::required(attrs, "local", "digest")?).await?;
-        find(&dir, root, Arc::new(dir.clone())).await
+        let place = Place::of(party, options::required(attrs, "local", "src")?)?;
+        let root = place.manifest(options::required(attrs, "local", "digest")?).await?;
+        find(&place, root, Arc::new(place.clone())).await
     }
+}
+
+/// Where the client has its blobs.
+#[derive(Clone)]
+enum Place {
+    Directory(Directory),
+    Store(ClientStore),
+}
+
+impl Place {
+    /// The directory `path` of a client: reached as it is where the client shares it so, else through its content service.
+    fn of(party: &Party, path: &str) -> Result<Place> {
+        let name = format!("{STORE_PREFIX}{path}");
+        let find = |session: &Arc<dyn Session>| session.local_dir(&name);
+        if let Some(dir) = party.sessions.iter().find_map(find) {
+            return Ok(Place::Directory(Directory { name, dir }));
+        }
+        match party.sessions.first() {
+            Some(session) => Ok(Place::Store(ClientStore { name, session: session.clone() })),
+            None => bail!("the build has no client that could have the cache directory {path}"),
+        }
+    }
+
+    async fn put(&self, blob: &Blob, content: &Content) -> Result<()> {
+        match self {
+            Place::Directory(dir) => dir.put(&blob.digest, content).await,
+            Place::Store(store) => {
+                if store.session.blob_size(&store.name, &blob.digest).await?.is_none() {
+                    let from = content.open().await?;
+                    store.session.write_blob(&store.name, &blob.digest, blob.size, from).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A store of blobs of a client that is elsewhere.
+#[derive(Clone)]
+struct ClientStore {
+    name: String,
+    session: Arc<dyn Session>,
+}
+
+impl ClientStore {
+    async fn read(&self, digest: &str, limit: u64) -> Result<Bytes> {
+        let mut bytes = Vec::new();
+        let from = self.session.read_blob(&self.name, digest, 0).await?;
+        from.take(limit + 1)
+            .read_to_end(&mut bytes)
+            .await
+            .with_context(|| format!("read {digest} of {}", self.name))?;
+        check(&self.name, digest, &bytes, limit)?;
+        Ok(bytes.into())
+    }
+}
+
+/// Whether `bytes` are those of `digest`, and no more than `limit`.
+fn check(name: &str, digest: &str, bytes: &[u8], limit: u64) -> Result<()> {
+    ensure!(bytes.len() as u64 <= limit, "{digest} in {name}: it has more than {limit} bytes");
+    ensure!(oci::digest_of(bytes) == digest, "{digest} in {name}: its bytes have another digest");
+    Ok(())
 }
 
 /// A directory of the client that the engine reaches itself.
@@ -78,15 +144,6 @@ struct Directory {
 }
 
 impl Directory {
-    fn of(party: &Party, path: &str) -> Result<Directory> {
-        let name = format!("{STORE_PREFIX}{path}");
-        let find = |session: &Arc<dyn Session>| session.local_dir(&name);
-        match party.sessions.iter().find_map(find) {
-            Some(dir) => Ok(Directory { name, dir }),
-            None => bail!("the client does not share the cache directory {path}"),
-        }
-    }
-
     /// Where a blob lies, in the layout.
     fn path(digest: &str) -> Result<String> {
         ensure!(oci::is_digest(digest), "{digest:?} is no digest");
@@ -94,7 +151,7 @@ impl Directory {
     }
 
     /// Writes a blob that is not there yet: under another name first, so that what has its name is whole.
-    async fn put(&self, digest: &str, content: &Content, progress: &(dyn Fn(u64) + Sync)) -> Result<()> {
+    async fn put(&self, digest: &str, content: &Content) -> Result<()> {
         let path = Self::path(digest)?;
         if self.dir.exists(&path) {
             return Ok(());
@@ -102,7 +159,7 @@ impl Directory {
         let parent = Path::new(&path).parent().context("a blob lies in a directory")?;
         self.dir.create_dir_all(parent).with_context(|| format!("make {} in {}", parent.display(), self.name))?;
         let part = format!("{path}.{}", uuid::Uuid::new_v4().simple());
-        let written = self.write(&part, content, progress).await;
+        let written = self.write(&part, content).await;
         let done = written.and_then(|()| Ok(self.dir.rename(&part, &self.dir, &path)?));
         if done.is_err() {
             // What failed is told; that its leftover cannot be removed either is not news.
@@ -111,14 +168,12 @@ impl Directory {
         done.with_context(|| format!("write {path} in {}", self.name))
     }
 
-    async fn write(&self, path: &str, content: &Content, progress: &(dyn Fn(u64) + Sync)) -> Result<()> {
+    async fn write(&self, path: &str, content: &Content) -> Result<()> {
         let file = self.dir.open_with(path, OpenOptions::new().write(true).create_new(true))?;
         let mut to = tokio::fs::File::from_std(file.into_std());
         let mut from = content.open().await?;
-        let bytes = tokio::io::copy(&mut from, &mut to).await?;
-        to.flush().await?;
-        progress(bytes);
-        Ok(())
+        tokio::io::copy(&mut from, &mut to).await?;
+        Ok(to.flush().await?)
     }
 
     fn read(&self, digest: &str, limit: u64) -> Result<Bytes> {
@@ -126,38 +181,58 @@ impl Directory {
         let file = self.dir.open(&path).with_context(|| format!("open {path} in {}", self.name))?;
         let mut bytes = Vec::new();
         file.take(limit + 1).read_to_end(&mut bytes).with_context(|| format!("read {path} in {}", self.name))?;
-        ensure!(bytes.len() as u64 <= limit, "{path} in {}: it has more than {limit} bytes", self.name);
-        ensure!(oci::digest_of(&bytes) == digest, "{path} in {}: its bytes have another digest", self.name);
+        check(&self.name, digest, &bytes, limit)?;
         Ok(bytes.into())
     }
 }
 
 #[async_trait]
-impl Blobs for Directory {
+impl Blobs for Place {
     async fn manifest(&self, digest: &str) -> Result<Bytes> {
         self.blob(digest, oci::MANIFEST_BYTES_MAX).await
     }
 
     async fn blob(&self, digest: &str, limit: u64) -> Result<Bytes> {
-        let (this, digest) = (self.clone(), digest.to_owned());
-        tokio::task::spawn_blocking(move || this.read(&digest, limit)).await.context("the thread that reads died")?
+        match self {
+            Place::Store(store) => store.read(digest, limit).await,
+            Place::Directory(dir) => {
+                let (dir, digest) = (dir.clone(), digest.to_owned());
+                let read = tokio::task::spawn_blocking(move || dir.read(&digest, limit));
+                read.await.context("the thread that reads died")?
+            }
+        }
     }
 }
 
 #[async_trait]
-impl Provider for Directory {
+impl Provider for Place {
     async fn fetch(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn AsyncRead + Send + Unpin>> {
-        let file = self.dir.open(Self::path(&descriptor.digest)?)?;
+        let dir = match self {
+            Place::Store(store) => return store.session.read_blob(&store.name, &descriptor.digest, offset).await,
+            Place::Directory(dir) => dir,
+        };
+        let file = dir.dir.open(Directory::path(&descriptor.digest)?)?;
         let mut file = tokio::fs::File::from_std(file.into_std());
         file.seek(std::io::SeekFrom::Start(offset)).await?;
         Ok(Box::new(file))
     }
 
     fn locator(&self) -> String {
-        format!("{LOCATOR_PREFIX}{}", self.name)
+        let name = match self {
+            Place::Directory(dir) => &dir.name,
+            Place::Store(store) => &store.name,
+        };
+        format!("{LOCATOR_PREFIX}{name}")
     }
 
     async fn has(&self, descriptor: &Descriptor) -> Result<bool> {
-        Ok(self.dir.exists(Self::path(&descriptor.digest)?))
+        match self {
+            Place::Directory(dir) => Ok(dir.dir.exists(Directory::path(&descriptor.digest)?)),
+            // A client that is gone has nothing any more.
+            Place::Store(store) => {
+                let size = store.session.blob_size(&store.name, &descriptor.digest).await;
+                Ok(size.is_ok_and(|size| size.is_some()))
+            }
+        }
     }
 }

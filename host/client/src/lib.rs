@@ -8,6 +8,7 @@ mod connect;
 pub mod errors;
 pub mod lint;
 pub mod outputs;
+pub mod policy;
 pub mod progress;
 mod server;
 mod solve;

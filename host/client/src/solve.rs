@@ -35,6 +35,8 @@ pub struct SolveRequest {
     pub cache_exports: Vec<CacheOption>,
     /// What the build may do beyond the usual, such as `network.host`.
     pub entitlements: Vec<String>,
+    /// Which sources it may have.
+    pub source_policy: Option<proto::sourcepolicy::Policy>,
 }
 
 /// An exporter and its options.
@@ -157,6 +159,7 @@ fn to_wire(request: SolveRequest, build: String, session: String) -> control::So
             ..Default::default()
         }),
         entitlements: request.entitlements,
+        source_policy: request.source_policy,
         ..Default::default()
     }
 }

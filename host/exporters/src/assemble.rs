@@ -12,6 +12,7 @@ use store::{BlobOptions, LayerBlob, Snapshot};
 use crate::{
     Built, Target,
     annotations::Annotations,
+    attestation::{self, Attestation, Attested},
     config::{self, LayerInfo},
     content::Content,
     documents::{self, Descriptor, Document, Index, Manifest},
@@ -34,6 +35,8 @@ pub(crate) struct PlatformImage {
 /// A finished image, not yet written anywhere.
 pub(crate) struct Image {
     pub(crate) platforms: Vec<PlatformImage>,
+    /// What is said of them.
+    pub(crate) attested: Vec<Attested>,
     /// The manifest, or the index of all manifests; its descriptor has what annotations and platform it is named with.
     pub(crate) root: Document,
     /// When it was made, as its config says.
@@ -55,12 +58,24 @@ impl Image {
                 blobs.insert(layer.descriptor.digest.clone(), (layer_descriptor(layer), content));
             }
         }
-        let documents = self.platforms.iter().flat_map(|image| [&image.config, &image.manifest]).chain([&self.root]);
-        for document in documents {
+        for document in self.documents() {
             let content = Content::Bytes(document.bytes.clone());
             blobs.insert(document.descriptor.digest.clone(), (document.descriptor.clone(), content));
         }
         blobs
+    }
+
+    /// Configs, manifests and what else is no layer, the root last.
+    pub(crate) fn documents(&self) -> impl Iterator<Item = &Document> {
+        let images = self.platforms.iter().flat_map(|image| [&image.config, &image.manifest]);
+        let attested = self.attested.iter().flat_map(|one| one.blobs.iter().chain([&one.manifest]));
+        images.chain(attested).chain([&self.root])
+    }
+
+    /// The manifests that the root lists, where it is an index.
+    pub(crate) fn manifests(&self) -> impl Iterator<Item = &Document> {
+        let images = self.platforms.iter().map(|image| &image.manifest);
+        images.chain(self.attested.iter().map(|one| &one.manifest))
     }
 
     /// BuildKit's exporter response for the image.
@@ -71,7 +86,7 @@ impl Image {
             ("containerimage.digest".to_owned(), self.root.descriptor.digest.clone()),
             ("containerimage.descriptor".to_owned(), descriptor),
         ]);
-        if let [image] = &self.platforms[..] {
+        if let ([image], false) = (&self.platforms[..], self.is_index()) {
             response.insert("containerimage.config.digest".to_owned(), image.config.descriptor.digest.clone());
         }
         Ok(response)
@@ -79,7 +94,8 @@ impl Image {
 }
 
 /// Puts the image together. Layers that are not blobs yet are made into blobs; nothing else is written.
-pub(crate) async fn assemble(built: &Built, options: &ImageOptions, to: &Target) -> Result<Image> {
+/// What is said of the image goes along, and what is `inline` too if that is asked for.
+pub(crate) async fn assemble(built: &Built, options: &ImageOptions, to: &Target, inline: bool) -> Result<Image> {
     let annotations = annotations(built, &options.annotations, &to.attrs)?;
     let epoch = to.source_date_epoch.map(Timestamp::from_second).transpose().context("source date epoch")?;
     if built.refs.is_empty() {
@@ -88,7 +104,13 @@ pub(crate) async fn assemble(built: &Built, options: &ImageOptions, to: &Target)
     if let Some(id) = duplicate(built.refs.iter().map(|(id, _)| id.as_str())) {
         bail!("the build made platform {id:?} twice");
     }
-    let part = |id| Part { built, options, annotations: &annotations, epoch, id };
+    let inline = options.attestation_inline.unwrap_or(inline);
+    let attestations: Vec<&Attestation> = built.attestations.iter().filter(|one| inline || !one.inline_only).collect();
+    if !attestations.is_empty() && !options.oci_types {
+        bail!("attestations need OCI media types: leave out oci-mediatypes=false");
+    }
+    let is_listed = !attestations.is_empty();
+    let part = |id| Part { built, options, annotations: &annotations, epoch, id, is_listed };
     let images: Vec<_> = built.refs.iter().map(|(id, snapshot)| part(id).image(snapshot.as_ref())).collect();
     let images = futures::stream::iter(images).buffered(PLATFORMS_AT_ONCE);
     let parts: Vec<(PlatformImage, config::Patched)> = images.try_collect().await?;
@@ -98,8 +120,18 @@ pub(crate) async fn assemble(built: &Built, options: &ImageOptions, to: &Target)
     }
     let created = parts.iter().rev().find_map(|(_, config)| config.created.clone());
     let platforms: Vec<PlatformImage> = parts.into_iter().map(|(image, _)| image).collect();
-    let root = root(&platforms, options, &annotations)?;
-    Ok(Image { platforms, root, created })
+    let names = crate::image::resolve_names(&options.names, built)?;
+    let names = names.iter().map(|name| name.parse()).collect::<Result<Vec<oci::Reference>, _>>()?;
+    let mut attested = Vec::new();
+    for ((image, platform), (id, _)) in platforms.iter().zip(&known).zip(&built.refs) {
+        let own: Vec<&Attestation> = attestations.iter().filter(|one| one.platform == *id).copied().collect();
+        if !own.is_empty() {
+            let about = &image.manifest.descriptor;
+            attested.push(attestation::manifest(&own, about, &names, platform, options.oci_artifact)?);
+        }
+    }
+    let root = root(&platforms, &attested, options, &annotations)?;
+    Ok(Image { platforms, attested, root, created })
 }
 
 fn duplicate<'a>(ids: impl Iterator<Item = &'a str>) -> Option<&'a str> {
@@ -128,6 +160,8 @@ struct Part<'a> {
     annotations: &'a Annotations,
     epoch: Option<Timestamp>,
     id: &'a str,
+    /// It stands in an index even when it is the only one.
+    is_listed: bool,
 }
 
 impl Part<'_> {
@@ -191,14 +225,19 @@ impl Part<'_> {
         let mut manifest = Document::new(manifest_type, bytes);
         manifest.descriptor.annotations = self.annotations.manifest_descriptor(Some(platform));
         // A single image of no named platform is named without one.
-        let named = !self.id.is_empty() || self.built.refs.len() > 1;
+        let named = !self.id.is_empty() || self.built.refs.len() > 1 || self.is_listed;
         manifest.descriptor.platform = named.then(|| platform.into());
         Ok(PlatformImage { config, layers, manifest })
     }
 }
 
-fn root(platforms: &[PlatformImage], options: &ImageOptions, annotations: &Annotations) -> Result<Document> {
-    if let [image] = platforms {
+fn root(
+    platforms: &[PlatformImage],
+    attested: &[Attested],
+    options: &ImageOptions,
+    annotations: &Annotations,
+) -> Result<Document> {
+    if let ([image], []) = (platforms, attested) {
         if !annotations.index().is_empty() || !annotations.index_descriptor().is_empty() {
             bail!("annotations of an index need several platforms: this image has one");
         }
@@ -208,7 +247,11 @@ fn root(platforms: &[PlatformImage], options: &ImageOptions, annotations: &Annot
     let bytes = documents::indented(&Index {
         schema_version: 2,
         media_type: index_type.to_owned(),
-        manifests: platforms.iter().map(|image| image.manifest.descriptor.clone()).collect(),
+        manifests: platforms
+            .iter()
+            .map(|image| image.manifest.descriptor.clone())
+            .chain(attested.iter().map(|one| one.manifest.descriptor.clone()))
+            .collect(),
         annotations: annotations.index(),
     })?;
     let mut index = Document::new(index_type, bytes);

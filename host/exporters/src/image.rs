@@ -114,7 +114,7 @@ impl Exporter for Image {
 
     async fn export(&self, what: &Built, to: &Target) -> Result<BTreeMap<String, String>> {
         let options = Options::parse(&to.attrs, self.push_by_default)?;
-        let image = assemble(what, &options.image, to).await?;
+        let image = assemble(what, &options.image, to, true).await?;
         let names = options.names(what, &image.root.descriptor.digest)?;
         let references = names.iter().map(|name| name.parse()).collect::<Result<Vec<oci::Reference>, _>>()?;
         let mut response = image.response()?;
@@ -139,9 +139,8 @@ impl Exporter for Image {
 impl Image {
     /// Puts manifests and configs into the store, where the layers are, and keeps all of it under each name.
     async fn keep(&self, what: &Built, image: &Assembled, names: &[oci::Reference]) -> Result<()> {
-        let documents = image.platforms.iter().flat_map(|platform| [&platform.config, &platform.manifest]);
         let mut pins = BTreeMap::new();
-        for document in documents.chain([&image.root]) {
+        for document in image.documents() {
             pins.insert(document.descriptor.digest.clone(), self.put(document).await?);
         }
         let snapshots: Vec<Snapshot> = what.refs.iter().filter_map(|(_, snapshot)| snapshot.clone()).collect();

@@ -6,6 +6,7 @@
 
 mod annotations;
 mod assemble;
+mod attestation;
 pub mod attrs;
 mod config;
 pub mod content;
@@ -20,6 +21,7 @@ mod tar_out;
 mod tree;
 
 pub use assemble::layer_type;
+pub use attestation::{Attestation, purl};
 pub use options::compression;
 pub use push::push_blob;
 
@@ -48,6 +50,8 @@ pub struct Built {
     pub refs: Vec<(String, Option<Snapshot>)>,
     /// `containerimage.config` (or `containerimage.config/PLATFORM`) and others, as the frontend gave them.
     pub metadata: BTreeMap<String, Vec<u8>>,
+    /// What is said of the results.
+    pub attestations: Vec<Attestation>,
     /// What the configs of images shall say of how they were made, for later builds.
     pub inline_cache: Option<Arc<dyn InlineCache>>,
 }
@@ -87,8 +91,8 @@ pub type Registries = Arc<dyn Fn(&[Arc<dyn Session>]) -> oci::Client + Send + Sy
 /// All kinds.
 pub fn all(store: &Store, registries: Registries) -> Vec<Arc<dyn Exporter>> {
     vec![
-        Arc::new(local::Local),
-        Arc::new(tar_out::TarOut),
+        Arc::new(local::Local::new(store.clone())),
+        Arc::new(tar_out::TarOut::new(store.clone())),
         Arc::new(oci_format::OciFormat::oci()),
         Arc::new(oci_format::OciFormat::docker()),
         Arc::new(image::Image::stored(store.clone(), registries.clone())),

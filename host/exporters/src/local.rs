@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Result, bail};
 use async_trait::async_trait;
 use session::ExportTree;
+use store::Store;
 
 use crate::{
-    Built, Exporter, Target,
+    Built, Exporter, Target, attestation,
     attrs::{self, Attrs, flag, number},
     tree::{Views, directory_of},
 };
@@ -16,7 +17,9 @@ use crate::{
 const KNOWN: &[&str] = &["dest", "mode", "platform-split", "attestation-prefix", "source-date-epoch"];
 const NANOSECONDS: i64 = 1_000_000_000;
 
-pub(crate) struct Local;
+pub(crate) struct Local {
+    store: Store,
+}
 
 #[async_trait]
 impl Exporter for Local {
@@ -37,6 +40,7 @@ impl Exporter for Local {
         if !split && what.refs.len() > 1 && deletes(&to.attrs)? {
             bail!("mode=delete puts one tree in place of what is there: leave out platform-split=false");
         }
+        let what = &attestation::with_files(&self.store, what, &to.attrs).await?;
         let views = Views::open(&what.refs).await?;
         let mod_time = to.source_date_epoch.map(|seconds| seconds.saturating_mul(NANOSECONDS));
         let tree = |id: &str, root: &std::path::Path| {
@@ -62,6 +66,10 @@ impl Exporter for Local {
 }
 
 impl Local {
+    pub(crate) fn new(store: Store) -> Self {
+        Local { store }
+    }
+
     async fn send(
         &self,
         session: &std::sync::Arc<dyn session::Session>,

@@ -63,7 +63,7 @@ impl Exporter for OciFormat {
         }
         let names = crate::image::resolve_names(&options.names, what)?;
         let references = names.iter().map(|name| name.parse()).collect::<Result<Vec<oci::Reference>, _>>()?;
-        let image = assemble(what, &options, to).await?;
+        let image = assemble(what, &options, to, false).await?;
         let mut response = image.response()?;
         if !references.is_empty() {
             let full: Vec<String> = references.iter().map(oci::Reference::to_string).collect();

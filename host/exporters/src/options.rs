@@ -18,6 +18,9 @@ pub(crate) const IMAGE: &[&str] = &[
     "rewrite-timestamp",
     "source-date-epoch",
     "annotation*",
+    "attestation-inline",
+    "oci-artifact",
+    "prefer-nondist-layers",
 ];
 
 /// gzip's own default.
@@ -40,6 +43,10 @@ pub(crate) struct ImageOptions {
     /// Times in layers are clamped too.
     pub(crate) rewrite_timestamp: bool,
     pub(crate) annotations: Annotations,
+    /// What is only to go along with images that are stored or pushed goes along whatever becomes of this one.
+    pub(crate) attestation_inline: Option<bool>,
+    /// Attestation manifests are OCI artifacts.
+    pub(crate) oci_artifact: bool,
 }
 
 impl ImageOptions {
@@ -52,7 +59,14 @@ impl ImageOptions {
             oci_types: flag(attrs, "oci-mediatypes")?.unwrap_or(true),
             rewrite_timestamp: flag(attrs, "rewrite-timestamp")?.unwrap_or(false),
             annotations: Annotations::parse(attrs)?,
+            attestation_inline: flag(attrs, "attestation-inline")?,
+            oci_artifact: flag(attrs, "oci-artifact")?.unwrap_or(false),
         };
+        // Such layers are layers like others here, wherever they come from.
+        flag(attrs, "prefer-nondist-layers")?;
+        if options.oci_artifact && !options.oci_types {
+            bail!("oci-artifact=true needs OCI media types: leave out oci-mediatypes=false");
+        }
         number::<i64>(attrs, "source-date-epoch")?;
         if !options.oci_types && matches!(options.compression, Compression::Zstd(_)) {
             bail!("compression=zstd needs OCI media types: leave out oci-mediatypes=false");

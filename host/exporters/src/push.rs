@@ -37,7 +37,7 @@ pub(crate) async fn push(
 ) -> Result<()> {
     let repository = client.repository(name).insecure(options.insecure);
     let target = target(image, name, options)?;
-    let manifests: Vec<&Document> = image.platforms.iter().map(|platform| &platform.manifest).collect();
+    let manifests: Vec<&Document> = image.manifests().collect();
     let is_manifest = |digest: &str| {
         digest == image.root.descriptor.digest || manifests.iter().any(|own| own.descriptor.digest == digest)
     };

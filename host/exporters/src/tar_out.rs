@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use bytes::Bytes;
+use store::Store;
 use tokio::sync::mpsc;
 
 use crate::{
-    Built, Exporter, Target,
+    Built, Exporter, Target, attestation,
     attrs::{self, Attrs, flag, number},
     tree::{self, Views, directory_of},
 };
@@ -18,7 +19,15 @@ const KNOWN: &[&str] = &["dest", "platform-split", "attestation-prefix", "source
 const CHUNKS_WAITING: usize = 8;
 const CHUNK_BYTES: usize = 256 << 10;
 
-pub(crate) struct TarOut;
+pub(crate) struct TarOut {
+    store: Store,
+}
+
+impl TarOut {
+    pub(crate) fn new(store: Store) -> Self {
+        TarOut { store }
+    }
+}
 
 #[async_trait]
 impl Exporter for TarOut {
@@ -34,6 +43,7 @@ impl Exporter for TarOut {
 
     async fn export(&self, what: &Built, to: &Target) -> Result<BTreeMap<String, String>> {
         let split = flag(&to.attrs, "platform-split")?.unwrap_or(what.refs.len() > 1);
+        let what = &attestation::with_files(&self.store, what, &to.attrs).await?;
         let views = Views::open(&what.refs).await?;
         if !split {
             views.refuse_overlap().await?;

@@ -80,7 +80,7 @@ fn refuse_overlap(roots: &[(String, PathBuf)]) -> Result<()> {
 
 /// Calls `visit` for all under `root` but `root`, with paths seen from there: directories before what is in them, names in byte
 /// order. Nothing recurses, because a tree may be deeper than a stack.
-fn walk(root: &Path, mut visit: impl FnMut(&Path, &Metadata) -> Result<()>) -> Result<()> {
+pub(crate) fn walk(root: &Path, mut visit: impl FnMut(&Path, &Metadata) -> Result<()>) -> Result<()> {
     let mut stack = vec![PathBuf::new()];
     while let Some(path) = stack.pop() {
         let full = root.join(&path);

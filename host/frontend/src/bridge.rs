@@ -13,6 +13,11 @@ use crate::{Container, ContainerSpec};
 pub trait Frontend: Send + Sync + 'static {
     /// Turns `request` into a graph, asking `bridge` for what it needs.
     async fn build(&self, bridge: Arc<dyn Bridge>, request: Request) -> Result<Output, Error>;
+
+    /// The digest (`sha256:...`) of the component that it is, for provenance; `None` for what is no component.
+    fn component(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What the user asked of a frontend.

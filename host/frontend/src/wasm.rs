@@ -91,6 +91,10 @@ impl Frontend for WasmFrontend {
     async fn build(&self, bridge: Arc<dyn Bridge>, request: Request) -> Result<Output, Error> {
         self.run(bridge, request).await.0
     }
+
+    fn component(&self) -> Option<String> {
+        Some(format!("sha256:{}", hex::encode(self.digest)))
+    }
 }
 
 /// BuildKit's id of the request that lists the requests which a frontend answers.

@@ -18,5 +18,5 @@ mod world;
 
 pub use container::{Container, Files as ContainerFiles};
 pub use exec::{ExecError, exit_code};
-pub use vertices::{Environment, Vertices};
+pub use vertices::{Environment, Pins, Vertices};
 pub use world::{Files, snapshots_of};

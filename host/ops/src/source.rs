@@ -11,7 +11,7 @@ use sources::{Request, Resolved, Sources};
 use store::Snapshot;
 use tokio::sync::OnceCell;
 
-use crate::Files;
+use crate::{Files, Pins};
 
 /// A source: resolved once for its key, and read only when its files are needed.
 pub(crate) struct SourceVertex {
@@ -21,13 +21,19 @@ pub(crate) struct SourceVertex {
     pub sources: Sources,
     pub sessions: Vec<Arc<dyn Session>>,
     pub resolved: OnceCell<Box<dyn Resolved>>,
+    pub pins: Pins,
 }
 
 impl SourceVertex {
     async fn resolved(&self, cx: &Context) -> anyhow::Result<&dyn Resolved> {
-        let resolved =
-            self.resolved.get_or_try_init(|| async { self.sources.resolve(&self.request(cx)).await }).await?;
-        Ok(resolved.as_ref())
+        let resolve = || async {
+            let resolved = self.sources.resolve(&self.request(cx)).await?;
+            if let Some(pin) = pin(resolved.as_ref()) {
+                self.pins.set(&self.id, pin);
+            }
+            anyhow::Ok(resolved)
+        };
+        Ok(self.resolved.get_or_try_init(resolve).await?.as_ref())
     }
 
     fn request(&self, cx: &Context) -> Request {
@@ -52,6 +58,18 @@ impl SourceVertex {
             progress: Arc::new(progress),
         }
     }
+}
+
+/// What a source turned out to be: the digest of an image or of a file, or a commit.
+fn pin(resolved: &dyn Resolved) -> Option<String> {
+    if let Some(image) = resolved.image() {
+        return Some(image.digest);
+    }
+    if let Some(git) = resolved.git() {
+        return Some(git.commit_checksum.unwrap_or(git.checksum));
+    }
+    let pinned = resolved.pinned();
+    pinned.rsplit_once('@').map(|(_, digest)| digest).filter(|digest| digest.starts_with("sha256:")).map(String::from)
 }
 
 #[async_trait]

@@ -1,4 +1,7 @@
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use llb::{Edge, Graph, Platform, VertexId};
 use session::Session;
@@ -29,6 +32,23 @@ pub struct Environment {
     pub sessions: Vec<Arc<dyn Session>>,
     /// The platform of a vertex that names none.
     pub platform: Platform,
+    /// What sources turned out to be.
+    pub pins: Pins,
+}
+
+/// What the sources of a build turned out to be: digests and commits, by their vertices. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Pins(Arc<Mutex<HashMap<String, String>>>);
+
+impl Pins {
+    /// The digest (`sha256:...`) of an image or a file, or a git commit.
+    pub fn get(&self, vertex: &str) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(vertex).cloned()
+    }
+
+    pub(crate) fn set(&self, vertex: &str, pin: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(vertex.into(), pin);
+    }
 }
 
 /// The solver vertices of one build, made once for each LLB digest.
@@ -89,6 +109,7 @@ impl Vertices {
                 sources: environment.sources.clone(),
                 sessions: environment.sessions.clone(),
                 resolved: OnceCell::new(),
+                pins: environment.pins.clone(),
             }),
             llb::Op::Exec(op) => Arc::new(ExecVertex::new(vertex, op.clone(), key, environment.clone())),
             llb::Op::File(op) => Arc::new(FileVertex {

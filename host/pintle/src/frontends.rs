@@ -43,4 +43,8 @@ impl Frontend for Shipped {
         let load = || self.runtime.load_built_in(component, Some(artifact), self.name);
         self.loaded.get_or_try_init(load).await?.build(bridge, request).await
     }
+
+    fn component(&self) -> Option<String> {
+        self.loaded.get()?.component()
+    }
 }

@@ -18,6 +18,9 @@
 mod exec;
 mod file;
 mod source;
+mod steps;
+
+pub use steps::{Steps, steps};
 
 use std::fmt::{self, Write as _};
 

@@ -28,6 +28,7 @@ pub const GATEWAY: &[&str] = &[
     "gateway.evaluate",
     "gateway.warnings",
     "source.metaresolver",
+    "importcaches",
 ];
 
 /// What a definition may contain.
@@ -101,8 +102,10 @@ pub const LLB: &[&str] = &[
     "diffop",
     "passthroughop",
     "exporter.image.annotations",
+    "exporter.image.attestations",
     "exporter.sourcedateepoch",
     "exporter.multiple",
+    "source.policy",
 ];
 
 /// A list as the wire has it.

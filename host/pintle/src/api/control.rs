@@ -116,6 +116,7 @@ impl Control {
         let flag = |name: &str| attrs.get(name).is_some_and(|value| value.is_empty() || value == "true");
         let (no_cache, explain, lower) = (flag("no-cache"), flag("pintle.explain"), flag("pintle.lower"));
         let epoch = attrs.get(EPOCH_ARG).cloned();
+        let attest = build::Attest::read(&attrs)?;
         let what = self.what(&request.r#ref, request.definition, request.frontend, attrs, request.frontend_inputs)?;
         let mut exports = exports(request.exporters, request.exporter_deprecated, request.exporter_attrs_deprecated);
         for export in &mut exports {
@@ -124,6 +125,8 @@ impl Control {
             }
         }
         let (id, entitlements) = (request.r#ref, request.entitlements);
+        let policies: Vec<_> =
+            request.source_policy.into_iter().map(super::policy::decode).collect::<Result<_, _>>()?;
         let (cache_imports, cache_exports) = caches(request.cache.unwrap_or_default());
         let request = build::Request {
             id,
@@ -134,6 +137,9 @@ impl Control {
             explain,
             lower,
             entitlements,
+            record: self.0.history.is_some(),
+            policies,
+            attest,
             cache_imports,
             cache_exports,
         };

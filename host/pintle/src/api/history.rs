@@ -36,6 +36,10 @@ const LOG_TYPE: &str = "application/vnd.buildkit.status.v0";
 /// A `google.rpc.Status`, in BuildKit's spelling.
 const ERROR_TYPE: &str = "application/vnd.googeapis.google.rpc.status+proto";
 
+/// What is said of a result, and the annotation that says what kind of thing it is.
+const STATEMENT_TYPE: &str = "application/vnd.in-toto+json";
+const PREDICATE_KEY: &str = "in-toto.io/predicate-type";
+
 /// See the module. Cheap to clone.
 #[derive(Clone)]
 pub struct History(Arc<Shared>);
@@ -213,6 +217,12 @@ impl History {
         Ok(wire::Descriptor { media_type, digest, size: size as i64, ..Default::default() })
     }
 
+    async fn put_statement(&self, attestation: &build::Attestation) -> Result<wire::Descriptor, store::Error> {
+        let blob = self.put(STATEMENT_TYPE, attestation.predicate.clone()).await?;
+        let kind = attestation.predicate_type.clone();
+        Ok(wire::Descriptor { annotations: [(PREDICATE_KEY.to_string(), kind)].into(), ..blob })
+    }
+
     fn table(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -259,6 +269,14 @@ async fn finish(
         Ok(response) => {
             record.exporter_response = response.exporter.clone();
             record.result = response.exporter.get("containerimage.descriptor").and_then(|text| result_info(text));
+            for attestation in &response.provenance {
+                let blob = history.put_statement(attestation).await?;
+                let result = match attestation.platform.as_str() {
+                    "" => record.result.get_or_insert_with(BuildResultInfo::default),
+                    platform => record.results.entry(platform.into()).or_default(),
+                };
+                result.attestations.push(blob);
+            }
         }
         Err(status) => {
             let full = proto::rpc::Status::decode(status.details()).unwrap_or_default();
@@ -296,7 +314,8 @@ impl Entry {
 }
 
 fn descriptors(record: &Record) -> impl Iterator<Item = &wire::Descriptor> {
-    let results = record.result.iter().flat_map(|result| result.results.values());
+    let results = record.result.iter().chain(record.results.values());
+    let results = results.flat_map(|result| result.results.values().chain(&result.attestations));
     record.logs.iter().chain(&record.external_error).chain(results)
 }
 

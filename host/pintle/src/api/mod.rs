@@ -9,6 +9,7 @@ mod errors;
 mod exec_json;
 mod gateway;
 mod history;
+mod policy;
 mod status;
 mod usage;
 

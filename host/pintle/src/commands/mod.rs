@@ -17,7 +17,7 @@ pub enum Command {
     /// Build an image, or files, from a directory with a Dockerfile (or another build language).
     Build(Box<build::Args>),
     /// Print the build graph (LLB) that a frontend makes, without building it.
-    Lower(lower::Args),
+    Lower(Box<lower::Args>),
     /// Show what the store holds.
     Du(du::Args),
     /// Delete from the store what is not in use.
@@ -32,7 +32,7 @@ pub enum Command {
 pub async fn run(command: Command, place: Place) -> ExitCode {
     let result = match command {
         Command::Build(args) => return build::run(*args, place).await,
-        Command::Lower(args) => lower::run(args, place).await,
+        Command::Lower(args) => lower::run(*args, place).await,
         Command::Du(args) => du::run(args, place).await,
         Command::Prune(args) => prune::run(args, place).await,
         Command::Frontend(args) => frontend::run(args, place).await,

@@ -66,6 +66,22 @@ pub struct FrontendArgs {
     #[arg(long = "allow", value_name = "NAME")]
     allow: Vec<String>,
 
+    /// Rules on sources: a JSON file, in BuildKit's format.
+    #[arg(long, value_name = "FILE", env = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY")]
+    source_policy: Option<PathBuf>,
+
+    /// Say in the image how it was made: true, false, mode=max, mode=min,version=v0.2,...
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true")]
+    provenance: Option<String>,
+
+    /// Say in the image what is in it, as a generator finds: true, false, or generator=IMAGE.
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = "true")]
+    sbom: Option<String>,
+
+    /// As --provenance and --sbom: type=provenance,mode=max or type=sbom,generator=IMAGE.
+    #[arg(long = "attest", value_name = "SPEC")]
+    attests: Vec<String>,
+
     /// The frontend: dockerfile.v0, or the path of a component that ends in .wasm.
     #[arg(long, value_name = "NAME", default_value = DOCKERFILE)]
     frontend: String,
@@ -131,6 +147,7 @@ pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyho
         let (key, value) = opt.split_once('=').with_context(|| format!("--opt {opt:?}: want KEY=VALUE"))?;
         attrs.insert(key.into(), value.into());
     }
+    attests(args, &mut attrs)?;
     let mut dirs = BTreeMap::new();
     dirs.insert("context".to_string(), directories.context.clone());
     dirs.insert("dockerfile".to_string(), directories.dockerfile.clone());
@@ -155,9 +172,40 @@ pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyho
         frontend: args.frontend.clone(),
         frontend_attrs: attrs,
         entitlements,
+        source_policy: source_policy(args.source_policy.as_deref())?,
         ..SolveRequest::default()
     };
     Ok(Prepared { request, attachments, caches: session::Dirs::new(), directories })
+}
+
+/// `--attest`, `--provenance` and `--sbom` as options of the build.
+fn attests(args: &FrontendArgs, attrs: &mut BTreeMap<String, String>) -> anyhow::Result<()> {
+    for spec in &args.attests {
+        let mut fields: Vec<&str> = spec.split(',').collect();
+        let kind = fields.iter().position(|field| field.starts_with("type="));
+        let kind = kind.map(|at| fields.remove(at)).with_context(|| format!("--attest {spec:?}: it has no type"))?;
+        attrs.insert(format!("attest:{}", &kind["type=".len()..]), fields.join(","));
+    }
+    for (kind, spec) in [("provenance", &args.provenance), ("sbom", &args.sbom)] {
+        let Some(spec) = spec else { continue };
+        let spec = match spec.as_str() {
+            "true" => "",
+            "false" => {
+                attrs.remove(&format!("attest:{kind}"));
+                continue;
+            }
+            fields => fields,
+        };
+        attrs.insert(format!("attest:{kind}"), spec.into());
+    }
+    Ok(())
+}
+
+fn source_policy(file: Option<&Path>) -> anyhow::Result<Option<client::policy::SourcePolicy>> {
+    let Some(file) = file else { return Ok(None) };
+    let text = std::fs::read_to_string(file).with_context(|| format!("source policy {}", file.display()))?;
+    let policy = client::policy::parse(&text);
+    Ok(Some(policy.map_err(|error| anyhow::anyhow!("source policy {}: {error}", file.display()))?))
 }
 
 /// A secret. A file that is not there is told before the build, not in the middle of it.

@@ -1,0 +1,242 @@
+//! Provenance as JSON: SLSA v1 with BuildKit's additions (`docs/attestations/slsa-definitions.md`), and what v0.2 calls the same.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use llb::text::Steps;
+use serde_json::{Map, Value, json};
+
+use super::{
+    capture::{Capture, redacted},
+    options::ProvenanceOptions,
+};
+
+const BUILD_TYPE_V1: &str = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md";
+const BUILD_TYPE_V02: &str = "https://mobyproject.org/buildkit@v1";
+/// What kind of thing is said.
+pub const PREDICATE_V1: &str = "https://slsa.dev/provenance/v1";
+pub const PREDICATE_V02: &str = "https://slsa.dev/provenance/v0.2";
+/// Under which v0.2 has what is BuildKit's own.
+const METADATA_KEY: &str = "https://mobyproject.org/buildkit@v1#metadata";
+const HERMETIC_KEY: &str = "https://mobyproject.org/buildkit@v1#hermetic";
+/// Options that say where and for whom is built, and not what.
+const LEFT_OUT: [&str; 4] = ["cgroup-parent", "image-resolve-mode", "platform", "cache-imports"];
+/// Where the component of a build language stands among what the build was made with.
+const COMPONENTS_KEY: &str = "frontendComponents";
+
+/// Where a source has URLs.
+const URLS: [&str; 2] = ["/identifier", "/attrs/git.fullurl"];
+
+/// A build, as provenance speaks of it.
+pub struct About<'a> {
+    pub id: &'a str,
+    /// The name of the frontend; empty for a ready-made definition.
+    pub frontend: &'a str,
+    pub args: BTreeMap<String, String>,
+    pub started: Timestamp,
+    pub finished: Timestamp,
+    /// The platform of the engine.
+    pub platform: String,
+    /// Build languages by name, with the digests of their components.
+    pub components: &'a BTreeMap<String, String>,
+    /// What the result is made of, for mode=max.
+    pub steps: Option<Steps>,
+}
+
+/// The parts that both versions have, under the names of each.
+struct Parts {
+    config_source: Map<String, Value>,
+    request: Map<String, Value>,
+    vcs: Map<String, Value>,
+    is_complete: bool,
+    request_is_complete: bool,
+}
+
+/// What is said of a result.
+pub fn predicate(about: &About<'_>, capture: &Capture, options: &ProvenanceOptions) -> Value {
+    let parts = parts(about, capture, options);
+    match options.is_v02 {
+        true => v02(about, capture, options, parts),
+        false => v1(about, capture, options, parts),
+    }
+}
+
+fn parts(about: &About<'_>, capture: &Capture, options: &ProvenanceOptions) -> Parts {
+    let mut args: BTreeMap<String, String> = about.args.clone();
+    args.retain(|key, _| !LEFT_OUT.contains(&key.as_str()) && !key.starts_with("attest:"));
+    let mut vcs = Map::new();
+    args.retain(|key, value| match key.strip_prefix("vcs:") {
+        Some(name) => {
+            vcs.insert(name.into(), redacted(value).into());
+            false
+        }
+        None => true,
+    });
+    let config_source = config_source(&mut args, capture);
+    for (key, value) in &mut args {
+        if key.starts_with("context:") {
+            *value = redacted(value);
+        }
+    }
+    let mut request_is_complete = !about.frontend.is_empty();
+    if !options.is_max {
+        let before = args.len();
+        args.retain(|key, _| !key.starts_with("build-arg:") && !key.starts_with("label:"));
+        request_is_complete &= before == args.len();
+    }
+    let request = request(about, args, capture, options);
+    let is_complete = !capture.is_incomplete && capture.locals.is_empty();
+    Parts { config_source, request, vcs, is_complete, request_is_complete }
+}
+
+/// Where the definition of the build came from; what is said here is not said again among the arguments.
+fn config_source(args: &mut BTreeMap<String, String>, capture: &Capture) -> Map<String, Value> {
+    let mut source = Map::new();
+    let given = |key: &str| args.get(key).filter(|value| !value.is_empty()).cloned();
+    let key = given("contextkey").or_else(|| given("input:context").map(|_| "input:context".into()));
+    let key = key.unwrap_or_else(|| "context".into());
+    if let Some(context) = given(&key) {
+        match capture.find(&context) {
+            Some(Value::Object(found)) => source = found,
+            _ => drop(source.insert("uri".into(), redacted(&context).into())),
+        }
+        args.remove(&key);
+    }
+    if let Some(filename) = args.remove("filename").filter(|name| !name.is_empty()) {
+        source.insert("path".into(), filename.into());
+    }
+    source
+}
+
+fn request(
+    about: &About<'_>,
+    args: BTreeMap<String, String>,
+    capture: &Capture,
+    options: &ProvenanceOptions,
+) -> Map<String, Value> {
+    let mut request = Map::new();
+    if !about.frontend.is_empty() {
+        request.insert("frontend".into(), about.frontend.into());
+    }
+    if !args.is_empty() {
+        request.insert("args".into(), json!(args));
+    }
+    let list = |ids: &BTreeMap<String, bool>| {
+        let one = |(id, optional): (&String, &bool)| match optional {
+            true => json!({ "id": id, "optional": true }),
+            false => json!({ "id": id }),
+        };
+        ids.iter().map(one).collect::<Vec<_>>()
+    };
+    for (name, ids) in [("secrets", &capture.secrets), ("ssh", &capture.ssh)] {
+        if options.is_max && !ids.is_empty() {
+            request.insert(name.into(), list(ids).into());
+        }
+    }
+    let mut locals = capture.locals.clone();
+    locals.sort();
+    if !locals.is_empty() {
+        request.insert("locals".into(), locals.iter().map(|name| json!({ "name": name })).collect());
+    }
+    request
+}
+
+/// The graph, for `buildConfig`.
+fn build_config(steps: &Steps) -> Value {
+    let mut all = steps.steps.clone();
+    for source in all.iter_mut().filter_map(|step| step.pointer_mut("/op/Op/source")) {
+        for place in URLS {
+            if let Some(url) = source.pointer_mut(place) {
+                *url = redacted(url.as_str().unwrap_or_default()).into();
+            }
+        }
+    }
+    let by_digest: Map<String, Value> =
+        steps.by_digest.iter().map(|(digest, step)| (digest.as_str().to_owned(), step.as_str().into())).collect();
+    json!({ "llbDefinition": all, "digestMapping": by_digest })
+}
+
+/// What is BuildKit's own to say.
+fn metadata(about: &About<'_>, vcs: Map<String, Value>) -> Value {
+    let mut metadata = Map::new();
+    if !vcs.is_empty() {
+        metadata.insert("vcs".into(), vcs.into());
+    }
+    if let Some(steps) = about.steps.as_ref().filter(|steps| !steps.sources.is_empty()) {
+        let source = json!({ "locations": steps.locations, "infos": steps.sources });
+        metadata.insert("source".into(), source);
+    }
+    metadata.into()
+}
+
+fn components(about: &About<'_>, to: &mut Map<String, Value>) {
+    if !about.components.is_empty() {
+        to.insert(COMPONENTS_KEY.into(), json!(about.components));
+    }
+}
+
+fn v1(about: &About<'_>, capture: &Capture, options: &ProvenanceOptions, parts: Parts) -> Value {
+    let mut internal = Map::new();
+    if let Some(steps) = &about.steps {
+        internal.insert("buildConfig".into(), build_config(steps));
+    }
+    internal.insert("builderPlatform".into(), about.platform.as_str().into());
+    components(about, &mut internal);
+    let mut run = json!({
+        "invocationId": about.id,
+        "startedOn": about.started.to_string(),
+        "finishedOn": about.finished.to_string(),
+        "buildkit_metadata": metadata(about, parts.vcs),
+    });
+    if parts.is_complete && !capture.has_network {
+        run["buildkit_hermetic"] = true.into();
+    }
+    run["buildkit_completeness"] =
+        json!({ "request": parts.request_is_complete, "resolvedDependencies": parts.is_complete });
+    if options.reproducible {
+        run["buildkit_reproducible"] = true.into();
+    }
+    json!({
+        "buildDefinition": {
+            "buildType": BUILD_TYPE_V1,
+            "resolvedDependencies": capture.materials(),
+            "externalParameters": { "configSource": parts.config_source, "request": parts.request },
+            "internalParameters": internal,
+        },
+        "runDetails": { "builder": { "id": options.builder_id }, "metadata": run },
+    })
+}
+
+fn v02(about: &About<'_>, capture: &Capture, options: &ProvenanceOptions, mut parts: Parts) -> Value {
+    if let Some(path) = parts.config_source.remove("path") {
+        parts.config_source.insert("entryPoint".into(), path);
+    }
+    let mut environment = Map::from_iter([("platform".to_owned(), about.platform.as_str().into())]);
+    components(about, &mut environment);
+    let mut run = json!({
+        "buildInvocationID": about.id,
+        "buildStartedOn": about.started.to_string(),
+        "buildFinishedOn": about.finished.to_string(),
+        "completeness": {
+            "parameters": parts.request_is_complete, "environment": true, "materials": parts.is_complete,
+        },
+        "reproducible": options.reproducible,
+        METADATA_KEY: metadata(about, parts.vcs),
+    });
+    if parts.is_complete && !capture.has_network {
+        run[HERMETIC_KEY] = true.into();
+    }
+    let mut predicate = json!({
+        "builder": { "id": options.builder_id },
+        "buildType": BUILD_TYPE_V02,
+        "materials": capture.materials(),
+        "invocation": {
+            "configSource": parts.config_source, "parameters": parts.request, "environment": environment,
+        },
+    });
+    if let Some(steps) = &about.steps {
+        predicate["buildConfig"] = build_config(steps);
+    }
+    predicate["metadata"] = run;
+    predicate
+}

@@ -1,0 +1,225 @@
+//! The steps of a graph as BuildKit writes them into provenance (`solver/llbsolver/provenance/buildconfig.go`): ops as JSON with the
+//! names of `solver/pb/ops.proto`, and inputs by the number of their step.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    Digest, Edge, Graph, GraphError, Op, Vertex,
+    op::{
+        CacheSharing, Chown, ContentCache, CopyAction, ExecOp, FileAction, FileActionKind, Mount, MountKind, NetMode,
+        SecurityMode, UserOpt,
+    },
+};
+
+/// Attributes that are of one build and not of the definition.
+const SESSION_ATTRS: [&str; 2] = ["local.session", "local.unique"];
+
+/// A graph as steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Steps {
+    /// Each with `id`, `op` and `inputs`, inputs first.
+    pub steps: Vec<Value>,
+    /// The step of each digest.
+    pub by_digest: BTreeMap<Digest, String>,
+    /// Where each step comes from: by its id, `locations` that name source texts by their index.
+    pub locations: BTreeMap<String, Value>,
+    /// The source texts: `filename`, `language`, `data` in base64.
+    pub sources: Vec<Value>,
+}
+
+/// The steps that `edge` is made of.
+///
+/// # Errors
+/// When `edge` is not of this graph.
+pub fn steps(graph: &Graph, edge: Edge) -> Result<Steps, GraphError> {
+    let (graph, edge) = graph.subgraph(edge)?;
+    let input = |edge: &Edge| format!("step{}:{}", edge.vertex.0, edge.output);
+    let mut all = Steps { steps: vec![], by_digest: BTreeMap::new(), locations: BTreeMap::new(), sources: vec![] };
+    for (id, vertex) in graph.iter() {
+        let name = format!("step{}", id.0);
+        let inputs: Vec<String> = vertex.inputs.iter().map(input).collect();
+        all.steps.push(compact(json!({ "id": name, "op": op(vertex), "inputs": inputs })));
+        if !vertex.meta.locations.is_empty() {
+            all.locations.insert(name.clone(), locations(vertex));
+        }
+        all.by_digest.insert(vertex.digest.clone(), name);
+    }
+    // BuildKit's definitions end with a vertex that only says which output is the result.
+    all.steps.push(json!({ "id": format!("step{}", graph.len()), "op": { "Op": {} }, "inputs": [input(&edge)] }));
+    all.sources = graph.sources().iter().map(|file| {
+        compact(json!({ "filename": file.filename, "language": file.language, "data": BASE64_STANDARD.encode(&file.data) }))
+    }).collect();
+    Ok(all)
+}
+
+fn locations(vertex: &Vertex) -> Value {
+    let place = |line: i32, character: i32| compact(json!({ "line": line, "character": character }));
+    let locations = vertex.meta.locations.iter().map(|location| {
+        let ranges: Vec<Value> = location
+            .ranges
+            .iter()
+            .map(|range| {
+                let (start, end) =
+                    (place(range.start_line, range.start_character), place(range.end_line, range.end_character));
+                json!({ "start": start, "end": end })
+            })
+            .collect();
+        compact(json!({ "sourceIndex": location.file, "ranges": ranges }))
+    });
+    json!({ "locations": locations.collect::<Vec<_>>() })
+}
+
+fn op(vertex: &Vertex) -> Value {
+    let (kind, body) = match &vertex.op {
+        Op::Source(op) => {
+            let attrs: BTreeMap<_, _> =
+                op.attrs.iter().filter(|(key, _)| !SESSION_ATTRS.contains(&key.as_str())).collect();
+            ("source", json!({ "identifier": op.identifier, "attrs": attrs }))
+        }
+        Op::Exec(op) => ("exec", exec(op)),
+        Op::File(op) => ("file", json!({ "actions": op.actions.iter().map(action).collect::<Vec<_>>() })),
+        Op::Merge(op) => {
+            let inputs: Vec<Value> = op.inputs.iter().map(|input| json!({ "input": number(*input) })).collect();
+            ("merge", json!({ "inputs": inputs }))
+        }
+        Op::Diff(op) => {
+            let side = |input| json!({ "input": number(input) });
+            ("diff", json!({ "lower": side(op.lower), "upper": side(op.upper) }))
+        }
+        Op::Build(op) => ("build", json!({ "builder": op.builder, "inputs": op.inputs, "attrs": op.attrs })),
+        Op::Passthrough(op) => ("passthrough", json!({ "id": op.id, "outputs": op.outputs })),
+    };
+    let platform = vertex.platform.as_ref().map(|platform| {
+        compact(json!({ "Architecture": platform.architecture, "OS": platform.os, "Variant": platform.variant }))
+    });
+    let constraints = (!vertex.constraints.is_empty()).then(|| json!({ "filter": vertex.constraints }));
+    compact(json!({ "Op": { kind: compact(body) }, "platform": platform, "constraints": constraints }))
+}
+
+fn exec(op: &ExecOp) -> Value {
+    let hosts: Vec<Value> = op.extra_hosts.iter().map(|host| json!({ "Host": host.host, "IP": host.ip })).collect();
+    let limits = op.ulimits.iter().map(|limit| json!({ "Name": limit.name, "Soft": limit.soft, "Hard": limit.hard }));
+    let meta = json!({
+        "args": op.args, "env": op.env, "cwd": op.cwd, "user": op.user, "extraHosts": hosts, "hostname": op.hostname,
+        "ulimit": limits.collect::<Vec<_>>(), "cgroupParent": op.cgroup_parent,
+        "removeMountStubsRecursive": op.remove_mount_stubs_recursive, "validExitCodes": op.valid_exit_codes,
+        "proxy_env": op.proxy_env.as_ref().map(|proxy| compact(json!(proxy))),
+    });
+    let secrets = op.secret_env.iter();
+    let secrets = secrets.map(|one| compact(json!({ "ID": one.id, "name": one.name, "optional": one.optional })));
+    let devices = op.cdi_devices.iter().map(|one| compact(json!({ "name": one.name, "optional": one.optional })));
+    json!({
+        "meta": compact(meta),
+        "mounts": op.mounts.iter().map(mount).collect::<Vec<_>>(),
+        "network": match op.network { NetMode::Sandbox => 0, NetMode::Host => 1, NetMode::None => 2 },
+        "security": match op.security { SecurityMode::Sandbox => 0, SecurityMode::Insecure => 1 },
+        "secretenv": secrets.collect::<Vec<_>>(),
+        "cdiDevices": devices.collect::<Vec<_>>(),
+    })
+}
+
+fn mount(mount: &Mount) -> Value {
+    let mut value = json!({
+        "selector": mount.selector, "dest": mount.dest, "readonly": mount.readonly,
+        "contentCache": match mount.content_cache { ContentCache::Default => 0, ContentCache::On => 1, ContentCache::Off => 2 },
+    });
+    let file = |id: &str, uid: u32, gid: u32, mode: u32, optional: bool| {
+        compact(json!({ "ID": id, "uid": uid, "gid": gid, "mode": mode, "optional": optional }))
+    };
+    let (kind, name, options) = match &mount.kind {
+        MountKind::Bind => (0, "", Value::Null),
+        MountKind::Secret { id, uid, gid, mode, optional } => (1, "secretOpt", file(id, *uid, *gid, *mode, *optional)),
+        MountKind::Ssh { id, uid, gid, mode, optional } => (2, "SSHOpt", file(id, *uid, *gid, *mode, *optional)),
+        MountKind::Cache { id, sharing } => {
+            let sharing = match sharing {
+                CacheSharing::Shared => 0,
+                CacheSharing::Private => 1,
+                CacheSharing::Locked => 2,
+            };
+            (3, "cacheOpt", compact(json!({ "ID": id, "sharing": sharing })))
+        }
+        MountKind::Tmpfs { size } => (4, "TmpfsOpt", compact(json!({ "size": size }))),
+    };
+    value["mountType"] = kind.into();
+    if !name.is_empty() {
+        value[name] = options;
+    }
+    let mut value = compact(value);
+    // Zero is an input and an output like any other, so these are always said.
+    value["input"] = number(mount.input);
+    value["output"] = number(mount.output);
+    value
+}
+
+fn action(action: &FileAction) -> Value {
+    let (name, body) = match &action.kind {
+        FileActionKind::Copy(op) => ("copy", copy(op)),
+        FileActionKind::Mkfile { path, mode, data, owner, timestamp } => (
+            "mkfile",
+            json!({ "path": path, "mode": mode, "data": BASE64_STANDARD.encode(data), "owner": chown(owner),
+                    "timestamp": number(*timestamp) }),
+        ),
+        FileActionKind::Mkdir { path, mode, make_parents, owner, timestamp } => (
+            "mkdir",
+            json!({ "path": path, "mode": mode, "makeParents": make_parents, "owner": chown(owner),
+                    "timestamp": number(*timestamp) }),
+        ),
+        FileActionKind::Rm { path, allow_not_found, allow_wildcard } => {
+            ("rm", json!({ "path": path, "allowNotFound": allow_not_found, "allowWildcard": allow_wildcard }))
+        }
+        FileActionKind::Symlink { oldpath, newpath, owner, timestamp } => (
+            "symlink",
+            json!({ "oldpath": oldpath, "newpath": newpath, "owner": chown(owner), "timestamp": number(*timestamp) }),
+        ),
+    };
+    json!({
+        "input": number(action.input), "secondaryInput": number(action.secondary_input), "output": number(action.output),
+        "Action": { name: compact(body) },
+    })
+}
+
+fn copy(op: &CopyAction) -> Value {
+    json!({
+        "src": op.src, "dest": op.dest, "owner": chown(&op.owner), "mode": number(op.mode), "modeStr": op.mode_str,
+        "followSymlink": op.follow_symlink, "dirCopyContents": op.dir_copy_contents,
+        "attemptUnpackDockerCompatibility": op.attempt_unpack, "createDestPath": op.create_dest_path,
+        "allowWildcard": op.allow_wildcard, "allowEmptyWildcard": op.allow_empty_wildcard,
+        "timestamp": number(op.timestamp), "include_patterns": op.include_patterns,
+        "exclude_patterns": op.exclude_patterns, "required_paths": op.required_paths,
+        "alwaysReplaceExistingDestPaths": op.always_replace_existing_dest_paths,
+    })
+}
+
+fn chown(owner: &Option<Chown>) -> Value {
+    let user = |user: &Option<UserOpt>| match user {
+        Some(UserOpt::Id(id)) => json!({ "User": compact(json!({ "byId": id })) }),
+        Some(UserOpt::Name { name, input }) => {
+            json!({ "User": { "byName": { "name": name, "input": number(*input) } } })
+        }
+        None => Value::Null,
+    };
+    let owner = owner.as_ref();
+    owner.map_or(Value::Null, |owner| compact(json!({ "user": user(&owner.user), "group": user(&owner.group) })))
+}
+
+/// -1 stands for none, as on the wire.
+fn number<T: Into<i64>>(number: Option<T>) -> Value {
+    number.map_or(-1, Into::into).into()
+}
+
+/// Without what is empty, zero or false, as Go leaves it out.
+fn compact(value: Value) -> Value {
+    let Value::Object(fields) = value else { return value };
+    let is_said = |value: &Value| match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(_) => true,
+    };
+    Value::Object(fields.into_iter().filter(|(_, value)| is_said(value)).collect::<Map<_, _>>())
+}
