@@ -20,21 +20,33 @@ const TOOLS: [(&str, &str); 5] = [
 const OURS: [&str; 6] =
     ["go.mod", "llbmake/main.go", "gwrun/main.go", "dockerfile/main.go", "dockerfile/host.go", "dockerfile/chance.go"];
 
+/// BuildKit's daemon, which only the comparison needs.
+const DAEMON: (&str, &str) = ("buildkitd", "github.com/moby/buildkit/cmd/buildkitd");
+
 /// Builds the tools into `dir` unless they are there, made of the same sources. The error says why it cannot be done.
 pub fn tools(dir: &Path) -> anyhow::Result<()> {
+    build(dir, &TOOLS, "built-from")
+}
+
+/// Builds BuildKit's daemon into `dir`, as [`tools`].
+pub fn daemon(dir: &Path) -> anyhow::Result<()> {
+    build(dir, &[DAEMON], "daemon-built-from")
+}
+
+fn build(dir: &Path, tools: &[(&str, &str)], stamp: &str) -> anyhow::Result<()> {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
     let versions =
         OURS.iter().map(|name| std::fs::read(module.join(name))).collect::<std::io::Result<Vec<_>>>()?.concat();
-    let stamp = dir.join("built-from");
+    let stamp = dir.join(stamp);
     if std::fs::read(&stamp).is_ok_and(|built| built == versions) {
         return Ok(());
     }
     std::fs::create_dir_all(dir)?;
-    for (_, package) in TOOLS {
+    for (_, package) in tools {
         // Two at a time: the compiler takes much memory for each.
         let output = Command::new("go")
             .args(["build", "-p=2", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
-            .args([&format!("{}/", dir.display()), package])
+            .args([&format!("{}/", dir.display()), *package])
             .current_dir(&module)
             .output()
             .context("go is not installed")?;

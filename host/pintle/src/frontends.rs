@@ -25,23 +25,34 @@ pub fn library(root: &Path) -> Library {
 pub fn shipped(root: &Path, settings: FrontendSettings) -> anyhow::Result<Frontends> {
     let runtime = runtime(root, Limits::default())?;
     let mut frontends = Frontends::new(runtime.clone()).with_library(library(root), settings);
-    frontends.add("dockerfile.v0", Arc::new(Shipped { runtime, name: "dockerfile.v0", loaded: OnceCell::new() }));
+    let dockerfile = Arc::new(Shipped { runtime, name: "dockerfile.v0", loaded: OnceCell::new() });
+    // A build is likely to come at once: what can be done for it beside the opening of the store is done beside it.
+    if let Ok(tokio) = tokio::runtime::Handle::try_current() {
+        let early = dockerfile.clone();
+        tokio.spawn(async move { early.frontend().await.map(drop) });
+    }
+    frontends.add("dockerfile.v0", dockerfile);
     Ok(frontends)
 }
 
-/// A frontend that is made ready when the first build asks for it.
+/// A frontend that is made ready once.
 struct Shipped {
     runtime: Runtime,
     name: &'static str,
     loaded: OnceCell<WasmFrontend>,
 }
 
+impl Shipped {
+    async fn frontend(&self) -> Result<&WasmFrontend, Error> {
+        let (component, artifact) = DOCKERFILE;
+        self.loaded.get_or_try_init(|| self.runtime.load_built_in(component, Some(artifact), self.name)).await
+    }
+}
+
 #[async_trait::async_trait]
 impl Frontend for Shipped {
     async fn build(&self, bridge: Arc<dyn Bridge>, request: Request) -> Result<Output, Error> {
-        let (component, artifact) = DOCKERFILE;
-        let load = || self.runtime.load_built_in(component, Some(artifact), self.name);
-        self.loaded.get_or_try_init(load).await?.build(bridge, request).await
+        self.frontend().await?.build(bridge, request).await
     }
 
     fn component(&self) -> Option<String> {

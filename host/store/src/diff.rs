@@ -13,7 +13,7 @@ use crate::{
     error::{At, Result},
     fetch, files,
     files::Kind,
-    index::{Entry, Merged, link_or_copy},
+    index::{Entry, Linker, Merged},
     layers::new_id,
     record::LayerRecord,
     snapshot::Snapshot,
@@ -55,6 +55,7 @@ struct Diff<'a> {
 impl Diff<'_> {
     fn make(&self, upper: &Snapshot) -> Result<()> {
         let mut dirs = Vec::new();
+        let mut linker = Linker::default();
         for (key, &place) in &self.new.map {
             let entry = self.new.at(place);
             if self.is_same(entry)? {
@@ -66,7 +67,7 @@ impl Diff<'_> {
                 fs::create_dir(&to).at(|| format!("make {}", to.display()))?;
                 dirs.push((from, to));
             } else {
-                link_or_copy(&from, &to)?;
+                linker.put(place.0, &from, &to)?;
             }
         }
         self.removals(&mut dirs)?;

@@ -6,7 +6,7 @@
 //! place is opaque. Only what is looked at costs anything, however many files or layers the tree has.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     ffi::{OsStr, OsString},
     fs::File,
     os::{
@@ -14,7 +14,7 @@ use std::{
         unix::ffi::OsStrExt,
     },
     path::Path,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use rustix::{
@@ -41,7 +41,12 @@ struct Node {
     lower: Vec<Part>,
     /// How layers are marked; `None` for a plain directory, in which nothing is a mark.
     marks: Option<Marks>,
+    /// Where files may be links to those of other layers: which files the layer that is being made has so already.
+    linked: Option<Arc<Mutex<HashSet<FileId>>>>,
 }
+
+/// Device and inode.
+type FileId = (u64, u64);
 
 /// A directory of one layer.
 struct Part {
@@ -65,7 +70,7 @@ enum Place {
 impl Dir {
     /// A directory as it is, which can be written to: a tree that is mounted, or needs no mount.
     pub fn plain(path: &Path) -> Result<Dir> {
-        let node = Node { above: None, upper: OnceLock::new(), lower: Vec::new(), marks: None };
+        let node = Node { above: None, upper: OnceLock::new(), lower: Vec::new(), marks: None, linked: None };
         Ok(Dir::with_upper(node, open_root(path)?))
     }
 
@@ -76,8 +81,9 @@ impl Dir {
         marks: Marks,
     ) -> Result<Dir> {
         let parts = layers.rev().enumerate().map(|(layer, path)| Ok(Part { layer, fd: open_root(path)? }));
-        let node =
-            Node { above: None, upper: OnceLock::new(), lower: parts.collect::<Result<_>>()?, marks: Some(marks) };
+        let lower = parts.collect::<Result<_>>()?;
+        let linked = upper.map(|_| Arc::default());
+        let node = Node { above: None, upper: OnceLock::new(), lower, marks: Some(marks), linked };
         Ok(match upper {
             Some(upper) => Dir::with_upper(node, open_root(upper)?),
             None => Dir(Arc::new(node)),
@@ -138,6 +144,7 @@ impl Dir {
             upper: OnceLock::new(),
             lower: Vec::new(),
             marks: self.0.marks,
+            linked: self.0.linked.clone(),
         };
         let mut top: Option<Stat> = None;
         for (layer, fd) in parts {
@@ -232,8 +239,29 @@ impl Dir {
             rustix::fs::fsetxattr(&made, marks.opaque(), b"y", rustix::fs::XattrFlags::empty()).at(what)?;
         }
         let above = Some((self.clone(), name.to_owned()));
-        let node = Node { above, upper: OnceLock::new(), lower: Vec::new(), marks: self.0.marks };
+        let (lower, linked) = (Vec::new(), self.0.linked.clone());
+        let node = Node { above, upper: OnceLock::new(), lower, marks: self.0.marks, linked };
         Ok(Dir::with_upper(node, made))
+    }
+
+    /// Makes `name` another name of a regular file of a snapshot, which never changes, so that nothing is copied; room was made for
+    /// it. Answers false where that cannot be: then it must be copied. One file is linked once into a layer, because two names of
+    /// one file would be a hard link in its archive.
+    pub fn link(&self, file: &Entry, name: &OsStr) -> Result<bool> {
+        let Some(linked) = &self.0.linked else { return Ok(false) };
+        if file.layer().is_none() || !kind(&file.stat).is_file() {
+            return Ok(false);
+        }
+        let id = (file.stat.st_dev, file.stat.st_ino);
+        if !linked.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+            return Ok(false);
+        }
+        let (from, old) = file.place();
+        match rustix::fs::linkat(from, old, self.writable()?, name, AtFlags::empty()) {
+            // As many names as the file system gives one file, or a file system that gives only one.
+            Err(Errno::MLINK | Errno::XDEV | Errno::PERM | Errno::NOTSUP) => Ok(false),
+            other => other.at(|| format!("link {}", name.display())).map(|()| true),
+        }
     }
 
     /// Removes what `name` stands for, a directory with all that is in it. That there is none is no error.

@@ -3,7 +3,7 @@
 //! An index is kept beside its layer, so that digests of contents that were read once are never read again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     ffi::OsStr,
     fs::{self, Metadata},
     io::Write,
@@ -251,19 +251,35 @@ impl Merged {
 /// Writes the tree into the empty directory `into`: directories made, files linked where they can be.
 pub(crate) fn link_tree(merged: &Merged, into: &Path) -> Result<()> {
     let mut dirs = Vec::new();
+    let mut linker = Linker::default();
     for (key, &place) in &merged.map {
         let (from, to) = (merged.file(place), into.join(key.path()));
         if merged.at(place).kind == Kind::Dir {
             fs::create_dir(&to).at(|| format!("make {}", to.display()))?;
             dirs.push((from, to));
         } else {
-            link_or_copy(&from, &to)?;
+            linker.put(place.0, &from, &to)?;
         }
     }
     for (from, to) in dirs.iter().rev() {
         files::copy_attributes(from, &files::lstat(from)?, to)?;
     }
     Ok(())
+}
+
+/// Puts files of several layers into one. Layers share files that are two in their tree: the second of such is copied, or they would
+/// be hard links.
+#[derive(Default)]
+pub(crate) struct Linker(HashMap<u64, u32>);
+
+impl Linker {
+    pub fn put(&mut self, layer: u32, from: &Path, to: &Path) -> Result<()> {
+        let metadata = files::lstat(from)?;
+        if metadata.nlink() > 1 && *self.0.entry(metadata.ino()).or_insert(layer) != layer {
+            return files::copy_file(from, &metadata, to);
+        }
+        link_or_copy(from, to)
+    }
 }
 
 /// A file of a layer never changes, so two layers can have the same one.

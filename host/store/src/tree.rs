@@ -413,13 +413,16 @@ impl<'a> Writer<'a> {
         }
         let mut dest = files::create(to)?;
         let mut hash = Sha256::new();
-        loop {
+        // What grew meanwhile is seen below.
+        let mut left = found.stamp.size;
+        while left > 0 {
             let got = source.read(buffer).at(|| format!("read {}", show(&found.key.0)))?;
             if got == 0 {
                 break;
             }
             hash.update(&buffer[..got]);
             dest.write_all(&buffer[..got]).at(|| format!("write {}", to.display()))?;
+            left = left.saturating_sub(got as u64);
         }
         if !self.is_as_found(found, &source)? {
             return Err(changed());

@@ -7,6 +7,8 @@ import (
 	"context"
 	"log"
 	"os"
+	"strconv"
+	"strings"
 
 	"github.com/moby/buildkit/client/llb"
 )
@@ -20,6 +22,9 @@ func main() {
 		image = llb.Image(os.Args[2])
 	}
 	state, ok := states(image)[os.Args[1]]
+	if count, found := strings.CutPrefix(os.Args[1], "merges-"); found {
+		state, ok = merges(count), true
+	}
 	if !ok {
 		log.Fatalf("no definition %q", os.Args[1])
 	}
@@ -49,6 +54,20 @@ func states(image llb.State) map[string]llb.State {
 		"merge": merged,
 		"diff":  llb.Diff(merged, changed),
 	}
+}
+
+// merges is a chain of so many merges of the same two trees: many vertices that make no files.
+func merges(count string) llb.State {
+	number, err := strconv.Atoi(count)
+	if err != nil {
+		log.Fatal(err)
+	}
+	a, b := file("a", "a\n"), file("b", "b\n")
+	state := llb.Merge([]llb.State{a, b})
+	for i := 0; i < number; i++ {
+		state = llb.Merge([]llb.State{state, []llb.State{a, b}[i%2]})
+	}
+	return state
 }
 
 func file(name, text string) llb.State {

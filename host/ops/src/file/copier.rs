@@ -98,6 +98,7 @@ impl<'a> Copier<'a> {
             Some(dir) => self.copy_directory(dir, from.stat(), names),
             None => {
                 let (dir, name) = self.file_target(names)?;
+                self.clear(&dir, &name, Path::new(&name))?;
                 self.copy_file(&from, &dir, &name, Path::new(&name))
             }
         }
@@ -142,7 +143,7 @@ impl<'a> Copier<'a> {
         }
         let existed = paths::find(self.dest, &names, true)?.is_some();
         let dir = self.make_dest(&names)?;
-        self.copy_children(from, &dir, Path::new(""), 0)?;
+        self.copy_children(from, (&dir, !existed), Path::new(""), 0)?;
         // The root of a copy keeps what it was; one that the copy made gets what its source has.
         if !existed || !self.action.dir_copy_contents {
             self.copy_metadata(from.top(), stat, dir.writable()?)?;
@@ -150,7 +151,14 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
-    fn copy_children(&mut self, from: &Dir, into: &Dir, rel: &Path, depth: usize) -> anyhow::Result<()> {
+    /// `is_new`: nothing is in the directory that was not copied there just now.
+    fn copy_children(
+        &mut self,
+        from: &Dir,
+        (into, is_new): (&Dir, bool),
+        rel: &Path,
+        depth: usize,
+    ) -> anyhow::Result<()> {
         check_depth(rel, depth)?;
         for name in from.list()? {
             let rel = rel.join(&name);
@@ -162,11 +170,18 @@ impl<'a> Copier<'a> {
             };
             match entry.dir() {
                 _ if !take => {}
-                None => self.copy_file(&entry, into, &name, &rel)?,
+                None => {
+                    if !is_new {
+                        self.clear(into, &name, &rel)?;
+                    }
+                    self.copy_file(&entry, into, &name, &rel)?;
+                }
                 Some(from) => {
-                    let dir = self.child_dir(into, &name, &rel)?;
+                    let there = if is_new { None } else { self.child_dir(into, &name, &rel)? };
+                    let is_new = there.is_none();
+                    let dir = there.map_or_else(|| into.make_dir(&name), Ok)?;
                     self.note(&rel);
-                    self.copy_children(from, &dir, &rel, depth + 1)?;
+                    self.copy_children(from, (&dir, is_new), &rel, depth + 1)?;
                     self.copy_metadata(from.top(), entry.stat(), dir.writable()?)?;
                 }
             }
@@ -193,27 +208,25 @@ impl<'a> Copier<'a> {
         Ok(false)
     }
 
-    fn child_dir(&self, parent: &Dir, name: &OsStr, rel: &Path) -> anyhow::Result<Dir> {
-        if let Some(there) = parent.entry(name)? {
-            if let Some(dir) = there.dir() {
-                return Ok(dir.clone());
-            }
+    /// The directory that is there already; anything else that is there is taken away.
+    fn child_dir(&self, parent: &Dir, name: &OsStr, rel: &Path) -> anyhow::Result<Option<Dir>> {
+        let Some(there) = parent.entry(name)? else { return Ok(None) };
+        if there.dir().is_none() {
             if !self.action.always_replace_existing_dest_paths {
                 bail!("cannot copy the directory {} over what is not a directory", rel.display());
             }
             parent.remove(name)?;
         }
-        Ok(parent.make_dir(name)?)
+        Ok(there.dir().cloned())
     }
 
-    /// Copies what is not a directory.
+    /// Copies what is not a directory to where nothing is.
     fn copy_file(&mut self, entry: &Entry, dir: &Dir, name: &OsStr, rel: &Path) -> anyhow::Result<()> {
         let stat = entry.stat();
         let kind = paths::file_type(stat);
         if kind == FileType::Socket {
             return Ok(());
         }
-        self.clear(dir, name, rel)?;
         self.note(rel);
         let id = (entry.layer(), stat.st_dev, stat.st_ino);
         if stat.st_nlink > 1 && self.link_again(&id, dir, name)? {
@@ -227,8 +240,9 @@ impl<'a> Copier<'a> {
     }
 
     fn make_file(&self, entry: &Entry, kind: FileType, dir: &Dir, name: &OsStr) -> anyhow::Result<()> {
-        let (stat, into) = (entry.stat(), dir.room_for(name)?);
+        let (stat, into) = (entry.stat(), dir.writable()?);
         match kind {
+            FileType::RegularFile if self.is_kept(stat) && dir.link(entry, name)? => return Ok(()),
             FileType::RegularFile => {
                 let from = entry.open()?;
                 let made = copy_data(&from, stat, into, name)?;
@@ -246,16 +260,19 @@ impl<'a> Copier<'a> {
 
     /// Takes away what stands where a file shall be.
     fn clear(&self, dir: &Dir, name: &OsStr, rel: &Path) -> anyhow::Result<()> {
-        let Some(there) = dir.entry(name)? else { return Ok(()) };
-        if there.dir().is_some() && !self.action.always_replace_existing_dest_paths {
-            bail!("cannot replace the directory {} with a file", rel.display());
+        if let Some(there) = dir.entry(name)? {
+            if there.dir().is_some() && !self.action.always_replace_existing_dest_paths {
+                bail!("cannot replace the directory {} with a file", rel.display());
+            }
+            dir.remove(name)?;
         }
-        Ok(dir.remove(name)?)
+        dir.room_for(name)?;
+        Ok(())
     }
 
     fn link_again(&self, id: &FileId, dir: &Dir, name: &OsStr) -> anyhow::Result<bool> {
         let Some((first_dir, first)) = self.links.get(id) else { return Ok(false) };
-        rustix::fs::linkat(first_dir.writable()?, first, dir.room_for(name)?, name, AtFlags::empty())?;
+        rustix::fs::linkat(first_dir.writable()?, first, dir.writable()?, name, AtFlags::empty())?;
         Ok(true)
     }
 
@@ -267,6 +284,12 @@ impl<'a> Copier<'a> {
         rustix::fs::fchmod(to, Mode::from_raw_mode(self.bits(stat)))?;
         rustix::fs::futimens(to, &self.times(stat))?;
         Ok(())
+    }
+
+    /// Whether the copy has all attributes of its source.
+    fn is_kept(&self, stat: &Stat) -> bool {
+        let owner = Owner { uid: stat.st_uid, gid: stat.st_gid };
+        self.owner_for(stat) == owner && self.bits(stat) == stat.st_mode & 0o7777 && self.action.timestamp.is_none()
     }
 
     fn owner_for(&self, stat: &Stat) -> Owner {

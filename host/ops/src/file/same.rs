@@ -16,7 +16,7 @@ use super::FileVertex;
 /// Later than all times that the trees begin with, and before all that are set meanwhile: with it for those, layers have the same
 /// bytes whenever they are made.
 const EPOCH: i64 = 1_000;
-const ROUNDS: u64 = 120;
+const ROUNDS: u64 = 80;
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 fn path(rng: &mut StdRng) -> String {

@@ -5,25 +5,18 @@ use std::{
     num::NonZero,
 };
 
-use gzp::{
-    ZWriter,
-    deflate::Gzip,
-    par::compress::{ParCompress, ParCompressBuilder},
-};
 use sha2::{Digest, Sha256};
 
+use super::gzip::Gzip;
 use crate::{
     Compression,
     error::{Error, Result},
 };
 
-/// Bytes that are compressed as one piece. Part of what a digest depends on: a change gives every layer another digest.
-const GZIP_BLOCK: usize = 1 << 20;
-
 /// Something that compresses to a writer.
 pub(crate) enum Compressor<W: Write + Send + 'static> {
     Uncompressed(W),
-    Gzip(ParCompress<'static, Gzip, W>),
+    Gzip(Gzip<W>),
     Zstd(zstd::Encoder<'static, W>),
 }
 
@@ -37,9 +30,7 @@ impl<W: Write + Send + 'static> Compressor<W> {
                 if !(1..=9).contains(&level) {
                     return Err(Error::other(format!("gzip level {level}: want 1 to 9")));
                 }
-                let builder = ParCompressBuilder::<Gzip>::new().compression_level(gzp::Compression::new(level));
-                let builder = builder.buffer_size(GZIP_BLOCK).map_err(|error| wrong(&error))?;
-                Compressor::Gzip(builder.num_threads(threads.max(2)).map_err(|error| wrong(&error))?.from_writer(to))
+                Compressor::Gzip(Gzip::new(to, level, threads).map_err(|error| wrong(&error))?)
             }
             Compression::Zstd(level) => {
                 if !(1..=22).contains(&level) {
@@ -58,9 +49,7 @@ impl<W: Write + Send + 'static> Compressor<W> {
     pub fn finish(self) -> io::Result<()> {
         match self {
             Compressor::Uncompressed(mut to) => to.flush(),
-            Compressor::Gzip(mut to) => {
-                ZWriter::finish(&mut to).map_err(io::Error::other).and_then(|mut to| to.flush())
-            }
+            Compressor::Gzip(to) => to.finish().map(drop),
             Compressor::Zstd(to) => to.finish().and_then(|mut to| to.flush()),
         }
     }

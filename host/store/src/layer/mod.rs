@@ -1,6 +1,7 @@
 //! Layers as tar archives: packing, unpacking, compression.
 
 pub(crate) mod compress;
+mod gzip;
 pub(crate) mod pack;
 pub(crate) mod read;
 #[cfg(test)]

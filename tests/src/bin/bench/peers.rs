@@ -1,0 +1,198 @@
+//! The same builds, by the same `buildctl`, against BuildKit's own daemon and against ours, in one run.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use tests::{peers, registry::Registry, setup};
+
+use crate::{
+    context,
+    world::{Running, World, least, ms, timed},
+};
+
+/// One row: what is built, and how it is repeated.
+struct Row {
+    name: &'static str,
+    measure: fn(&Side) -> anyhow::Result<Duration>,
+}
+
+const ROWS: &[Row] = &[
+    Row { name: "nothing changed, 4 steps", measure: unchanged },
+    Row { name: "50 times RUN true", measure: |side| side.added(&context::run_chain(&side.base, 50)) },
+    Row {
+        name: "120 times COPY of one file",
+        measure: |side| side.added(&context::copy_chain(&side.world.context(), &side.base, 120)?),
+    },
+    Row { name: "40 parallel stages", measure: |side| side.added(&context::parallel(&side.base, 40)?) },
+    Row { name: "20,000 files, cold", measure: files_cold },
+    Row { name: "20,000 files, nothing changed", measure: |side| files_again(side, false) },
+    Row { name: "20,000 files, one changed", measure: |side| files_again(side, true) },
+    Row { name: "512 MB file, transfer and COPY", measure: |side| large(side, "") },
+    Row { name: "512 MB file, gzip OCI export", measure: |side| large(side, "type=oci,compression=gzip,dest=") },
+    Row { name: "512 MB file, zstd push", measure: |side| large(side, "type=image,push=true,compression=zstd,name=") },
+    Row { name: "10,000 vertices, all cached", measure: |side| graph(side, 10_000) },
+    Row { name: "100,000 vertices, all cached", measure: |side| graph(side, 100_000) },
+];
+
+/// Prints the table, where the tools of the peer can be had.
+pub fn table(pintle: &Path, wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<()> {
+    let rows: Vec<&Row> = ROWS.iter().filter(|row| wanted(row.name)).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let tools = pintle.parent().and_then(Path::parent).context("pintle lies in target/PROFILE")?.join("peers");
+    if let Err(error) = peers::tools(&tools).and_then(|()| peers::daemon(&tools)) {
+        println!("\nno comparison with BuildKit: its daemon and client cannot be built: {error:#}");
+        return Ok(());
+    }
+    let shared = tempfile::tempdir()?;
+    let registry = Registry::start(shared.path())?;
+    let bin = pintle.parent().context("pintle lies in a directory")?;
+    let base = format!("FROM {} AS base\n", setup::base_image(bin, shared.path(), &registry.host)?);
+    println!("\n{:<44} {:>11} {:>11} {:>7}", "by buildctl", "buildkitd", "pintle", "ratio");
+    for row in rows {
+        let took = [Engine::Buildkit, Engine::Pintle].map(|engine| {
+            Side::start(engine, pintle, &tools, &registry.host, &base).and_then(|side| (row.measure)(&side)).map(ms)
+        });
+        match took {
+            [Ok(theirs), Ok(ours)] => {
+                println!("{:<44} {theirs:>8.1} ms {ours:>8.1} ms {:>6.2}x", row.name, ours / theirs);
+            }
+            took => {
+                for error in took.into_iter().filter_map(Result::err) {
+                    println!("{:<44} failed: {error:#}", row.name);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+enum Engine {
+    Buildkit,
+    Pintle,
+}
+
+/// A daemon with an empty store, and its client.
+struct Side {
+    world: World,
+    tools: PathBuf,
+    registry: String,
+    base: String,
+    address: String,
+    _daemon: Running,
+}
+
+impl Side {
+    fn start(engine: Engine, pintle: &Path, tools: &Path, registry: &str, base: &str) -> anyhow::Result<Side> {
+        let world = World::new(pintle)?;
+        let (daemon, address) = match engine {
+            Engine::Pintle => world.daemon()?,
+            Engine::Buildkit => buildkitd(&world, tools, registry)?,
+        };
+        let (tools, registry, base) = (tools.to_path_buf(), registry.to_string(), base.to_string());
+        Ok(Side { world, tools, registry, base, address, _daemon: daemon })
+    }
+
+    fn buildctl(&self) -> Command {
+        let mut command = Command::new(self.tools.join("buildctl"));
+        command.args(["--addr", &self.address, "build", "--progress=plain"]);
+        command
+    }
+
+    /// Builds `dockerfile` with the context.
+    fn build(&self, dockerfile: &str, output: &str) -> anyhow::Result<Duration> {
+        self.world.write("Dockerfile", dockerfile)?;
+        let dir = self.world.context().display().to_string();
+        let mut command = self.buildctl();
+        command.args([
+            "--frontend=dockerfile.v0",
+            &format!("--local=context={dir}"),
+            &format!("--local=dockerfile={dir}"),
+        ]);
+        if !output.is_empty() {
+            command.arg(format!("--output={output}"));
+        }
+        timed(&mut command)
+    }
+
+    /// What a build takes longer than one of its base alone.
+    fn added(&self, dockerfile: &str) -> anyhow::Result<Duration> {
+        self.build(&self.base, "")?;
+        let without = least(5, || self.build(&self.base, ""))?;
+        Ok(self.build(dockerfile, "")?.saturating_sub(without))
+    }
+}
+
+/// BuildKit's daemon with containers by runc on overlayfs.
+fn buildkitd(world: &World, tools: &Path, registry: &str) -> anyhow::Result<(Running, String)> {
+    let config = world.path("buildkitd.toml");
+    fs::write(&config, format!("[registry.{registry:?}]\nhttp = true\ninsecure = true\n[worker.oci]\ngc = false\n"))?;
+    let socket = world.path("buildkitd.sock");
+    let address = format!("unix://{}", socket.display());
+    let mut command = Command::new(tools.join("buildkitd"));
+    command.arg("--config").arg(&config).arg("--root").arg(world.path("buildkit")).args(["--addr", &address]);
+    command.args(["--containerd-worker=false", "--oci-worker-snapshotter=overlayfs", "--oci-worker-net=host"]);
+    command.stderr(fs::File::create(world.path("buildkitd.log"))?);
+    Ok((Running::start(command, &socket)?, address))
+}
+
+fn unchanged(side: &Side) -> anyhow::Result<Duration> {
+    let dockerfile = context::few_steps(&side.world.context(), &side.base)?;
+    side.build(&dockerfile, "")?;
+    least(20, || side.build(&dockerfile, ""))
+}
+
+fn files_cold(side: &Side) -> anyhow::Result<Duration> {
+    let dockerfile = context::many_files(&side.world.context())?;
+    side.build(dockerfile, "")
+}
+
+fn files_again(side: &Side, change: bool) -> anyhow::Result<Duration> {
+    let dockerfile = context::many_files(&side.world.context())?;
+    side.build(dockerfile, "")?;
+    let mut number = 0;
+    least(5, || {
+        if change {
+            number += 1;
+            context::change_one(&side.world.context(), number)?;
+        }
+        side.build(dockerfile, "")
+    })
+}
+
+/// An export is measured by itself, after the file was copied.
+fn large(side: &Side, output: &str) -> anyhow::Result<Duration> {
+    let dockerfile = context::large_file(&side.world.context())?;
+    let copied = side.build(dockerfile, "")?;
+    match output {
+        "" => Ok(copied),
+        push if push.ends_with("name=") => side.build(dockerfile, &format!("{push}{}/large:1", side.registry)),
+        export => side.build(dockerfile, &format!("{export}{}", side.world.path("out.tar").display())),
+    }
+}
+
+/// A chain of `count` merges, solved a second time.
+fn graph(side: &Side, count: usize) -> anyhow::Result<Duration> {
+    let made = Command::new(side.tools.join("llbmake")).arg(format!("merges-{count}")).output()?;
+    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let definition = side.world.path("definition");
+    fs::write(&definition, made.stdout)?;
+    let build = || {
+        let start = std::time::Instant::now();
+        let mut command = side.buildctl();
+        let output =
+            command.stdin(fs::File::open(&definition)?).stdout(Stdio::null()).stderr(Stdio::piped()).output()?;
+        let took = start.elapsed();
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}", said.lines().last().unwrap_or_default());
+        Ok(took)
+    };
+    build()?;
+    least(3, build)
+}
