@@ -8,17 +8,25 @@ use std::{
 use anyhow::{Context, ensure};
 
 /// The tools, by the packages that they are built from.
-const TOOLS: [(&str, &str); 5] = [
+const TOOLS: [(&str, &str); 6] = [
     ("buildctl", "github.com/moby/buildkit/cmd/buildctl"),
     ("buildx", "github.com/docker/buildx/cmd/buildx"),
     ("llbmake", "./llbmake"),
     ("gwrun", "./gwrun"),
     ("dockerfile", "./dockerfile"),
+    ("hostile", "./hostile"),
 ];
 
 /// What the tools are built from.
-const OURS: [&str; 6] =
-    ["go.mod", "llbmake/main.go", "gwrun/main.go", "dockerfile/main.go", "dockerfile/host.go", "dockerfile/chance.go"];
+const OURS: [&str; 7] = [
+    "go.mod",
+    "llbmake/main.go",
+    "gwrun/main.go",
+    "hostile/main.go",
+    "dockerfile/main.go",
+    "dockerfile/host.go",
+    "dockerfile/chance.go",
+];
 
 /// BuildKit's daemon, which only the comparison needs.
 const DAEMON: (&str, &str) = ("buildkitd", "github.com/moby/buildkit/cmd/buildkitd");

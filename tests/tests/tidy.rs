@@ -27,7 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &["ops", "caches", "exporters", "frontend", "llb", "solver", "store", "session", "sources", "exec", "oci"],
     ),
     ("client", &["proto", "session", "oci", "store", "llb"]),
-    ("pintle", &["build", "client", "proto", "session", "frontend", "store", "exec", "solver", "llb", "oci"]),
+    ("pintle", &["build", "client", "proto", "session", "frontend", "store", "sys", "exec", "solver", "llb", "oci"]),
     ("pintle-sdk", &[]),
     ("dockerfile", &["pintle-sdk"]),
 ];

@@ -25,6 +25,7 @@ use crate::{
     engine::Engine,
     entitlements,
     lazy::{LazyRef, SnapshotRef, internal},
+    nested,
     policy::{self, Policy},
     provenance::{Asked, Image},
 };
@@ -248,6 +249,7 @@ impl Bridge for BuildBridge {
         let caches = options.cache_imports.into_iter();
         let caches: Vec<_> = caches.map(|cache| CacheOption { kind: cache.kind, attrs: cache.attrs }).collect();
         self.state.import(&caches).await;
+        let definition = nested::expand(&self.state, definition, 0).await?;
         let result = LazyRef::new(self.state.clone(), definition);
         if options.evaluate {
             result.evaluate().await?;

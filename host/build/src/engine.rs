@@ -29,6 +29,8 @@ pub struct Config {
     pub max_parallel: usize,
     /// What builds may ask for.
     pub entitlements: Entitlements,
+    /// What the worker says of itself, beside what it is.
+    pub labels: std::collections::BTreeMap<String, String>,
 }
 
 /// The engine. Cheap to clone; lives as long as a clone does.
@@ -82,7 +84,8 @@ impl Engine {
         let executor = exec::select(exec::Config { name: config.executor.clone(), state: config.root.join("exec") })?;
         let limits = solver::Limits { max_running: config.max_parallel };
         let solver = Solver::new(Arc::new(Files::new(store.clone())), Arc::new(KvOf(store.clone())), limits);
-        let worker = worker(&store, executor.as_ref())?;
+        let mut worker = worker(&store, executor.as_ref())?;
+        worker.labels.extend(config.labels.clone());
         let registries = sources::Registries::new(config.registries.clone());
         let sources = Sources::standard(&store, registries.clone());
         let caches = caches::all(&registries);
@@ -249,6 +252,7 @@ mod tests {
             registries: Arc::new(oci::Hosts::new(Default::default())),
             max_parallel: 1,
             entitlements: Entitlements::new(),
+            labels: Default::default(),
         };
         let runtime = frontend::Runtime::new(Default::default()).unwrap();
         let engine = Engine::open(&config, Frontends::new(runtime));

@@ -12,6 +12,7 @@ mod failure;
 mod frontends;
 mod journal;
 mod lazy;
+mod nested;
 pub mod policy;
 mod provenance;
 mod run;

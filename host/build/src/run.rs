@@ -12,7 +12,7 @@ use crate::{
     bridge::{BuildBridge, State},
     cache::{self, Top},
     engine::Engine,
-    entitlements,
+    entitlements, nested,
     policy::Policy,
     provenance, sbom,
 };
@@ -200,6 +200,7 @@ fn epoch(attrs: &BTreeMap<String, String>, built: &Built) -> Option<i64> {
 /// Builds all results at once.
 async fn evaluate(state: &Arc<State>, output: Output) -> Result<(Built, Vec<Top>), Failure> {
     let results = output.refs.iter().map(|(platform, definition)| async move {
+        let definition = &nested::expand(state, definition.clone(), 0).await?;
         let Some(edge) = definition.edge else { return Ok((platform.clone(), None)) };
         let snapshot = state.result(definition).await?;
         let definition = state.governed(&definition.graph, edge)?;

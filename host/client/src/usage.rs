@@ -28,6 +28,19 @@ pub struct ParseError {
     example: &'static str,
 }
 
+/// Ids and platforms of the engine's workers.
+pub async fn workers(connection: &Connection) -> Result<Vec<(String, Vec<String>)>, BuildError> {
+    let request = proto::control::ListWorkersRequest::default();
+    let answer = connection.control().list_workers(request).await;
+    let answer = answer.map_err(|status| BuildError::from_status("list workers", status))?.into_inner();
+    let platform = |platform: proto::pb::Platform| {
+        let parts = [platform.os, platform.architecture, platform.variant];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
+    };
+    let worker = |record: proto::types::WorkerRecord| (record.id, record.platforms.into_iter().map(platform).collect());
+    Ok(answer.record.into_iter().map(worker).collect())
+}
+
 /// All records of the store that match every filter.
 pub async fn disk_usage(connection: &Connection, filters: &[String]) -> Result<Vec<UsageRecord>, BuildError> {
     let request = DiskUsageRequest { filter: filters.to_vec(), age_limit: 0 };

@@ -90,7 +90,14 @@ impl Bench {
         let executor = Arc::new(exec::Builtin::new(&dir.path().join("exec")).unwrap());
         let platform = Platform { os: "linux".into(), architecture: "amd64".into(), ..Platform::default() };
         let root = tree(&store, busybox).await;
-        let environment = Environment { store, sources: Default::default(), executor, sessions: Vec::new(), platform };
+        let environment = Environment {
+            store,
+            sources: Default::default(),
+            executor,
+            sessions: Vec::new(),
+            platform,
+            pins: Default::default(),
+        };
         Bench { dir, environment, root, log: Arc::default() }
     }
 

@@ -25,6 +25,9 @@ pub struct Config {
     /// How many steps may run at once.
     #[serde(rename = "max-parallelism")]
     pub max_parallelism: Option<usize>,
+    /// What the daemon says of itself, beside what it is.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Registries by name.
     #[serde(default)]
     pub registry: BTreeMap<String, Registry>,

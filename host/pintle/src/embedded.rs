@@ -129,6 +129,7 @@ pub fn engine(place: &Place, entitlements: Entitlements) -> anyhow::Result<Engin
         registries: configured.registries(),
         max_parallel: configured.max_parallelism.unwrap_or_else(parallel),
         entitlements,
+        labels: configured.labels.clone(),
     };
     Engine::open(&config, frontends::shipped(&place.root, configured.frontends()?)?)
 }

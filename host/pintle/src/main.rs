@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod buildctl;
+mod buildkitd;
 mod commands;
 mod config;
 mod daemon;
@@ -9,9 +11,10 @@ mod embedded;
 mod exit;
 mod frontends;
 mod limits;
+mod log;
 mod paths;
 
-use std::io::IsTerminal;
+use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -47,18 +50,35 @@ struct Cli {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     debug: u8,
 
+    /// How lines of the log look: text or json.
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    log_format: log::Format,
+
     #[command(subcommand)]
     command: commands::Command,
 }
 
-fn main() -> std::process::ExitCode {
+fn main() -> ExitCode {
     // The process that becomes a container has one thread, so this comes before any runtime.
     exec::helper_main();
     frontend::helper_main();
     // What we and git write has the modes that are asked for, whatever the shell that started us says.
     rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
+    match () {
+        () if buildkitd::is_called() => buildkitd_main(),
+        () if buildctl::is_called() => buildctl_main(),
+        () => pintle_main(),
+    }
+}
+
+fn pintle_main() -> ExitCode {
     let cli = Cli::parse();
-    log(cli.debug);
+    let level = match cli.debug {
+        0 => log::Level::Warn,
+        1 => log::Level::Info,
+        _ => log::Level::Debug,
+    };
+    log::begin(log::Options { format: cli.log_format, level });
     let tls = client::TlsFiles { ca: cli.tlscacert, cert: cli.tlscert, key: cli.tlskey, server_name: None };
     let config = match config::Config::load(cli.config.as_deref()) {
         Ok(config) => config,
@@ -66,33 +86,52 @@ fn main() -> std::process::ExitCode {
     };
     let root = cli.root.or_else(|| config.root.clone()).unwrap_or_else(paths::root);
     let place = embedded::Place { addr: cli.addr, tls, root, config, opened: Default::default() };
+    block_on(&place.opened.clone(), commands::run(cli.command, place))
+}
+
+fn buildkitd_main() -> ExitCode {
+    let settings = match buildkitd::Flags::parse().settings() {
+        Ok(settings) => settings,
+        Err(error) => return exit::report(error),
+    };
+    log::begin(settings.log);
+    for note in &settings.notes {
+        tracing::warn!("{note}");
+    }
+    let buildkitd::Settings { root, config, daemon, entitlements, history, .. } = settings;
+    let place = embedded::Place { addr: None, tls: daemon.tls.clone(), root, config, opened: Default::default() };
+    block_on(&place.opened.clone(), async {
+        match commands::daemon::serve(&place, &daemon, &entitlements, history).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => exit::report(error),
+        }
+    })
+}
+
+fn buildctl_main() -> ExitCode {
+    log::begin(log::Options::default());
+    let flags = buildctl::Flags::parse();
+    block_on(&embedded::Opened::default(), async {
+        match flags.run().await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => exit::report(error),
+        }
+    })
+}
+
+/// Runs `work` to its end, and what it opened.
+fn block_on(opened: &embedded::Opened, work: impl Future<Output = ExitCode>) -> ExitCode {
     limits::raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(anyhow::Error::new(error).context("start the runtime")),
     };
-    let opened = place.opened.clone();
     let code = runtime.block_on(async {
-        let code = commands::run(cli.command, place).await;
+        let code = work.await;
         opened.closed().await;
         code
     });
     // What still blocks (a read that nobody waits for) must not hold up the exit.
     runtime.shutdown_background();
     code
-}
-
-fn log(debug: u8) {
-    let level = match debug {
-        0 => "warn",
-        1 => "info,pintle=debug,build=debug,frontend=debug",
-        _ => "debug,h2=info,hyper=info",
-    };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("PINTLE_LOG").unwrap_or_else(|_| level.into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .without_time()
-        .init();
 }

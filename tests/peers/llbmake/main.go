@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"log"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/llbbuild"
 )
 
 func main() {
@@ -49,10 +51,11 @@ func states(image llb.State) map[string]llb.State {
 	merged := llb.Merge([]llb.State{hello, file("b", "b\n"), file("c", "c\n")})
 	changed := merged.File(llb.Rm("/b").Mkfile("/d", 0o600, []byte("d\n")))
 	return map[string]llb.State{
-		"file":  hello,
-		"run":   run,
-		"merge": merged,
-		"diff":  llb.Diff(merged, changed),
+		"file":   hello,
+		"run":    run,
+		"merge":  merged,
+		"diff":   llb.Diff(merged, changed),
+		"nested": nested(nested(hello)).File(llb.Mkfile("/after", 0o644, []byte("after\n"))),
 	}
 }
 
@@ -68,6 +71,19 @@ func merges(count string) llb.State {
 		state = llb.Merge([]llb.State{state, []llb.State{a, b}[i%2]})
 	}
 	return state
+}
+
+// nested is a definition in a file that a vertex makes.
+func nested(state llb.State) llb.State {
+	def, err := state.Marshal(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := llb.WriteTo(def, &out); err != nil {
+		log.Fatal(err)
+	}
+	return llb.Scratch().File(llb.Mkfile("/inner.llb", 0o644, out.Bytes())).With(llbbuild.Build(llbbuild.WithFilename("/inner.llb")))
 }
 
 func file(name, text string) llb.State {

@@ -19,12 +19,24 @@ use store::{Blob, Store};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tonic::Status;
 
-use super::status;
+use super::{history_filter::Filters, status};
 
-/// How many builds that ended are remembered, besides those that are pinned.
-pub const MAX_RECORDS: usize = 50;
-/// How long a build is remembered that is not pinned.
-pub const MAX_AGE: Duration = Duration::from_secs(48 * 60 * 60);
+/// What is remembered, besides what is pinned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// So many builds that ended.
+    pub records: usize,
+    /// For so long.
+    pub age: Duration,
+}
+
+impl Default for Limits {
+    /// BuildKit's.
+    fn default() -> Self {
+        Limits { records: 50, age: Duration::from_secs(48 * 60 * 60) }
+    }
+}
+
 /// Keys of records begin so; the build's id follows.
 const PREFIX: &str = "history/";
 /// The most records that are read when the engine starts: pinned ones are not bounded otherwise.
@@ -46,6 +58,7 @@ pub struct History(Arc<Shared>);
 
 struct Shared {
     store: Store,
+    limits: Limits,
     table: Mutex<BTreeMap<String, Entry>>,
     events: broadcast::Sender<BuildHistoryEvent>,
 }
@@ -67,7 +80,7 @@ pub struct Recording {
 
 impl History {
     /// What the store remembers.
-    pub fn open(store: &Store) -> anyhow::Result<Self> {
+    pub fn open(store: &Store, limits: Limits) -> anyhow::Result<Self> {
         let mut table = BTreeMap::new();
         for (key, value) in store.scan(PREFIX.as_bytes(), MAX_READ)? {
             match Record::decode(&value[..]) {
@@ -83,7 +96,7 @@ impl History {
             }
         }
         let events = broadcast::Sender::new(EVENTS_WAITING);
-        Ok(History(Arc::new(Shared { store: store.clone(), table: Mutex::new(table), events })))
+        Ok(History(Arc::new(Shared { store: store.clone(), limits, table: Mutex::new(table), events })))
     }
 
     /// Records a build that begins.
@@ -108,14 +121,12 @@ impl History {
         &self,
         request: wire::BuildHistoryRequest,
     ) -> Result<BoxStream<'static, Result<BuildHistoryEvent, Status>>, Status> {
-        if let Some(filter) = request.filter.iter().find(|filter| !filter.is_empty()) {
-            return Err(Status::unimplemented(format!("filter {filter:?}: the history has no filters yet")));
-        }
+        let filters = Filters::parse(&request.filter, SystemTime::now())?;
         let only = request.r#ref.clone();
-        let wanted = move |id: &str| only.is_empty() || only == id;
+        let wanted = move |record: &Record| (only.is_empty() || only == record.r#ref) && filters.matches(record);
         let table = self.table();
         let events = self.0.events.subscribe();
-        let entries = table.values().filter(|entry| wanted(&entry.record.r#ref));
+        let entries = table.values().filter(|entry| wanted(&entry.record));
         let mut found: Vec<_> =
             entries.filter(|entry| entry.running || !request.active_only).map(Entry::event).collect();
         drop(table);
@@ -130,7 +141,7 @@ impl History {
         let later = futures::stream::unfold((events, wanted), async |(mut events, wanted)| {
             loop {
                 match events.recv().await {
-                    Ok(event) if event.record.as_ref().is_some_and(|record| wanted(&record.r#ref)) => {
+                    Ok(event) if event.record.as_ref().is_some_and(&wanted) => {
                         return Some((Ok(event), (events, wanted)));
                     }
                     Ok(_) => {}
@@ -185,11 +196,13 @@ impl History {
 
     /// Forgets what is too old, or too much.
     fn forget(&self, table: &mut BTreeMap<String, Entry>) -> Result<(), store::Error> {
-        let oldest = status::timestamp(SystemTime::now() - MAX_AGE).seconds;
+        let oldest =
+            status::timestamp(SystemTime::now().checked_sub(self.0.limits.age).unwrap_or(SystemTime::UNIX_EPOCH))
+                .seconds;
         let free = table.values().filter(|entry| !entry.running && !entry.record.pinned);
         let mut free: Vec<_> = free.map(|entry| (age_key(&entry.record), entry.record.r#ref.clone())).collect();
         free.sort();
-        let excess = free.len().saturating_sub(MAX_RECORDS);
+        let excess = free.len().saturating_sub(self.0.limits.records);
         for (number, ((seconds, _), id)) in free.into_iter().enumerate() {
             if number < excess || seconds < oldest {
                 self.delete(table, &id)?;

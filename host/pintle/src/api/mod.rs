@@ -9,12 +9,14 @@ mod errors;
 mod exec_json;
 mod gateway;
 mod history;
+mod history_filter;
 mod policy;
 mod status;
 mod usage;
 
 pub use builds::Builds;
 pub use control::Control;
+pub use history::Limits as HistoryLimits;
 
 use build::Engine;
 use proto::{
@@ -47,13 +49,18 @@ impl Api {
     }
 
     /// The same, and builds are remembered.
-    pub fn with_history(self) -> anyhow::Result<Self> {
-        let history = Some(history::History::open(self.engine.store())?);
+    pub fn with_history(self, limits: HistoryLimits) -> anyhow::Result<Self> {
+        let history = Some(history::History::open(self.engine.store(), limits)?);
         Ok(Api { history, ..self })
     }
 
     /// All services, ready to be served on a connection or a socket.
     pub fn router(&self) -> Router {
+        self.serve_on(tonic::transport::Server::builder())
+    }
+
+    /// The same on a server that is set up already.
+    pub fn serve_on(&self, mut server: tonic::transport::Server) -> Router {
         let control = ControlServer::new(Control(self.clone()))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -62,11 +69,7 @@ impl Api {
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let content = ContentServer::new(content::Content(self.clone()));
         let health = HealthServer::new(Healthy);
-        tonic::transport::Server::builder()
-            .add_service(control)
-            .add_service(gateway)
-            .add_service(content)
-            .add_service(health)
+        server.add_service(control).add_service(gateway).add_service(content).add_service(health)
     }
 }
 

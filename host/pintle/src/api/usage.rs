@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use build::Engine;
 use proto::control::{DiskUsageRequest, PruneRequest, UsageRecord};
+use regex::RegexBuilder;
 use store::{DiskRecord, Prune};
 use tonic::Status;
 
@@ -63,7 +64,7 @@ fn wire(record: &DiskRecord) -> UsageRecord {
     }
 }
 
-/// Filters as containerd writes them: `FIELD==VALUE`, `FIELD!=VALUE`, `FIELD~=PART`, `FIELD` (true), several joined by commas are all
+/// Filters as containerd writes them: `FIELD==VALUE`, `FIELD!=VALUE`, `FIELD~=REGEX`, `FIELD` (true), several joined by commas are all
 /// to match; of several filters one has to. `FIELD=VALUE` is taken as `==`.
 struct Filters(Vec<Vec<Term>>);
 
@@ -75,9 +76,11 @@ struct Term {
 enum Test {
     Equal(String),
     NotEqual(String),
-    Contains(String),
+    Matches(regex::Regex),
 }
 
+/// How large a compiled expression may be, in bytes.
+const REGEX_BYTES_MAX: usize = 1 << 20;
 const FIELDS: [&str; 8] = ["id", "parents", "description", "inuse", "mutable", "immutable", "type", "shared"];
 
 impl Filters {
@@ -98,7 +101,8 @@ fn term(text: &str) -> Result<Term, Status> {
     let (field, test) = if let Some((field, value)) = split("!=") {
         (field, Test::NotEqual(value))
     } else if let Some((field, value)) = split("~=") {
-        (field, Test::Contains(value))
+        let regex = RegexBuilder::new(&value).size_limit(REGEX_BYTES_MAX).build();
+        (field, Test::Matches(regex.map_err(|error| Status::invalid_argument(format!("filter {text:?}: {error}")))?))
     } else if let Some((field, value)) = split("==").or_else(|| split("=")) {
         (field, Test::Equal(value))
     } else {
@@ -126,7 +130,7 @@ impl Term {
         match &self.test {
             Test::Equal(want) => &value == want,
             Test::NotEqual(want) => &value != want,
-            Test::Contains(part) => value.contains(part.as_str()),
+            Test::Matches(regex) => regex.is_match(&value),
         }
     }
 }
@@ -170,5 +174,6 @@ mod tests {
             assert_eq!(parsed.match_all(&record("regular", false)), want, "{texts:?}");
         }
         assert!(Filters::parse(&["colour==red".into()]).is_err());
+        assert!(Filters::parse(&["type~=(".into()]).is_err());
     }
 }

@@ -2,12 +2,17 @@ use build::Entitlement;
 
 use crate::{api::Api, daemon, embedded, paths};
 
-/// Options of `pintle daemon`.
+/// Options of `pintle daemon`. The certificate and key of the daemon, and what clients' are checked against, are those of
+/// `--tlscert`, `--tlskey` and `--tlscacert`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Where to listen: unix:///path or tcp://127.0.0.1:port; may be given several times.
+    /// Where to listen: unix:///path, tcp://host:port, or fd:// for sockets of a service manager; may be given several times.
     #[arg(long = "listen", value_name = "URL")]
     listen: Vec<String>,
+
+    /// Listen on TCP for anybody, from anywhere.
+    #[arg(long)]
+    allow_unauthenticated_tcp: bool,
 
     /// What builds may ask for: network.host, security.insecure; may be given several times.
     #[arg(long = "allow-insecure-entitlement", value_name = "NAME")]
@@ -15,13 +20,30 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, place: embedded::Place) -> anyhow::Result<()> {
-    let api = Api::new(embedded::engine(&place, args.entitlements.iter().copied().collect())?).with_history()?;
     let mut addresses = args.listen;
-    addresses.extend(place.addr);
+    addresses.extend(place.addr.clone());
     if addresses.is_empty() {
         addresses.push(format!("unix://{}", paths::socket().display()));
     }
-    daemon::serve(&api, &addresses).await?;
+    let options = daemon::Options {
+        addresses,
+        tls: place.tls.clone(),
+        allow_unauthenticated: args.allow_unauthenticated_tcp,
+        owner: Default::default(),
+    };
+    serve(&place, &options, &args.entitlements, Default::default()).await
+}
+
+/// Opens the engine, and serves it until the process is told to end.
+pub async fn serve(
+    place: &embedded::Place,
+    options: &daemon::Options,
+    entitlements: &[Entitlement],
+    history: crate::api::HistoryLimits,
+) -> anyhow::Result<()> {
+    let engine = embedded::engine(place, entitlements.iter().copied().collect())?;
+    let api = Api::new(engine).with_history(history)?;
+    daemon::serve(&api, options).await?;
     api.engine.store().close().await?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! One command a file.
 
 mod build;
-mod daemon;
+pub mod daemon;
 mod du;
 mod frontend;
 mod lower;

@@ -48,7 +48,13 @@ where
     let mut incoming = std::pin::pin!(incoming);
     let pump = async {
         let mut bytes = 0;
-        while let Some(packet) = incoming.next().await {
+        loop {
+            // What the thread refuses, the sender need not follow with anything.
+            let packet = tokio::select! {
+                packet = incoming.next() => packet,
+                () = packets.closed() => break,
+            };
+            let Some(packet) = packet else { break };
             let packet = packet.context("receive files")?;
             bytes += packet.encoded_len() as u64;
             progress(bytes, 0);

@@ -1,5 +1,6 @@
 //! Linux.
 
+pub mod activation;
 pub mod file;
 pub mod mount;
 pub mod namespaces;

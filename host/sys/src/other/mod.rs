@@ -8,6 +8,14 @@ fn unsupported<T>() -> io::Result<T> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Sockets of a service manager.
+pub mod activation {
+    /// None.
+    pub fn sockets() -> std::io::Result<Vec<std::os::fd::OwnedFd>> {
+        Ok(Vec::new())
+    }
+}
+
 /// Mounts.
 pub mod mount {
     use std::{
