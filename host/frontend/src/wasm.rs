@@ -50,11 +50,20 @@ impl WasmFrontend {
     /// As [`Frontend::build`], with what it used.
     pub async fn run(&self, bridge: Arc<dyn Bridge>, request: Request) -> (Result<Output, Error>, Statistics) {
         let kind = request.opts.get("requestid").cloned();
-        let (outcome, statistics) = self.run_guest(bridge, request).await;
-        let outcome = match (outcome, kind) {
-            (Err(error), Some(kind)) if error.code == "unsupported" && error.detail.is_empty() => default_answer(&kind),
-            (outcome, _) => outcome,
-        };
+        let (mut outcome, mut statistics) = self.run_guest(bridge.clone(), request.clone()).await;
+        match (&outcome, kind.as_deref()) {
+            (Err(error), Some(kind)) if error.code == "unsupported" && error.detail.is_empty() => {
+                if kind == CONVERT {
+                    let mut build = request;
+                    build.opts.remove("requestid");
+                    (outcome, statistics) = self.run_guest(bridge, build).await;
+                    outcome = outcome.and_then(|output| converted(&output));
+                } else {
+                    outcome = default_answer(kind);
+                }
+            }
+            _ => {}
+        }
         tracing::debug!(frontend = %self.name, ?statistics, failed = outcome.is_err(), "frontend ran");
         (outcome, statistics)
     }
@@ -99,6 +108,20 @@ impl Frontend for WasmFrontend {
 
 /// BuildKit's id of the request that lists the requests which a frontend answers.
 const DESCRIBE: &str = "frontend.subrequests.describe";
+
+/// BuildKit's id of the request that shows the graph of a build, and the version of the answer's form.
+const CONVERT: &str = "frontend.convertllb";
+const CONVERT_VERSION: &str = "0.1.0";
+
+/// The graph that a frontend answered, of the first platform when there are several.
+fn converted(output: &Output) -> Result<Output, Error> {
+    let (_, definition) = output.refs.first().ok_or_else(|| Error::not_found("the build makes nothing to show"))?;
+    let json = llb::wire::json(&definition.graph, definition.edge);
+    let json = json.map_err(|error| Error::internal(error.to_string()))?;
+    let metadata = [("result.json", json), ("version", CONVERT_VERSION.to_owned())];
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.into_bytes()));
+    Ok(Output { refs: Vec::new(), metadata: metadata.into() })
+}
 
 /// What the host answers for a frontend that leaves it to it.
 fn default_answer(kind: &str) -> Result<Output, Error> {

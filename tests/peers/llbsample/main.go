@@ -1,4 +1,5 @@
-// llbsample writes LLB definitions made by BuildKit's own Go library, one file a sample: the answer key for digests.
+// llbsample writes LLB definitions made by BuildKit's own Go library, and the JSON that it shows them in, two files a sample: the
+// answer key for digests and for the answers to frontend.convertllb.
 //
 //	go run ./llbsample ../cases/llb
 package main
@@ -14,7 +15,9 @@ import (
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/llbbuild"
+	"github.com/moby/buildkit/frontend/subrequests/convertllb"
 	"github.com/moby/buildkit/solver/pb"
+	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -38,7 +41,31 @@ func main() {
 		if err := os.WriteFile(filepath.Join(dir, name+".pb"), out.Bytes(), 0o644); err != nil {
 			log.Fatal(err)
 		}
+		text, err := shown(def)
+		if err != nil {
+			log.Fatalf("%s: %v", name, err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name+".json"), append(text, '\n'), 0o644); err != nil {
+			log.Fatal(err)
+		}
 	}
+}
+
+// shown is a definition as BuildKit's Dockerfile frontend shows one.
+func shown(def *llb.Definition) ([]byte, error) {
+	res := &convertllb.Result{Def: map[digest.Digest]*pb.Op{}, Metadata: def.Metadata, Source: def.Source}
+	for _, dt := range def.Def {
+		var op pb.Op
+		if err := op.UnmarshalVT(dt); err != nil {
+			return nil, err
+		}
+		res.Def[digest.FromBytes(dt)] = &op
+	}
+	answer, err := res.ToResult()
+	if err != nil {
+		return nil, err
+	}
+	return answer.Metadata["result.json"], nil
 }
 
 func samples() map[string]llb.State {

@@ -6,9 +6,12 @@
 mod decode;
 mod encode;
 mod from_pb;
+mod json;
+mod schema;
 mod to_pb;
 
 pub(crate) use encode::op_bytes;
+pub use json::json;
 
 use crate::{GraphError, Op, op::ExecOp, validate};
 
