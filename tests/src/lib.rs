@@ -9,4 +9,5 @@ pub mod registry;
 pub mod run;
 pub mod setup;
 pub mod tree;
+pub mod web;
 pub mod wild;

@@ -13,6 +13,7 @@ use tests::{
     registry::Registry,
     run::World,
     setup::{base_image, binaries, is_root},
+    web::Web,
 };
 
 fn main() -> ExitCode {
@@ -43,7 +44,14 @@ fn trials() -> anyhow::Result<(Vec<Trial>, impl Sized)> {
     let shared = tempfile::tempdir()?;
     let registry = Registry::start(shared.path())?;
     let base = base_image(&bin, shared.path(), &registry.host)?;
-    let env = [("REGISTRY", registry.host.clone()), ("BASE", base), ("COMPONENTS", components(&bin)?)];
+    let web = Web::start(&shared.path().join("web"))?;
+    let env = [
+        ("REGISTRY", registry.host.clone()),
+        ("BASE", base),
+        ("COMPONENTS", components(&bin)?),
+        ("WEB", web.url),
+        ("WEBROOT", web.root.display().to_string()),
+    ];
     let env = env.map(|(key, value)| (key.to_string(), value)).into();
     let world = Arc::new(World { bin, env });
     let mut trials = Vec::new();

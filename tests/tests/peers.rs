@@ -15,6 +15,7 @@ use tests::{
     registry::Registry,
     run::World,
     setup::{base_image, binaries, is_root},
+    web::Web,
 };
 
 /// What all cases share.
@@ -69,7 +70,15 @@ fn shared(bin: PathBuf, tools: &Path) -> anyhow::Result<Shared> {
     let git = GitServer::start(dir.path())?;
     let base = base_image(&bin, dir.path(), &registry.host)?;
     let path = peers::path(&dir.path().join("bin"), tools, &bin)?;
-    let env = [("REGISTRY", registry.host.clone()), ("BASE", base), ("GIT", git.host.clone())];
+    let web = Web::start(&dir.path().join("web"))?;
+    let root = web.root.display().to_string();
+    let env = [
+        ("REGISTRY", registry.host.clone()),
+        ("BASE", base),
+        ("GIT", git.host.clone()),
+        ("WEB", web.url),
+        ("WEBROOT", root),
+    ];
     let env = env.map(|(name, value)| (name.to_string(), value)).to_vec();
     Ok(Shared { bin, path, env, _registry: registry, _git: git, _dir: dir })
 }

@@ -8,6 +8,7 @@ use crate::{
     caps,
     context::Contexts,
     emit::emit,
+    epoch,
     ignore::Ignore,
     image::Image,
     lint::{self, Lint, Settings},
@@ -31,7 +32,7 @@ const MAX_PROBLEMS: usize = 10;
 /// # Errors
 /// What is wrong with the Dockerfile, with its place, or with an option; and errors of the host.
 pub fn build(cx: &Host, request: Request) -> Result<Output> {
-    let options = Options::parse(&request)?;
+    let mut options = Options::parse(&request)?;
     let loaded = match open(cx, &request)? {
         Opened::Here(loaded) => loaded,
         Opened::Elsewhere(solved) => return output_of(solved),
@@ -44,6 +45,7 @@ pub fn build(cx: &Host, request: Request) -> Result<Output> {
     let mut lint = Lint::new(settings(&request, &loaded)?);
     lint::check(&tree, &file, &mut lint);
     let contexts = Contexts::new(&request);
+    epoch::settle(cx, &mut options, &contexts, &loaded, &file)?;
     let build = Build { cx, request: &request, options: &options, contexts: &contexts, loaded: &loaded, file: &file };
     let output = build.run(&mut lint);
     // What was found is told also when the build fails.

@@ -32,6 +32,13 @@ impl Env {
         }
     }
 
+    /// Takes a variable away.
+    pub fn unset(&mut self, name: &str) {
+        if let Some(before) = self.index.remove(name) {
+            self.entries[before] = None;
+        }
+    }
+
     fn compact(&mut self) {
         self.entries.retain(Option::is_some);
         let names = self.entries.iter().flatten().enumerate();
@@ -75,5 +82,8 @@ mod tests {
         env.set("a", "last");
         assert_eq!(env.iter().collect::<Vec<_>>(), [("b", "x"), ("a", "last")]);
         assert_eq!((env.get("a"), env.get("c")), (Some("last"), None));
+        env.unset("b");
+        env.unset("c");
+        assert_eq!(env.iter().collect::<Vec<_>>(), [("a", "last")]);
     }
 }

@@ -17,6 +17,7 @@ pub mod caps;
 pub mod context;
 pub mod emit;
 pub mod env;
+pub mod epoch;
 pub mod git;
 pub mod ignore;
 pub mod image;

@@ -17,7 +17,7 @@ const DOCKERIGNORE: &str = ".dockerignore";
 const CONTEXT_FILE: &str = "context";
 
 /// As much of a downloaded file is read to see whether it is an archive.
-const ARCHIVE_HEADER: u64 = 1024;
+pub const ARCHIVE_HEADER: u64 = 1024;
 
 /// Where the build context is.
 #[derive(Clone)]
@@ -26,6 +26,22 @@ pub enum MainContext {
     Local,
     /// A tree that is there, or is made.
     Tree(State),
+}
+
+/// Where a tree that is made comes from.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// A repository.
+    Git(Box<GitRef>),
+    /// A download.
+    Http {
+        /// Where from.
+        url: String,
+        /// What the file is called.
+        filename: String,
+        /// What it must be; may be empty.
+        checksum: String,
+    },
 }
 
 /// The Dockerfile and what belongs to it.
@@ -40,6 +56,8 @@ pub struct Loaded {
     pub state: State,
     /// Where the build context is.
     pub context: MainContext,
+    /// Where the build context comes from, when it is a repository or a download.
+    pub origin: Option<Origin>,
     /// `NAME.dockerignore`, when it is there.
     own_ignore: Option<Ignore>,
 }
@@ -77,7 +95,7 @@ impl Source {
 /// When it is not there, or not text.
 pub fn load(cx: &Host, request: &Request) -> Result<Loaded> {
     let mut filename = request.opt("filename").unwrap_or(DOCKERFILE).to_string();
-    let (context, dockerfile) = find_context(cx, request, &mut filename)?;
+    let (context, dockerfile, origin) = find_context(cx, request, &mut filename)?;
     let state = match dockerfile {
         Some(state) => state,
         None => local_dockerfile(cx, request, &filename)?,
@@ -87,20 +105,24 @@ pub fn load(cx: &Host, request: &Request) -> Result<Loaded> {
     let own_ignore = read_ignore(&files, &format!("{filename}{DOCKERIGNORE}"))?;
     let file = cx.source_file(&filename, DOCKERFILE, text.clone(), Some(&state))?;
     let source = Source { file, index: LineIndex::new(&text) };
-    Ok(Loaded { filename, text, source, state, context, own_ignore })
+    Ok(Loaded { filename, text, source, state, context, origin, own_ignore })
 }
 
-/// The context, and the tree that holds the Dockerfile when that is not a directory of the client.
-fn find_context(cx: &Host, request: &Request, filename: &mut String) -> Result<(MainContext, Option<State>)> {
+/// The context, the tree that holds the Dockerfile when that is not a directory of the client, and where they come from.
+fn find_context(
+    cx: &Host,
+    request: &Request,
+    filename: &mut String,
+) -> Result<(MainContext, Option<State>, Option<Origin>)> {
     let key = request.opt("contextkey").unwrap_or(CONTEXT_FILE);
     let value = request.opt(key).unwrap_or_default();
     let forced = request.opts.contains_key("dockerfilekey");
-    let (context, dockerfile) = match remote_context(cx, request, value, filename)? {
-        Some(state) => (Some(state.clone()), Some(state)),
-        None => (request.inputs.get("context").cloned(), request.inputs.get("dockerfile").cloned()),
+    let (context, dockerfile, origin) = match remote_context(cx, request, value, filename)? {
+        Some((state, origin)) => (Some(state.clone()), Some(state), Some(origin)),
+        None => (request.inputs.get("context").cloned(), request.inputs.get("dockerfile").cloned(), None),
     };
     let dockerfile = dockerfile.filter(|_| !forced);
-    let Some(context) = context else { return Ok((MainContext::Local, dockerfile)) };
+    let Some(context) = context else { return Ok((MainContext::Local, dockerfile, None)) };
     let context = match request.opt("contextsubdir") {
         Some(directory) => {
             let copy = file::Copy::new(&context, path::resolve("/", directory), "/").contents_only(true);
@@ -108,11 +130,11 @@ fn find_context(cx: &Host, request: &Request, filename: &mut String) -> Result<(
         }
         None => context,
     };
-    Ok((MainContext::Tree(context), dockerfile))
+    Ok((MainContext::Tree(context), dockerfile, origin))
 }
 
 /// A context that is a repository or a download.
-fn remote_context(cx: &Host, request: &Request, value: &str, filename: &mut String) -> Result<Option<State>> {
+fn remote_context(cx: &Host, request: &Request, value: &str, filename: &mut String) -> Result<Option<(State, Origin)>> {
     if let Some(git) = GitRef::parse(value) {
         let git = git.map_err(|why| Error::invalid(format!("context {value:?}: {why}")))?;
         let keep = request.opt("build-arg:BUILDKIT_CONTEXT_KEEP_GIT_DIR").and_then(crate::text::parse_bool);
@@ -120,20 +142,22 @@ fn remote_context(cx: &Host, request: &Request, value: &str, filename: &mut Stri
         let by_commit = request.opt("build-arg:SOURCE_DATE_EPOCH").map(|_| "commit");
         let mtime = Some(git.mtime.as_str()).filter(|mtime| !mtime.is_empty()).or(by_commit);
         let name = format!("[internal] load git source {value}");
-        return git_state(cx, &git, keep, &git.checksum, mtime, &name).map(Some);
+        let state = git_state(cx, &git, keep, &git.checksum, mtime, &name)?;
+        return Ok(Some((state, Origin::Git(Box::new(git)))));
     }
     if !value.starts_with("http://") && !value.starts_with("https://") {
         return Ok(None);
     }
+    let origin = Origin::Http { url: value.to_string(), filename: CONTEXT_FILE.to_string(), checksum: String::new() };
     let download = cx.http(value).filename(CONTEXT_FILE).name("[internal] load remote build context").add()?;
     let header = cx.solve(&download)?.read_range(&format!("/{CONTEXT_FILE}"), 0, ARCHIVE_HEADER)?;
     if is_archive(&header) {
         let copy = file::Copy::new(&download, format!("/{CONTEXT_FILE}"), "/").unpack(true);
-        return cx.scratch().file().copy(copy).add().map(Some);
+        return Ok(Some((cx.scratch().file().copy(copy).add()?, origin)));
     }
     // A single file is the Dockerfile.
     *filename = CONTEXT_FILE.to_string();
-    Ok(Some(download))
+    Ok(Some((download, origin)))
 }
 
 /// A repository in the graph.
@@ -205,7 +229,7 @@ fn read_optional(files: &Ref, name: &str) -> Result<Option<String>> {
 }
 
 /// A bzip2, gzip or xz file, or a tar file.
-fn is_archive(header: &[u8]) -> bool {
+pub fn is_archive(header: &[u8]) -> bool {
     const MAGIC: [&[u8]; 3] = [b"BZh", &[0x1f, 0x8b, 8], &[0xfd, b'7', b'z', b'X', b'Z', 0]];
     MAGIC.iter().any(|magic| header.starts_with(magic)) || is_tar(header)
 }

@@ -17,6 +17,8 @@ mod workdir;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use add::url_filename;
+pub use copy::is_http;
 pub use stage::{StageState, Uses, Wanted, step_prefix};
 
 use crate::{

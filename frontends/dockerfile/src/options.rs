@@ -22,6 +22,8 @@ pub struct Options {
     pub build_platform: Platform,
     /// Answer results by platform.
     pub multi_platform: bool,
+    /// What a `SOURCE_DATE_EPOCH` that is no number was found to mean: a time, or that there is none.
+    pub found_epoch: Option<Option<i64>>,
     /// `--build-arg`.
     pub build_args: BTreeMap<String, String>,
     /// `--label`.
@@ -90,6 +92,7 @@ impl Options {
         Ok(Options {
             target: opt("target").to_string(),
             all_stages: false,
+            found_epoch: None,
             multi_platform: parse_multi_platform(multi_platform, platforms.len())?,
             platforms,
             build_platform,

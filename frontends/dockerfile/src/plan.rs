@@ -14,7 +14,7 @@ use std::{
 
 use pintle_sdk::{SourceMeta, State};
 
-pub use args::{Declared, GlobalArgs};
+pub use args::{Declared, EPOCH, GlobalArgs};
 use base::Head;
 pub use base::{Base, Pinned, Query};
 

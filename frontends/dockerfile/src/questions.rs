@@ -8,6 +8,7 @@ use pintle_sdk::{
 use crate::{
     build::{self, Build, Opened},
     context::Contexts,
+    epoch,
     lint::{self, Finding, Lint},
     load::Loaded,
     lower::{Lowered, lower},
@@ -33,11 +34,11 @@ pub fn answer(cx: &Host, kind: &str, request: &Request) -> Result<Answer> {
     match kind {
         "describe" => Ok(Requests { outline: true, targets: true }.into()),
         "targets" => Ok(Answer::from(&targets(&loaded)?)),
-        "outline" => Ok(Answer::from(&read(cx, request, &options, &loaded)?)),
+        "outline" => Ok(Answer::from(&read(cx, request, &mut options, &loaded)?)),
         "lint" => {
             // Nobody named a target: all are meant.
             options.all_stages = options.target.is_empty();
-            Ok(Answer::from(&check(cx, request, &options, &loaded)))
+            Ok(Answer::from(&check(cx, request, &mut options, &loaded)))
         }
         other => Err(Error::unsupported(format!("no answer to request {other:?}"))),
     }
@@ -63,13 +64,14 @@ fn targets(loaded: &Loaded) -> Result<Targets> {
     Ok(Targets { targets: file.stages.iter().enumerate().map(target).collect(), source: loaded.text.clone() })
 }
 
-fn read(cx: &Host, request: &Request, options: &Options, loaded: &Loaded) -> Result<Outline> {
+fn read(cx: &Host, request: &Request, options: &mut Options, loaded: &Loaded) -> Result<Outline> {
     let (tree, mut problems) = parse(&loaded.text);
     let file = Dockerfile::read(&tree, &mut problems);
     if !problems.is_empty() {
         return Err(build::all_problems(loaded, &problems));
     }
     let contexts = Contexts::new(request);
+    epoch::settle(cx, options, &contexts, loaded, &file)?;
     let build = Build { cx, request, options, contexts: &contexts, loaded, file: &file };
     let (plan, lowered) = one(&build, &mut Lint::default())?;
     Ok(outline(&plan, &lowered, &loaded.text))
@@ -84,7 +86,7 @@ fn one<'a>(build: &Build<'a>, lint: &mut Lint) -> Result<(Plan<'a>, Lowered)> {
     Ok((plan, lowered))
 }
 
-fn check(cx: &Host, request: &Request, options: &Options, loaded: &Loaded) -> LintAnswer {
+fn check(cx: &Host, request: &Request, options: &mut Options, loaded: &Loaded) -> LintAnswer {
     let mut lint = Lint::default();
     let error = find_all(cx, request, options, loaded, &mut lint).err();
     let lines = |finding: &Finding| match finding.lines {
@@ -116,7 +118,7 @@ fn check(cx: &Host, request: &Request, options: &Options, loaded: &Loaded) -> Li
 }
 
 /// Gathers findings; the error is what a build would fail with.
-fn find_all(cx: &Host, request: &Request, options: &Options, loaded: &Loaded, lint: &mut Lint) -> Result<()> {
+fn find_all(cx: &Host, request: &Request, options: &mut Options, loaded: &Loaded, lint: &mut Lint) -> Result<()> {
     let (tree, mut problems) = parse(&loaded.text);
     *lint = Lint::new(build::settings(request, loaded)?);
     let file = Dockerfile::read(&tree, &mut problems);
@@ -125,6 +127,7 @@ fn find_all(cx: &Host, request: &Request, options: &Options, loaded: &Loaded, li
         return Err(build::all_problems(loaded, &problems));
     }
     let contexts = Contexts::new(request);
+    epoch::settle(cx, options, &contexts, loaded, &file)?;
     let build = Build { cx, request, options, contexts: &contexts, loaded, file: &file };
     one(&build, lint)?;
     lint.error().map_or(Ok(()), |message| Err(Error::invalid(message)))

@@ -410,6 +410,7 @@ impl State {
             digest: known.cloned().unwrap_or_else(|| resolved.key()),
             config: image.filter(|_| !query.no_config).map(|image| image.config),
             git: git.map(|(_, meta)| meta),
+            modified: resolved.modified(),
         })
     }
 }

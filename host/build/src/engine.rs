@@ -209,7 +209,7 @@ fn worker(store: &Store, executor: &dyn exec::Executor) -> anyhow::Result<Worker
     Ok(Worker {
         id: worker_id(store)?,
         labels: labels.into_iter().map(|(key, value)| (key.to_string(), value)).collect(),
-        platforms: vec![host_platform()],
+        platforms: platforms(),
     })
 }
 
@@ -222,6 +222,14 @@ fn worker_id(store: &Store) -> anyhow::Result<String> {
     let id = uuid::Uuid::new_v4().simple().to_string();
     store.write(vec![(KEY.to_vec(), Some(id.clone().into_bytes()))])?;
     Ok(id)
+}
+
+/// What this machine runs: first of its own, then by emulators.
+fn platforms() -> Vec<Platform> {
+    let own = host_platform();
+    let emulated = ops::foreign::emulated().into_iter().filter(|architecture| *architecture != own.architecture);
+    let emulated = emulated.map(|architecture| Platform { architecture: architecture.into(), ..own.clone() });
+    std::iter::once(own.clone()).chain(emulated).collect()
 }
 
 /// The platform that this machine runs.

@@ -158,6 +158,8 @@ pub struct SourceMeta {
     pub config: Option<Vec<u8>>,
     /// Of a git repository.
     pub git: Option<GitMeta>,
+    /// When a download last changed, in seconds since 1970.
+    pub modified: Option<i64>,
 }
 
 /// Which commit a ref of a git repository is.

@@ -25,7 +25,7 @@ const SIGNAL_CODE: i32 = 128;
 
 /// A process ran, and ended badly.
 #[derive(thiserror::Error)]
-#[error("process \"{}\" did not complete successfully: exit code: {}", self.args.join(" "), self.code())]
+#[error("process \"{}\" did not complete successfully: exit code: {}{}", self.args.join(" "), self.code(), self.hint())]
 pub struct ExecError {
     /// argv.
     pub args: Vec<String>,
@@ -33,6 +33,8 @@ pub struct ExecError {
     pub exit: Exit,
     /// What the op began with.
     pub inputs: Vec<Snapshot>,
+    /// The architecture that the program is for, when this machine does not run it.
+    pub foreign: Option<&'static str>,
     /// For each mount of the op, in its order, the files as the process left them, where it has any that last.
     pub mounts: Vec<Option<Snapshot>>,
 }
@@ -47,6 +49,15 @@ impl ExecError {
     /// The exit code, as a shell would say it.
     pub fn code(&self) -> i32 {
         exit_code(self.exit)
+    }
+
+    fn hint(&self) -> String {
+        let Some(architecture) = self.foreign else { return String::new() };
+        let program = self.args.first().map_or("", String::as_str);
+        format!(
+            ": {program} is for linux/{architecture}, which this machine does not run: install an emulator \
+             (Debian's package qemu-user-static), or build on such a machine"
+        )
     }
 }
 
@@ -91,8 +102,9 @@ impl Op<Files> for ExecVertex {
         if self.is_success(exit) {
             return mounts.commit().await;
         }
+        let foreign = self.foreign(&mounts).await;
         let mounts = mounts.leave().await;
-        Err(ExecError { args: self.op.args.clone(), exit, inputs, mounts }.into())
+        Err(ExecError { args: self.op.args.clone(), exit, inputs, foreign, mounts }.into())
     }
 }
 
@@ -102,6 +114,16 @@ impl ExecVertex {
             Some(device) => anyhow::bail!("device {}: CDI devices are not supported by this engine", device.name),
             None => Ok(()),
         }
+    }
+
+    /// The architecture of a program that cannot have run, for the message.
+    async fn foreign(&self, mounts: &Mounts) -> Option<&'static str> {
+        let (root, name) = (mounts.rootfs.clone(), self.op.args.first()?.clone());
+        let path = self.op.env.iter().rev().find_map(|entry| entry.strip_prefix("PATH="));
+        let path = path.unwrap_or(DEFAULT_PATH).to_owned();
+        let native = self.environment.platform.architecture.clone();
+        let look = tokio::task::spawn_blocking(move || crate::foreign::cannot_run(&root, &name, &path, &native));
+        look.await.ok().flatten()
     }
 
     fn is_success(&self, exit: Exit) -> bool {

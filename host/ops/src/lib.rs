@@ -8,6 +8,7 @@ mod caches;
 mod container;
 mod exec;
 pub mod file;
+pub mod foreign;
 pub mod key;
 mod mounts;
 pub mod name;

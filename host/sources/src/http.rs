@@ -1,7 +1,8 @@
 //! `http://` and `https://`: one file of a web server.
 //!
 //! A file that was fetched before is asked for with its entity tag and date, so that it comes again only when it changed. With
-//! `http.checksum`, nothing is asked before the file is needed.
+//! `http.checksum`, nothing is asked before the file is needed. The host `buildkit-session` is the client itself, which sends what it
+//! reads from its standard input, once.
 
 mod fetch;
 mod want;
@@ -59,12 +60,13 @@ impl Source for HttpSource {
         if let Some(checksum) = want.checksum.clone() {
             let kept = known.filter(|(record, _)| record.digest == checksum).map(|(_, snapshot)| snapshot);
             let filename = want.filename(None)?;
-            let file = File { digest: checksum, filename, snapshot: OnceCell::new_with(kept) };
+            let file = File { digest: checksum, filename, modified: None, snapshot: OnceCell::new_with(kept) };
             return Ok(Box::new(ResolvedHttp { inner, want, request: request.clone(), file }));
         }
         let (record, snapshot) = inner.get(&want, request, known).await?;
         let snapshot = OnceCell::new_with(Some(snapshot));
-        let file = File { digest: record.digest, filename: record.filename, snapshot };
+        let modified = record.last_modified.as_deref().and_then(fetch::seconds);
+        let file = File { digest: record.digest, filename: record.filename, modified, snapshot };
         Ok(Box::new(ResolvedHttp { inner, want, request: request.clone(), file }))
     }
 }
@@ -92,6 +94,12 @@ impl Inner {
         request: &Request,
         known: Option<(Record, Snapshot)>,
     ) -> anyhow::Result<(Record, Snapshot)> {
+        if want.is_upload() {
+            return match known {
+                Some(known) => Ok(known),
+                None => self.note(want, fetch::upload(&self.store, want, request).await?),
+            };
+        }
         let headers = want.headers(&request.sessions, known.as_ref().map(|(record, _)| record)).await?;
         match fetch::fetch(self.client()?, &self.store, want, headers, request).await? {
             Answer::Unchanged => known.with_context(|| {
@@ -121,6 +129,7 @@ struct ResolvedHttp {
 struct File {
     digest: String,
     filename: String,
+    modified: Option<i64>,
     /// Empty until a file with a checksum is needed.
     snapshot: OnceCell<Snapshot>,
 }
@@ -133,6 +142,10 @@ impl Resolved for ResolvedHttp {
 
     fn pinned(&self) -> String {
         format!("{}@{}", self.want.shown(), self.file.digest)
+    }
+
+    fn modified(&self) -> Option<i64> {
+        self.file.modified
     }
 
     async fn snapshot(&self) -> anyhow::Result<Snapshot> {

@@ -52,6 +52,10 @@ pub trait Resolved: Send + Sync {
     fn image(&self) -> Option<ImageInfo> {
         None
     }
+    /// When the server says that it last changed, in seconds since 1970, for a download.
+    fn modified(&self) -> Option<i64> {
+        None
+    }
     /// Which commit it is, for a git repository.
     fn git(&self) -> Option<GitInfo> {
         None

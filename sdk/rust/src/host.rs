@@ -251,6 +251,8 @@ impl SourceQuery {
 setters!(SourceQuery {
     /// Do not fetch the image's config.
     flag no_config = "no-config";
+    /// Of a git source: answer the commit, and an annotated tag, as git stores them.
+    flag objects = "objects";
     /// Shown in the progress.
     text log_name = "log-name";
 });

@@ -92,7 +92,7 @@ fn git_source(copy: &Copy, resolved: &Resolved, git: GitRef) -> Result<CopyFrom,
 }
 
 /// The last part of a URL's path.
-fn url_filename(url: &str) -> String {
+pub fn url_filename(url: &str) -> String {
     let bare = url.split(['?', '#']).next().unwrap_or_default();
     let path = bare.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
     match path::base(path) {

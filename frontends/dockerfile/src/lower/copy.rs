@@ -59,6 +59,13 @@ impl Lowerer<'_, '_> {
             Ok(Some(Token::new(text, token.span)).filter(|token| !token.text.is_empty()))
         };
         let (chown, chmod, checksum) = (flag(&copy.chown)?, flag(&copy.chmod)?, flag(&copy.checksum)?);
+        if let Some(chown) = chown.as_ref().filter(|chown| copy.link && names_somebody(&chown.text)) {
+            let message = format!(
+                "--chown={}: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead",
+                chown.text
+            );
+            return Err(Problem::new(message, chown.span));
+        }
         if let Some(chmod) = &chmod {
             check_mode(&chmod.text).map_err(|why| Problem::new(why, chmod.span))?;
         }
@@ -170,7 +177,13 @@ impl Lowerer<'_, '_> {
     }
 }
 
-pub(super) fn is_http(source: &str) -> bool {
+/// Whether an owner must be looked up in the tree that is copied into: a layer of its own has no users.
+fn names_somebody(chown: &str) -> bool {
+    owner(chown).split(':').any(|part| part.parse::<u32>().is_err())
+}
+
+/// Whether a source is a URL of a download.
+pub fn is_http(source: &str) -> bool {
     source.starts_with("http://") || source.starts_with("https://")
 }
 

@@ -38,7 +38,7 @@ pub struct Declared {
 }
 
 /// What times are set to, in reproducible builds.
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
+pub const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 impl GlobalArgs {
     /// The arguments of a build for `platform`.
@@ -48,8 +48,9 @@ impl GlobalArgs {
     pub fn new(file: &Dockerfile, options: &Options, platform: &Platform) -> Result<Self, Problem> {
         let mut args = Self::with_defaults(file, options, platform, true)?;
         args.epoch = parse_epoch(options, &args.env)?;
-        if let Some(seconds) = args.epoch {
-            args.env.set(EPOCH, &seconds.to_string());
+        match args.epoch {
+            Some(seconds) => args.env.set(EPOCH, &seconds.to_string()),
+            None => args.env.unset(EPOCH),
         }
         Ok(args)
     }
@@ -120,16 +121,17 @@ fn predefined(file: &Dockerfile, options: &Options, platform: &Platform) -> Env 
     env
 }
 
+/// The time that is asked for, as a number; what is no number has been looked up before.
 fn parse_epoch(options: &Options, env: &Env) -> Result<Option<i64>, Problem> {
     let given = options.build_args.get(EPOCH).map(String::as_str);
     let Some(text) = given.or(shell::Variables::get(env, EPOCH)).filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    // A directory of the client has no time of its own.
-    if text == "context" {
-        return Ok(None);
-    }
     let seconds = text.parse::<i64>().ok().filter(|seconds| image::rfc3339(*seconds).is_some());
     let message = || format!("invalid {EPOCH}: {text:?} is not a number of seconds since 1970");
-    seconds.map(Some).ok_or_else(|| Problem::new(message(), Span::default()))
+    match (seconds, options.found_epoch) {
+        (Some(seconds), _) => Ok(Some(seconds)),
+        (None, Some(found)) => Ok(found),
+        (None, None) => Err(Problem::new(message(), Span::default())),
+    }
 }

@@ -222,7 +222,7 @@ impl Guest {
             identifier: meta.identifier,
             digest: meta.digest,
             config,
-            facts: meta.git.map(git_facts).unwrap_or_default(),
+            facts: facts(meta.git, meta.modified),
         })
     }
 
@@ -272,16 +272,30 @@ fn query(query: &SourceQuery) -> Result<crate::SourceQuery, Fault> {
         platform: platform.transpose()?,
         resolve_mode: attrs.get("resolve-mode").unwrap_or("default").to_owned(),
         no_config: attrs.flag("no-config"),
-        git_objects: false,
+        git_objects: attrs.flag("objects"),
         log_name: attrs.text("log-name"),
     })
 }
 
-/// What is known of a commit.
-fn git_facts(git: crate::GitMeta) -> Vec<(String, Content)> {
-    let reference = ("ref".to_owned(), Content::Text(git.reference));
-    let commit = git.commit.map(|commit| ("commit".to_owned(), Content::Text(commit)));
-    std::iter::once(reference).chain(commit).collect()
+/// What is known of a commit, and of a download.
+fn facts(git: Option<crate::GitMeta>, modified: Option<i64>) -> Vec<(String, Content)> {
+    let mut facts = Vec::new();
+    let mut fact = |name: &str, value: Content| facts.push((name.to_owned(), value));
+    if let Some(git) = git {
+        fact("ref", Content::Text(git.reference));
+        if let Some(commit) = git.commit {
+            fact("commit", Content::Text(commit));
+        }
+        for (name, object) in [("commit-object", git.commit_object), ("tag-object", git.tag_object)] {
+            if !object.is_empty() {
+                fact(name, content(object));
+            }
+        }
+    }
+    if let Some(seconds) = modified {
+        fact("modified", Content::Text(seconds.to_string()));
+    }
+    facts
 }
 
 /// Metadata of another frontend: text where it is text.

@@ -115,7 +115,8 @@ impl Control {
         let attrs = request.frontend_attrs;
         let flag = |name: &str| attrs.get(name).is_some_and(|value| value.is_empty() || value == "true");
         let (no_cache, explain, lower) = (flag("no-cache"), flag("pintle.explain"), flag("pintle.lower"));
-        let epoch = attrs.get(EPOCH_ARG).cloned();
+        // What is no number is for the frontend to look up.
+        let epoch = attrs.get(EPOCH_ARG).filter(|epoch| epoch.parse::<i64>().is_ok()).cloned();
         let attest = build::Attest::read(&attrs)?;
         let what = self.what(&request.r#ref, request.definition, request.frontend, attrs, request.frontend_inputs)?;
         let mut exports = exports(request.exporters, request.exporter_deprecated, request.exporter_attrs_deprecated);

@@ -86,6 +86,10 @@ fn named(detail: &build::Detail) -> Option<Detail> {
 }
 
 fn code(failure: &Failure) -> Code {
+    // A mistake in a build file is shown with its lines; clients would put the code's name in front of the text.
+    if failure.code == "invalid-argument" && !failure.locations.is_empty() {
+        return Code::Unknown;
+    }
     CODES.iter().find(|(word, _)| *word == failure.code).map_or(Code::Unknown, |(_, code)| *code)
 }
 

@@ -3,6 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use http::{HeaderMap, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 use store::{Snapshot, Store};
@@ -119,39 +121,72 @@ async fn fetch_once(
             return Err(if again { Failure::Again(error) } else { Failure::Final(error) });
         }
     }
-    write(store, want, response, request).await.map(Answer::File)
+    write(store, want, Body::of(response), request).await.map(Answer::File)
+}
+
+/// What one of the clients uploads. It can be had once.
+pub(super) async fn upload(store: &Store, want: &Want, request: &Request) -> anyhow::Result<Fetched> {
+    let mut failed = anyhow::anyhow!("{}: the build has no client that could send it", want.shown());
+    for session in &request.sessions {
+        match session.pull_upload(want.url.path()).await {
+            Ok(reader) => {
+                let chunks = tokio_util::io::ReaderStream::new(reader).map_err(anyhow::Error::from).boxed();
+                let body = Body { etag: None, last_modified: None, disposition: None, total: 0, chunks };
+                return write(store, want, body, request).await.map_err(|failure| match failure {
+                    Failure::Again(error) | Failure::Final(error) => error,
+                });
+            }
+            Err(error) => failed = error.context(want.shown()),
+        }
+    }
+    Err(failed)
+}
+
+/// What is written, and what is said of it.
+struct Body {
+    etag: Option<String>,
+    last_modified: Option<String>,
+    disposition: Option<String>,
+    /// Bytes; 0 when that is not known.
+    total: u64,
+    chunks: BoxStream<'static, anyhow::Result<Bytes>>,
+}
+
+impl Body {
+    fn of(response: reqwest::Response) -> Self {
+        let text = |name: header::HeaderName| {
+            let value = response.headers().get(name).and_then(|value| value.to_str().ok());
+            value.map(String::from)
+        };
+        let (etag, last_modified) = (text(header::ETAG), text(header::LAST_MODIFIED));
+        let (disposition, total) = (text(header::CONTENT_DISPOSITION), response.content_length().unwrap_or(0));
+        let chunks = futures::stream::try_unfold(response, async |mut response| {
+            let chunk = response.chunk().await.map_err(|error| anyhow::Error::new(error.without_url()))?;
+            Ok(chunk.map(|chunk| (chunk, response)))
+        });
+        Body { etag, last_modified, disposition, total, chunks: chunks.boxed() }
+    }
 }
 
 /// Streams the body into the only file of a new tree.
-async fn write(
-    store: &Store,
-    want: &Want,
-    mut response: reqwest::Response,
-    request: &Request,
-) -> Result<Fetched, Failure> {
+async fn write(store: &Store, want: &Want, body: Body, request: &Request) -> Result<Fetched, Failure> {
     let shown = want.shown();
-    let text = |name: header::HeaderName| {
-        let value = response.headers().get(name).and_then(|value| value.to_str().ok());
-        value.map(String::from)
-    };
-    let (etag, last_modified) = (text(header::ETAG), text(header::LAST_MODIFIED));
+    let Body { etag, last_modified, disposition, total, mut chunks } = body;
     let filename = match &want.checksum {
         // The name is part of the key, which was given out before the server was asked.
         Some(_) => want.filename(None)?,
-        None => want.filename(text(header::CONTENT_DISPOSITION).as_deref())?,
+        None => want.filename(disposition.as_deref())?,
     };
-    let total = response.content_length().unwrap_or(0);
     let draft = store.draft(&store.scratch()).await.map_err(anyhow::Error::from)?;
     let path = draft.path().join(&filename);
     let failed = || format!("{shown}: cannot write {}", path.display());
     let mut file = tokio::fs::File::create_new(&path).await.with_context(failed)?;
     let (mut hash, mut done) = (Sha256::new(), 0);
     loop {
-        let broke = |error: reqwest::Error| {
-            let what = format!("{shown}: the server broke off after {done} bytes");
-            Failure::Again(anyhow::Error::new(error.without_url()).context(what))
+        let broke = |error: anyhow::Error| {
+            Failure::Again(error.context(format!("{shown}: the server broke off after {done} bytes")))
         };
-        let Some(chunk) = response.chunk().await.map_err(broke)? else { break };
+        let Some(chunk) = chunks.try_next().await.map_err(broke)? else { break };
         hash.update(&chunk);
         file.write_all(&chunk).await.with_context(failed)?;
         done += chunk.len() as u64;
@@ -168,6 +203,11 @@ async fn write(
     want.file.finish(&path, time)?;
     let snapshot = draft.commit().await.map_err(anyhow::Error::from)?;
     Ok(Fetched { digest, filename, snapshot, etag, last_modified })
+}
+
+/// Seconds since 1970 of a date as HTTP writes it.
+pub(super) fn seconds(text: &str) -> Option<i64> {
+    i64::try_from(http_date(text)?.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs()).ok()
 }
 
 /// A date as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`. The two old forms are not read.

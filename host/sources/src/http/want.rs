@@ -30,6 +30,11 @@ pub(super) struct Want {
 }
 
 impl Want {
+    /// Whether the file is something that the client sends.
+    pub(super) fn is_upload(&self) -> bool {
+        self.url.host_str() == Some(session::upload::UPLOAD_HOST)
+    }
+
     pub(super) fn read(request: &Request) -> anyhow::Result<Want> {
         let attrs = Attrs(&request.attrs);
         let url =

@@ -11,12 +11,14 @@ use anyhow::{Context, bail, ensure};
 /// The largest Dockerfile, or archive, that is taken from standard input into memory.
 const MAX_STDIN_BYTES: u64 = 4 << 30;
 
-/// The directories of a build. Temporary ones are removed when this is dropped.
+/// Where the files of a build are. Temporary directories are removed when this is dropped.
 pub struct Directories {
-    /// The context.
-    pub context: PathBuf,
-    /// Where the Dockerfile is.
-    pub dockerfile: PathBuf,
+    /// The context; `None` when it is elsewhere.
+    pub context: Option<PathBuf>,
+    /// The URL of a context that is elsewhere.
+    pub remote: Option<String>,
+    /// Where the Dockerfile is, when it is not in a context elsewhere.
+    pub dockerfile: Option<PathBuf>,
     /// The Dockerfile's name there; `None` leaves it to the frontend.
     pub filename: Option<String>,
     _temporary: Vec<tempfile::TempDir>,
@@ -26,6 +28,9 @@ pub struct Directories {
 pub fn open(context: &str, file: Option<&str>, is_dockerfile: bool) -> anyhow::Result<Directories> {
     let mut temporary = Vec::new();
     ensure!(!(context == "-" && file == Some("-")), "only one of context and Dockerfile can come from stdin");
+    if !Path::new(context).is_dir() && is_remote(context) {
+        return elsewhere(context, file);
+    }
     let mut stdin_dockerfile = None;
     let context_dir = if context == "-" {
         let dir = tempfile::tempdir()?;
@@ -40,23 +45,65 @@ pub fn open(context: &str, file: Option<&str>, is_dockerfile: bool) -> anyhow::R
         bail!("the build context {context:?} is not a directory: give the directory with the files to build");
     }
     if file == Some("-") {
-        let mut text = Vec::new();
-        std::io::stdin().take(MAX_STDIN_BYTES).read_to_end(&mut text).context("read the Dockerfile from stdin")?;
-        stdin_dockerfile = Some(text);
+        stdin_dockerfile = Some(stdin("the Dockerfile")?);
     }
     let (dockerfile, filename) = match (stdin_dockerfile, file) {
-        (Some(text), _) => {
-            let dir = tempfile::tempdir()?;
-            std::fs::write(dir.path().join("Dockerfile"), text)?;
-            let path = dir.path().to_path_buf();
-            temporary.push(dir);
-            (path, Some("Dockerfile".to_string()))
-        }
+        (Some(text), _) => written(&text, &mut temporary)?,
+        // The archive's own.
+        (None, Some(file)) if context == "-" => (context_dir.clone(), Some(file.to_string())),
         (None, Some(file)) => split(Path::new(file)).map(|(dir, name)| (dir, Some(name)))?,
         (None, None) if is_dockerfile => (context_dir.clone(), Some(default_name(context, &context_dir)?)),
         (None, None) => (context_dir.clone(), None),
     };
-    Ok(Directories { context: context_dir, dockerfile, filename, _temporary: temporary })
+    let (context, dockerfile) = (Some(context_dir), Some(dockerfile));
+    Ok(Directories { context, remote: None, dockerfile, filename, _temporary: temporary })
+}
+
+/// A context that the engine fetches. Its Dockerfile is in it, unless it comes from stdin or is named by an absolute path.
+fn elsewhere(context: &str, file: Option<&str>) -> anyhow::Result<Directories> {
+    let mut temporary = Vec::new();
+    let (dockerfile, filename) = match file {
+        Some("-") => {
+            let (dir, name) = written(&stdin("the Dockerfile")?, &mut temporary)?;
+            (Some(dir), name)
+        }
+        Some(file) if file.starts_with('/') => split(Path::new(file)).map(|(dir, name)| (Some(dir), Some(name)))?,
+        file => (None, file.map(str::to_string)),
+    };
+    let remote = Some(context.to_string());
+    Ok(Directories { context: None, remote, dockerfile, filename, _temporary: temporary })
+}
+
+/// Whether a context is a URL, or a repository as git writes it: `git@host:path`, or for short `github.com/...`.
+fn is_remote(context: &str) -> bool {
+    let user_at_host = || {
+        let (user, rest) = context.split_once('@')?;
+        let (host, _) = rest.split_once(':')?;
+        Some([user, host].iter().all(|part| !part.is_empty() && !part.contains('/')))
+    };
+    let schemes = ["http://", "https://", "git://", "ssh://", "github.com/"];
+    schemes.iter().any(|scheme| context.starts_with(scheme)) || user_at_host().unwrap_or(false)
+}
+
+/// Whether a context is a repository that is reached through SSH.
+pub fn is_ssh(context: &str) -> bool {
+    context.starts_with("ssh://") || is_remote(context) && !context.contains("://") && context.contains('@')
+}
+
+fn stdin(what: &str) -> anyhow::Result<Vec<u8>> {
+    let mut data = Vec::new();
+    let read = std::io::stdin().take(MAX_STDIN_BYTES).read_to_end(&mut data);
+    read.with_context(|| format!("read {what} from stdin"))?;
+    Ok(data)
+}
+
+/// A directory with a Dockerfile alone.
+fn written(text: &[u8], temporary: &mut Vec<tempfile::TempDir>) -> anyhow::Result<(PathBuf, Option<String>)> {
+    let dir = tempfile::tempdir()?;
+    std::fs::write(dir.path().join("Dockerfile"), text)?;
+    let path = dir.path().to_path_buf();
+    temporary.push(dir);
+    Ok((path, Some("Dockerfile".to_string())))
 }
 
 /// `Dockerfile`, or `dockerfile` when only that is there.
@@ -79,8 +126,7 @@ fn split(file: &Path) -> anyhow::Result<(PathBuf, String)> {
 
 /// Unpacks a tar from stdin into `dir`; answers the text when it is a Dockerfile instead.
 fn from_stdin(dir: &Path) -> anyhow::Result<Option<Vec<u8>>> {
-    let mut data = Vec::new();
-    std::io::stdin().take(MAX_STDIN_BYTES).read_to_end(&mut data).context("read the context from stdin")?;
+    let data = stdin("the context")?;
     let reader: Box<dyn Read> = match data.as_slice() {
         [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(data.as_slice())),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::new(data.as_slice())?),
@@ -140,5 +186,28 @@ fn layout_reference(text: &str) -> anyhow::Result<(PathBuf, String)> {
         [manifest] => Ok((path, format!("@{}", manifest["digest"].as_str().unwrap_or_default()))),
         [] => bail!("no image {} in the OCI layout {}", tag.unwrap_or_default(), path.display()),
         _ => bail!("several images in the OCI layout {}: name one by :TAG or @DIGEST", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_remote, is_ssh};
+
+    #[test]
+    fn contexts_elsewhere() {
+        for (context, remote, ssh) in [
+            ("https://h/a.git#main:dir", true, false),
+            ("http://h/a.tar.gz", true, false),
+            ("git://h/a", true, false),
+            ("ssh://git@h/a", true, true),
+            ("git@h:a/b.git", true, true),
+            ("github.com/a/b", true, false),
+            ("dir", false, false),
+            ("dir/a@b:c", false, false),
+            ("./github.com/a", false, false),
+            ("-", false, false),
+        ] {
+            assert_eq!((is_remote(context), is_ssh(context)), (remote, ssh), "{context}");
+        }
     }
 }

@@ -18,7 +18,8 @@ const DOCKERFILE: &str = "dockerfile.v0";
 /// Options that say what to build.
 #[derive(clap::Args)]
 pub struct FrontendArgs {
-    /// The build context: a directory, or - for a tar or a Dockerfile on stdin.
+    /// The build context: a directory, - for a tar or a Dockerfile on stdin, or the URL of a git repository (#REF:DIRECTORY behind
+    /// it), of an archive, or of a Dockerfile.
     #[arg(value_name = "CONTEXT", default_value = ".")]
     context: String,
 
@@ -149,13 +150,21 @@ pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyho
     }
     attests(args, &mut attrs)?;
     let mut dirs = BTreeMap::new();
-    dirs.insert("context".to_string(), directories.context.clone());
-    dirs.insert("dockerfile".to_string(), directories.dockerfile.clone());
+    dirs.extend(directories.context.clone().map(|dir| ("context".to_string(), dir)));
+    dirs.extend(directories.dockerfile.clone().map(|dir| ("dockerfile".to_string(), dir)));
+    if let Some(url) = &directories.remote {
+        attrs.insert("context".to_string(), url.clone());
+        // The Dockerfile is not the one of the context.
+        put(&mut attrs, "dockerfilekey", directories.dockerfile.as_ref().map(|_| "dockerfile"));
+    }
     for named in &args.build_contexts {
         context::named(named, &mut attrs, &mut dirs)?;
     }
     let is_set = |name: &str| std::env::var_os(name).is_some();
     let agent = std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
+    // A repository that is reached through SSH needs no flag for the agent that is there.
+    let own_agent = ssh.is_empty() && agent.is_some() && context::is_ssh(&args.context);
+    let ssh = if own_agent { &["default".to_string()] } else { ssh };
     let attachments = Attachments {
         dirs: dirs
             .into_iter()
@@ -259,7 +268,7 @@ pub async fn solve(link: &Link, prepared: Prepared, display: &mut dyn Display) -
         }
         Link::Remote { .. } => None,
     };
-    let key = shared_key(&prepared.directories.context);
+    let key = prepared.directories.context.as_deref().map(shared_key).unwrap_or_default();
     let answer = client::build(link.connection(), id, &key, prepared.attachments, prepared.request, display).await;
     Ok(answer?)
 }
