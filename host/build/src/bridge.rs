@@ -26,7 +26,7 @@ use crate::{
     entitlements,
     lazy::{LazyRef, SnapshotRef, internal},
     nested,
-    policy::{self, Policy},
+    permit::{Permitted, Policies},
     provenance::{Asked, Image},
 };
 
@@ -54,9 +54,11 @@ pub(crate) struct State {
     /// Where each vertex was first seen, to find its source lines when it fails.
     pub seen: Mutex<Seen>,
     /// Which sources it may have.
-    policies: Vec<Policy>,
+    pub policies: Policies,
+    /// What they said of sources.
+    pub permitted: Mutex<Permitted>,
     /// Graphs by their addresses and results, as the policies make them.
-    governed: Mutex<Governed>,
+    pub governed: Mutex<Governed>,
     /// What the user asked of a frontend.
     pub asked: Mutex<Option<Asked>>,
     /// Build languages by name, with the digests of their components.
@@ -81,7 +83,7 @@ impl State {
         no_cache: bool,
         allowed: Entitlements,
         caches: Vec<CacheOption>,
-        policies: Vec<Policy>,
+        policies: Policies,
     ) -> Arc<Self> {
         let build = engine.solver().build(journal.sink());
         let vertices = Mutex::new(Vertices::new(environment.clone(), no_cache));
@@ -94,6 +96,7 @@ impl State {
             vertices,
             seen: Mutex::default(),
             policies,
+            permitted: Mutex::default(),
             governed: Mutex::default(),
             asked: Mutex::default(),
             components: Mutex::default(),
@@ -108,7 +111,7 @@ impl State {
     /// The files of a definition, built if need be.
     pub async fn result(&self, definition: &Definition) -> Result<Snapshot, Error> {
         let Some(edge) = definition.edge else { return Ok(self.environment.store.scratch()) };
-        let governed = self.governed(&definition.graph, edge).map_err(Error::from)?;
+        let governed = self.governed(&definition.graph, edge).await.map_err(Error::from)?;
         let (graph, Some(edge)) = (&governed.graph, governed.edge) else {
             return Ok(self.environment.store.scratch());
         };
@@ -117,23 +120,6 @@ impl State {
         self.import(&self.caches).await;
         let vertex = self.vertex(graph, edge)?;
         self.build.result(&vertex, edge.output).await.map_err(|error| self.explain(error))
-    }
-
-    /// The definition of `edge` as the policies make it: the same, where they have nothing to say.
-    pub fn governed(&self, graph: &Arc<Graph>, edge: llb::Edge) -> Result<Definition, Failure> {
-        let same = || Definition { graph: graph.clone(), edge: Some(edge) };
-        if self.policies.is_empty() {
-            return Ok(same());
-        }
-        let key = (Arc::as_ptr(graph) as usize, edge);
-        if let Some((_, known)) = lock(&self.governed).get(&key) {
-            return Ok(known.clone());
-        }
-        let changed = policy::govern(&self.policies, graph, edge)?;
-        let definition =
-            changed.map_or_else(same, |(graph, edge)| Definition { graph: Arc::new(graph), edge: Some(edge) });
-        lock(&self.governed).insert(key, (graph.clone(), definition.clone()));
-        Ok(definition)
     }
 
     /// The solver's vertex of an edge.
@@ -357,10 +343,15 @@ impl State {
     async fn resolve_source(self: &Arc<Self>, query: SourceQuery) -> Result<SourceMeta, Error> {
         let platform = query.platform.clone().unwrap_or_else(|| self.environment.platform.clone());
         let mut query = query;
-        let mut source = llb::op::SourceOp { identifier: query.identifier.clone(), attrs: query.attrs.clone() };
-        if policy::apply(&self.policies, &mut source).map_err(Error::from)? {
-            (query.identifier, query.attrs) = (source.identifier, source.attrs);
-        }
+        let source = llb::op::SourceOp { identifier: query.identifier.clone(), attrs: query.attrs.clone() };
+        let source = self.permit(&source, Some(&platform)).await.map_err(Error::from)?;
+        (query.identifier, query.attrs) = (source.identifier, source.attrs);
+        self.resolve(query).await
+    }
+
+    /// What a source turns out to be, whatever the policies say of it.
+    pub async fn resolve(&self, query: SourceQuery) -> Result<SourceMeta, Error> {
+        let platform = query.platform.clone().unwrap_or_else(|| self.environment.platform.clone());
         let short = query.identifier.split_once("://").map_or(query.identifier.as_str(), |(_, name)| name);
         let name = if query.log_name.is_empty() {
             format!("[internal] load metadata for {short}")

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use llb::{Edge, Graph, Op, op::SourceOp};
+use llb::{Edge, Graph, Op, VertexId, op::SourceOp};
 use regex::Regex;
 
 use crate::Failure;
@@ -114,20 +114,12 @@ pub fn apply(policies: &[Policy], source: &mut SourceOp) -> Result<bool, Failure
     Err(Failure::new("denied", format!("source policy: {source:?} was converted more than {CONVERSIONS_MAX} times")))
 }
 
-/// `graph` with its sources changed as the policies say, and where `edge` is in it then; `None` when they change nothing.
-pub(crate) fn govern(policies: &[Policy], graph: &Graph, edge: Edge) -> Result<Option<(Graph, Edge)>, Failure> {
-    let mut changed = HashMap::new();
-    for id in graph.reachable(edge) {
-        if let Op::Source(source) = &graph.vertex(id).op {
-            let mut source = source.clone();
-            if apply(policies, &mut source)? {
-                changed.insert(id, source);
-            }
-        }
-    }
-    if changed.is_empty() {
-        return Ok(None);
-    }
+/// `graph` with other sources in the place of some, and where `edge` is in it then.
+pub(crate) fn replace(
+    graph: &Graph,
+    edge: Edge,
+    mut changed: HashMap<VertexId, SourceOp>,
+) -> Result<(Graph, Edge), Failure> {
     let internal = |error: llb::GraphError| Failure::new("internal", error.to_string());
     let (mut governed, mut places) = (Graph::new(), HashMap::new());
     for id in graph.reachable(edge) {
@@ -142,7 +134,7 @@ pub(crate) fn govern(policies: &[Policy], graph: &Graph, edge: Edge) -> Result<O
         places.insert(id, governed.add(op, inputs.collect(), platform, constraints, meta).map_err(internal)?);
     }
     let edge = Edge { vertex: places[&edge.vertex], output: edge.output };
-    Ok(Some((governed, edge)))
+    Ok((governed, edge))
 }
 
 /// Images are compared by their full names.

@@ -13,7 +13,7 @@ use crate::{
     cache::{self, Top},
     engine::Engine,
     entitlements, nested,
-    policy::Policy,
+    permit::Policies,
     provenance, sbom,
 };
 
@@ -38,7 +38,7 @@ pub struct Request {
     /// Say in the response how the results were made.
     pub record: bool,
     /// Which sources it may have.
-    pub policies: Vec<Policy>,
+    pub policies: Policies,
     /// What is to be said of the results.
     pub attest: Attest,
     /// Caches to look into.
@@ -203,7 +203,7 @@ async fn evaluate(state: &Arc<State>, output: Output) -> Result<(Built, Vec<Top>
         let definition = &nested::expand(state, definition.clone(), 0).await?;
         let Some(edge) = definition.edge else { return Ok((platform.clone(), None)) };
         let snapshot = state.result(definition).await?;
-        let definition = state.governed(&definition.graph, edge)?;
+        let definition = state.governed(&definition.graph, edge).await?;
         let Some(edge) = definition.edge else { return Ok((platform.clone(), None)) };
         let vertex = state.vertex(&definition.graph, edge)?;
         let platform = platform.clone();

@@ -13,6 +13,8 @@ mod manifest;
 mod options;
 pub mod read;
 mod registry;
+#[cfg(test)]
+mod tests;
 pub mod write;
 
 pub use inline::Inline;

@@ -35,8 +35,7 @@ pub struct Cache<W: World> {
 pub fn read<W: World<Output = Snapshot>>(found: Found, store: &Store) -> Result<Cache<W>> {
     let order = order(&found.config)?;
     check_layers(&found.config)?;
-    let mut reader =
-        Reader { config: &found.config, edges: HashMap::new(), entries: Vec::new(), outputs: HashMap::new() };
+    let mut reader = Reader::new(&found.config);
     for index in &order {
         reader.record(*index);
     }
@@ -55,7 +54,7 @@ pub fn read<W: World<Output = Snapshot>>(found: Found, store: &Store) -> Result<
 }
 
 /// The records by their index, each after those that it links to.
-fn order(config: &Config) -> Result<Vec<usize>> {
+pub(crate) fn order(config: &Config) -> Result<Vec<usize>> {
     let records = &config.records;
     let at = |link: &Link| match usize::try_from(link.link) {
         Ok(index) if index < records.len() => Ok(index),
@@ -90,7 +89,7 @@ fn order(config: &Config) -> Result<Vec<usize>> {
 }
 
 /// Every layer's chain must end.
-fn check_layers(config: &Config) -> Result<()> {
+pub(crate) fn check_layers(config: &Config) -> Result<()> {
     let count = config.layers.len();
     let mut ends = vec![false; count];
     for start in 0..count {
@@ -113,17 +112,22 @@ fn check_layers(config: &Config) -> Result<()> {
     Ok(())
 }
 
-struct Reader<'a> {
+/// Reads records one after the other, each after those that it links to.
+pub(crate) struct Reader<'a> {
     config: &'a Config,
     /// By index: the step's class and the output's, of records that are understood.
     edges: HashMap<usize, (Class, Class)>,
-    entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
     /// By class: for each output the layers, bottom first.
-    outputs: HashMap<Class, Vec<Option<Vec<usize>>>>,
+    pub(crate) outputs: HashMap<Class, Vec<Option<Vec<usize>>>>,
 }
 
-impl Reader<'_> {
-    fn record(&mut self, index: usize) -> Option<()> {
+impl<'a> Reader<'a> {
+    pub(crate) fn new(config: &'a Config) -> Self {
+        Reader { config, edges: HashMap::new(), entries: Vec::new(), outputs: HashMap::new() }
+    }
+
+    pub(crate) fn record(&mut self, index: usize) -> Option<()> {
         let record = &self.config.records[index];
         let step = record.step.as_ref()?;
         let entry = self.entry(record, step)?;

@@ -71,7 +71,7 @@ pub fn write_inline(steps: &Steps, top: &Snapshot) -> Vec<Record> {
 
 /// What a record says of a result.
 #[derive(Clone)]
-enum RecordOf {
+pub(crate) enum RecordOf {
     /// The empty tree.
     Nothing,
     /// The uppermost layer, and when it was made.
@@ -115,7 +115,7 @@ impl Layers {
 }
 
 /// A record for each output of each step, in the order of the steps.
-fn records(steps: &[Step], mut results: HashMap<Class, Vec<Option<RecordOf>>>) -> Vec<Record> {
+pub(crate) fn records(steps: &[Step], mut results: HashMap<Class, Vec<Option<RecordOf>>>) -> Vec<Record> {
     let mut counts: HashMap<Class, u32> = HashMap::new();
     let mut count = |class, least: u32| {
         let known = counts.entry(class).or_insert(1);

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{collections::BTreeMap, io::Read as _, os::unix::fs::MetadataExt as _};
+use std::{io::Read as _, os::unix::fs::MetadataExt as _};
 
 use exporters::Built;
 use support::{World, double, single};

@@ -104,6 +104,13 @@ impl Session for Embedded {
         self.inner.send_file(exporter, attrs).await
     }
 
+    async fn check_policy(
+        &self,
+        question: &crate::policy::PolicyQuestion,
+    ) -> anyhow::Result<crate::policy::PolicyAnswer> {
+        self.inner.check_policy(question).await
+    }
+
     async fn pull_upload(&self, path: &str) -> anyhow::Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>> {
         self.inner.pull_upload(path).await
     }

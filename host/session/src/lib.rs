@@ -15,6 +15,7 @@ mod health;
 pub mod hijack;
 mod manager;
 pub mod metadata;
+pub mod policy;
 mod remote;
 pub mod secrets;
 pub mod ssh;
@@ -74,6 +75,11 @@ pub trait Session: Send + Sync + 'static {
     async fn send_file(&self, exporter: &str, attrs: &BTreeMap<String, String>) -> anyhow::Result<Box<dyn FileWriter>>;
     /// Reads an upload (context on stdin) by its URL path. `Upload.Pull`.
     async fn pull_upload(&self, path: &str) -> anyhow::Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>>;
+
+    /// Asks the client whether a build may have a source. `PolicyVerifier.CheckPolicy`.
+    async fn check_policy(&self, question: &policy::PolicyQuestion) -> anyhow::Result<policy::PolicyAnswer> {
+        anyhow::bail!("the client does not decide on sources such as {:?}", question.identifier)
+    }
 
     /// Whether the client has a store of blobs, and how large the blob is in the store `store`; `None` when it is not there.
     /// `Content.Info`.

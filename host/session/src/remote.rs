@@ -13,7 +13,7 @@ use crate::{
     BlobReader, Error, FileWriter, Filter, Session, SshSocket, Token, TokenRequest, auth, content, filesend, filesync,
     hijack::Hijacked,
     metadata::{self, HEADER_LIST_MAX_BYTES},
-    secrets, ssh, upload,
+    policy, secrets, ssh, upload,
 };
 
 /// A session over the stream that the client opened for it.
@@ -164,6 +164,10 @@ impl Session for GrpcSession {
 
     async fn send_file(&self, exporter: &str, attrs: &BTreeMap<String, String>) -> anyhow::Result<Box<dyn FileWriter>> {
         filesend::send_file(self, exporter, attrs)
+    }
+
+    async fn check_policy(&self, question: &policy::PolicyQuestion) -> anyhow::Result<policy::PolicyAnswer> {
+        self.while_there(policy::check(self, question)).await
     }
 
     async fn pull_upload(&self, path: &str) -> anyhow::Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>> {

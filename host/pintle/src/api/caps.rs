@@ -108,6 +108,7 @@ pub const LLB: &[&str] = &[
     "exporter.sourcedateepoch",
     "exporter.multiple",
     "source.policy",
+    "source.policy.session",
 ];
 
 /// A list as the wire has it.

@@ -104,13 +104,16 @@ impl Control {
         self.0.history.as_ref().ok_or_else(|| Status::unimplemented("an engine of one build keeps no history"))
     }
 
+    /// A client by its id; waits a while for one that is not there yet.
+    async fn session(&self, id: &str) -> Result<Arc<dyn session::Session>, Failure> {
+        let session = self.0.sessions.get(id, session::OPEN_TIMEOUT).await;
+        session.map_err(|error| Failure::new("not-found", error.to_string()))
+    }
+
     async fn build(&self, request: wire::SolveRequest, journal: Journal) -> Result<build::Response, Failure> {
         let sessions = match request.session.as_str() {
             "" => Vec::new(),
-            id => {
-                let session = self.0.sessions.get(id, session::OPEN_TIMEOUT).await;
-                vec![session.map_err(|error| Failure::new("not-found", error.to_string()))?]
-            }
+            id => vec![self.session(id).await?],
         };
         let attrs = request.frontend_attrs;
         let flag = |name: &str| attrs.get(name).is_some_and(|value| value.is_empty() || value == "true");
@@ -126,8 +129,12 @@ impl Control {
             }
         }
         let (id, entitlements) = (request.r#ref, request.entitlements);
-        let policies: Vec<_> =
-            request.source_policy.into_iter().map(super::policy::decode).collect::<Result<_, _>>()?;
+        let rules = request.source_policy.into_iter().map(super::policy::decode).collect::<Result<_, _>>()?;
+        let verifier = match request.source_policy_session.as_str() {
+            "" => None,
+            id => Some(self.session(id).await?),
+        };
+        let policies = build::Policies { rules, verifier };
         let (cache_imports, cache_exports) = caches(request.cache.unwrap_or_default());
         let request = build::Request {
             id,
