@@ -1,13 +1,13 @@
 //! All that a build said of itself, for those who listen now and those who attach late.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex},
     time::SystemTime,
 };
 
 use llb::Digest;
-use solver::progress::{Event, EventKind, Sink};
+use solver::progress::{CANCELED, Event, EventKind, Sink};
 use tokio::sync::watch;
 
 /// How many bytes of process output a journal keeps for listeners that attach late. Older output is dropped first; events that
@@ -29,7 +29,20 @@ struct Events {
     kept: VecDeque<(u64, Arc<Event>)>,
     next: u64,
     log_bytes: usize,
+    /// Vertices that have begun and not ended.
+    running: BTreeSet<Arc<str>>,
     closed: bool,
+}
+
+impl Events {
+    fn push(&mut self, event: Event) {
+        self.log_bytes += log_len(&event);
+        self.kept.push_back((self.next, Arc::new(event)));
+        self.next += 1;
+        if self.log_bytes > MAX_LOG_BYTES {
+            drop_old_logs(self);
+        }
+    }
 }
 
 impl Default for Journal {
@@ -51,21 +64,29 @@ impl Journal {
         if events.closed {
             return;
         }
-        events.log_bytes += log_len(&event);
-        let number = events.next;
-        events.next += 1;
-        events.kept.push_back((number, Arc::new(event)));
-        if events.log_bytes > MAX_LOG_BYTES {
-            drop_old_logs(&mut events);
+        match event.kind {
+            EventKind::Started => drop(events.running.insert(event.vertex.clone())),
+            EventKind::Cached | EventKind::Completed { .. } => drop(events.running.remove(&event.vertex)),
+            _ => {}
         }
+        events.push(event);
+        let count = events.next;
         drop(events);
-        self.0.count.send_replace(number + 1);
+        self.0.count.send_replace(count);
     }
 
-    /// Says that nothing more will come.
+    /// Says that nothing more will come. What runs now is cancelled, though its end may come too late to be heard.
     pub fn close(&self) {
-        self.events().closed = true;
-        self.0.count.send_modify(|_| {});
+        let mut events = self.events();
+        for vertex in std::mem::take(&mut events.running) {
+            let kind = EventKind::Completed { error: Some(CANCELED.into()) };
+            events.push(Event { vertex, time: SystemTime::now(), kind });
+        }
+        events.closed = true;
+        let count = events.next;
+        drop(events);
+        // Even where nothing was added, who waits is to see the end.
+        self.0.count.send_replace(count);
     }
 
     /// The events that are kept now.
@@ -235,5 +256,23 @@ mod tests {
         assert!(bytes <= MAX_LOG_BYTES, "{bytes} bytes are kept");
         let others = events.iter().filter(|event| !matches!(event.kind, EventKind::Log { .. })).count();
         assert_eq!(others, 3, "defined, started and completed are all there");
+    }
+
+    #[test]
+    fn what_still_runs_at_the_end_is_cancelled() {
+        let journal = Journal::default();
+        let event = |vertex: &str, kind| Event { vertex: vertex.into(), time: SystemTime::UNIX_EPOCH, kind };
+        for vertex in ["a", "b", "c"] {
+            journal.add(event(vertex, EventKind::Started));
+        }
+        journal.add(event("a", EventKind::Completed { error: None }));
+        journal.add(event("c", EventKind::Completed { error: Some("failed".into()) }));
+        journal.close();
+        let ends = journal.events_so_far().into_iter().filter_map(|event| match &event.kind {
+            EventKind::Completed { error } => Some((event.vertex.to_string(), error.clone())),
+            _ => None,
+        });
+        let want = [("a", None), ("c", Some("failed")), ("b", Some(CANCELED))];
+        assert_eq!(ends.collect::<Vec<_>>(), want.map(|(vertex, error)| (vertex.into(), error.map(String::from))));
     }
 }

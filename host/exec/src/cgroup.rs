@@ -25,14 +25,29 @@ const REMOVE_PAUSE: Duration = Duration::from_millis(10);
 pub struct Plan {
     /// Absolute, from the root of each hierarchy.
     pub path: PathBuf,
-    /// It is in the hierarchy of devices alone, where the helper makes it.
-    pub devices_alone: bool,
+    /// Where it is.
+    pub scope: Scope,
+}
+
+/// Where a container has a cgroup.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// In every hierarchy; the runtime makes it.
+    Everywhere,
+    /// In the hierarchy of devices alone, where the helper makes it.
+    Devices,
+    /// Nowhere: the engine is root of a user namespace alone, and may not make any.
+    Nowhere,
 }
 
 impl Plan {
     /// Kills what is left in the cgroup and removes it from every hierarchy. What is not there is no error.
     pub fn remove(&self) {
-        let hierarchies = if self.devices_alone { vec![DEVICES.into()] } else { hierarchies() };
+        let hierarchies = match self.scope {
+            Scope::Everywhere => hierarchies(),
+            Scope::Devices => vec![DEVICES.into()],
+            Scope::Nowhere => Vec::new(),
+        };
         for hierarchy in hierarchies {
             remove_one(&hierarchy.join(self.path.strip_prefix("/").unwrap_or(&self.path)));
         }
@@ -56,7 +71,13 @@ pub fn plan(parent: &str, id: &str) -> anyhow::Result<Plan> {
     }
     path.push(OWN);
     path.push(id);
-    Ok(Plan { path, devices_alone: false })
+    Ok(Plan { path, scope: Scope::Everywhere })
+}
+
+/// Whether this process may make cgroups: the root of a user namespace may not, unless one was handed to it.
+pub fn is_writable() -> bool {
+    !sys::user::in_user_namespace()
+        || hierarchies().iter().all(|hierarchy| rustix::fs::access(hierarchy, rustix::fs::Access::WRITE_OK).is_ok())
 }
 
 /// An id for a container that no other has: the engine's process and its start, then a count.
@@ -129,6 +150,9 @@ fn kill(dir: &Path) {
 
 /// Removes what engines that are gone have left, killing what is still in it. Only cgroups without a parent of their own are found.
 pub fn sweep() {
+    if !is_writable() {
+        return;
+    }
     for hierarchy in hierarchies() {
         for entry in fs::read_dir(hierarchy.join(OWN)).into_iter().flatten().flatten() {
             if entry.file_name().to_str().is_some_and(is_orphan) {

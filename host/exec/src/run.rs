@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rustix::net::RecvFlags;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, unix::AsyncFd},
@@ -18,7 +18,8 @@ use tokio::{
 };
 
 use crate::{
-    Exit, Io, Keep, MountKind, Process, Sink, cgroup,
+    Exit, Io, Keep, MountKind, Process, Sink,
+    cgroup::{self, Scope},
     helper::HELPER_WORD,
     pty::{self, Pty},
     seccomp,
@@ -87,15 +88,22 @@ impl Prepared {
             Launch::Runtime { .. } => Restrictor::Runtime,
         };
         let mut cgroup = cgroup::plan(&process.cgroup_parent, &id)?;
-        cgroup.devices_alone =
-            restrictor == Restrictor::Helper && !spec::wants_cgroups(&process) && cgroup::has_devices();
-        let built = spec::build(&process, &user, stage, &cgroup, restrictor)?;
+        cgroup.scope = scope(&process, restrictor)?;
+        if let Some(missing) = sys::user::unmapped(user.uid, user.gid) {
+            bail!("run as user {:?}: {missing}", process.user);
+        }
+        let mut built = spec::build(&process, &user, stage, &cgroup, restrictor)?;
         let filter = match restrictor {
             Restrictor::Helper if !process.insecure => seccomp::default_filter()?,
             _ => Arc::default(),
         };
         let stubs = make_mount_points(&process)?;
-        make_cwd(&process, user.uid, user.gid)?;
+        let late_cwd = make_cwd(&process, user.uid, user.gid)?.filter(|_| restrictor == Restrictor::Helper);
+        if late_cwd.is_some()
+            && let Some(process) = built.spec.process_mut()
+        {
+            process.set_cwd("/".into());
+        }
         give_sockets(&process)?;
         let (files, bytes): (Vec<_>, Vec<Arc<[u8]>>) = built.files.into_iter().unzip();
         let request = Request {
@@ -109,6 +117,7 @@ impl Prepared {
             binds: built.binds,
             isolate_network: spec::isolates_network(process.network),
             tty: process.tty,
+            late_cwd,
             launch,
             cgroup: cgroup.clone(),
         };
@@ -120,6 +129,21 @@ impl Prepared {
             keep: process.keep,
         })
     }
+}
+
+/// Where the container has a cgroup.
+fn scope(process: &Process, restrictor: Restrictor) -> anyhow::Result<Scope> {
+    let wanted = spec::wants_cgroups(process);
+    if !cgroup::is_writable() {
+        let limited = process.resources != crate::Resources::default() || !process.cgroup_parent.is_empty();
+        ensure!(
+            !limited,
+            "limits of memory and CPU, and a parent cgroup, need an engine that is root, or a cgroup that is delegated to it"
+        );
+        return Ok(Scope::Nowhere);
+    }
+    let alone = restrictor == Restrictor::Helper && !wanted && cgroup::has_devices();
+    Ok(if alone { Scope::Devices } else { Scope::Everywhere })
 }
 
 /// Mount points in the root itself; those inside another mount are the runtime's to make.
@@ -156,12 +180,14 @@ fn kind_of(mount: &crate::Mount) -> anyhow::Result<Kind> {
     })
 }
 
-/// Makes the working directory where it is: in the root, or in the bind mount that covers it.
-fn make_cwd(process: &Process, uid: u32, gid: u32) -> anyhow::Result<()> {
+/// Makes the working directory where it is: in the root, or in the bind mount that covers it. Answers one that is in a file system of
+/// the container's own, which is not there yet.
+fn make_cwd(process: &Process, uid: u32, gid: u32) -> anyhow::Result<Option<PathBuf>> {
     let cwd = spec::clean(&process.cwd)?;
     let defaults = spec::default_mounts(process.insecure);
-    if defaults.iter().any(|(target, ..)| cwd.starts_with(target)) {
-        return Ok(());
+    let mut late = defaults.iter().any(|(target, kind, ..)| *kind == "tmpfs" && cwd.starts_with(target));
+    if !late && defaults.iter().any(|(target, ..)| cwd.starts_with(target)) {
+        return Ok(None);
     }
     let mut inside = (process.rootfs.clone(), cwd.clone());
     for mount in &process.mounts {
@@ -170,12 +196,17 @@ fn make_cwd(process: &Process, uid: u32, gid: u32) -> anyhow::Result<()> {
         match &mount.kind {
             MountKind::Bind { source, selector } if !mount.readonly => {
                 inside = (source.clone(), Path::new("/").join(selector.trim_start_matches('/')).join(rest));
+                late = false;
             }
-            _ => return Ok(()),
+            MountKind::Tmpfs { .. } => late = true,
+            _ => return Ok(None),
         }
     }
+    if late {
+        return Ok(Some(cwd));
+    }
     let path = inside.1.to_str().context("a working directory that is not UTF-8")?;
-    stubs::make_dirs(&inside.0, path, uid, gid)
+    stubs::make_dirs(&inside.0, path, uid, gid).map(|()| None)
 }
 
 /// Owner and mode of the sockets that are mounted.

@@ -6,7 +6,7 @@ use oci_spec::runtime::{
     LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType,
 };
 
-use crate::cgroup;
+use crate::cgroup::{self, Scope};
 
 /// Capabilities of a sandboxed process that is root.
 pub const DEFAULT_CAPABILITIES: [Capability; 14] = [
@@ -68,7 +68,7 @@ pub const DEFAULT_DEVICES: [(i64, Option<i64>); 9] = [
 /// runtimes leave those writable.
 pub fn readonly_paths(cgroup: &cgroup::Plan) -> Vec<String> {
     let mut paths: Vec<String> = READONLY_PATHS.iter().map(|path| path.to_string()).collect();
-    if !cgroup.devices_alone && !cgroup::is_unified() {
+    if cgroup.scope == Scope::Everywhere && !cgroup::is_unified() {
         paths.push(cgroup::ROOT.into());
         paths.extend(cgroup::hierarchies().iter().filter_map(|path| path.to_str()).map(String::from));
     }

@@ -97,7 +97,12 @@ async fn choose(config: &Config) -> anyhow::Result<Arc<dyn Executor>> {
 fn explain(error: &anyhow::Error) -> String {
     let mut text = format!("{error:#}");
     let denied = text.contains("Permission denied") || text.contains("Operation not permitted");
-    if denied && !rustix::process::geteuid().is_root() {
+    if denied && sys::user::in_user_namespace() {
+        text.push_str(
+            " (root of a user namespace, in a container or on a system that restricts what such a root may do: run as root, or \
+             build against a daemon with --addr)",
+        );
+    } else if denied && !sys::user::is_root() {
         text.push_str(
             " (namespaces, mounts and cgroups need root here: run as root, or build against a daemon with --addr)",
         );

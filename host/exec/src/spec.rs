@@ -16,7 +16,9 @@ use oci_spec::runtime::{
 };
 
 use crate::{
-    Mount, MountKind, Network, Process, Resources, User, cgroup, etc, seccomp, security, stubs,
+    Mount, MountKind, Network, Process, Resources, User,
+    cgroup::{self, Scope},
+    etc, seccomp, security, stubs,
     wire::{StagedBind, StagedFile},
 };
 
@@ -55,7 +57,7 @@ pub fn build(
     let hostname = hostname(process)?;
     let mut staging = Staging { stage, files: Vec::new(), binds: Vec::new() };
     let mut mounts = mounts(process, hostname, &mut staging)?;
-    if cgroup.devices_alone {
+    if cgroup.scope != Scope::Everywhere {
         mounts.retain(|mount| mount.typ().as_deref() != Some("cgroup"));
     }
     let mut linux = LinuxBuilder::default()
@@ -69,7 +71,7 @@ pub fn build(
         linux = linux.seccomp(seccomp::default_profile(&security::DEFAULT_CAPABILITIES)?);
     }
     let mut linux = linux.build()?;
-    if cgroup.devices_alone {
+    if cgroup.scope != Scope::Everywhere {
         linux.set_resources(None);
     }
     let spec = SpecBuilder::default()
@@ -117,7 +119,8 @@ fn oci_process(process: &Process, user: &User, restrictor: Restrictor) -> anyhow
     if !env.iter().any(|e| e.starts_with("HOME=")) {
         env.push(format!("HOME={}", user.home.as_deref().unwrap_or("/")));
     }
-    let user = UserBuilder::default().uid(user.uid).gid(user.gid).additional_gids(user.groups.clone()).build()?;
+    let groups = if sys::user::may_set_groups() { user.groups.clone() } else { Vec::new() };
+    let user = UserBuilder::default().uid(user.uid).gid(user.gid).additional_gids(groups).build()?;
     let mut built = ProcessBuilder::default()
         .terminal(process.tty)
         .user(user)
@@ -214,6 +217,9 @@ impl Staging<'_> {
     }
 }
 
+/// The group `tty`, as every distribution numbers it.
+const TERMINAL_GROUP: &str = "gid=5";
+
 /// Mount points of the default mounts below which a process's own mounts are not looked for in the root.
 pub fn default_mounts(insecure: bool) -> Vec<(&'static str, &'static str, &'static str, Vec<&'static str>)> {
     let access = if insecure { "rw" } else { "ro" };
@@ -224,7 +230,7 @@ pub fn default_mounts(insecure: bool) -> Vec<(&'static str, &'static str, &'stat
             "/dev/pts",
             "devpts",
             "devpts",
-            vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", TERMINAL_GROUP],
         ),
         ("/dev/shm", "tmpfs", "shm", vec!["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
         ("/dev/mqueue", "mqueue", "mqueue", vec!["nosuid", "noexec", "nodev"]),
@@ -235,8 +241,14 @@ pub fn default_mounts(insecure: bool) -> Vec<(&'static str, &'static str, &'stat
 
 fn mounts(process: &Process, hostname: &str, staging: &mut Staging<'_>) -> anyhow::Result<Vec<OciMount>> {
     let mut all = Vec::new();
+    let unprivileged = sys::user::in_user_namespace();
     for (target, kind, source, options) in default_mounts(process.insecure) {
-        all.push(oci_mount(Path::new(target), kind, Path::new(source), options)?);
+        all.push(match target {
+            _ if !unprivileged => oci_mount(Path::new(target), kind, Path::new(source), options)?,
+            // A new one may be mounted only by who owns the network namespace, and where nothing of the present one is covered.
+            "/sys" => oci_mount(Path::new(target), "bind", Path::new(target), [vec!["rbind"], options].concat())?,
+            _ => oci_mount(Path::new(target), kind, Path::new(source), mapped(options))?,
+        });
     }
     let hosts = etc::hosts(hostname, &process.extra_hosts)?.into_bytes();
     let resolv = etc::resolv_conf(process.network)?;
@@ -248,6 +260,12 @@ fn mounts(process: &Process, hostname: &str, staging: &mut Staging<'_>) -> anyho
         all.push(own_mount(mount, process, staging).with_context(|| format!("mount at {}", mount.target))?);
     }
     Ok(without_duplicates(all))
+}
+
+/// The options without the group of terminals, where this user namespace has no such group.
+fn mapped(mut options: Vec<&'static str>) -> Vec<&'static str> {
+    options.retain(|option| *option != TERMINAL_GROUP || sys::user::has_group(5));
+    options
 }
 
 /// The last of several mounts at one place wins, and takes the place of the first.

@@ -49,6 +49,8 @@ pub struct Request {
     pub isolate_network: bool,
     /// Give the container a terminal.
     pub tty: bool,
+    /// A working directory that only the process itself can make: it is in a file system that is mounted for the container.
+    pub late_cwd: Option<PathBuf>,
     /// How the container is started.
     pub launch: Launch,
     /// Its cgroup.

@@ -227,7 +227,8 @@ async fn an_image_is_kept_under_its_names() {
     let attrs = [("name", "app:1,other"), ("dangling-name-prefix", "dangling")];
     let response = world.export("image", &built, &attrs, None).await.unwrap();
     let digest = &response["containerimage.digest"];
-    assert_eq!(response["image.name"], format!("app:1,other,dangling@{digest}"));
+    let names = format!("docker.io/library/app:1,docker.io/library/other:latest,docker.io/library/dangling@{digest}");
+    assert_eq!(response["image.name"], names);
     for name in ["app:1", "other:latest"] {
         let reference: oci::Reference = name.parse().unwrap();
         let noted = world.store.get(reference.record_key().as_bytes()).unwrap();

@@ -1,8 +1,9 @@
 //! What of an op is its identity, and how it looks at its inputs.
 //!
 //! The identity leaves out what does not change the result (names, proxies, resource limits) and what the inputs' keys say
-//! already. How an input is looked at follows BuildKit: a read-only mount and the source of a copy by contents, everything that
-//! is written on as a whole.
+//! already. How an input is looked at follows BuildKit: by contents the source of a copy, and a mount of which nothing can get into an
+//! output that its contents do not tell of: one without an output, a read-only one, or one of the whole input. The root is looked at
+//! as a whole: its contents are much to read, and seldom the same by another way.
 
 use llb::{Platform, Vertex, op};
 use serde::{Deserialize, Serialize};
@@ -93,23 +94,32 @@ pub fn looks(vertex: &Vertex) -> Vec<Look> {
 struct Seen {
     /// It is written on, or otherwise compared by key alone.
     whole: bool,
+    /// It is the root, which is looked at as a whole unless something else has to look at the contents anyway.
+    root: bool,
     selectors: Vec<Selector>,
     paths: Vec<String>,
 }
 
 impl Seen {
     fn look(mut self) -> Look {
-        if self.whole {
+        if self.whole || self.selectors.is_empty() {
             self.paths.sort();
             self.paths.dedup();
             return match &self.paths[..] {
-                [path] if self.selectors.is_empty() && path != "/" && !path.is_empty() => Look::Path(path.clone()),
+                [path] if self.selectors.is_empty() && path != "/" => Look::Path(path.clone()),
                 _ => Look::Whole,
             };
         }
+        if self.root {
+            self.selectors.extend(self.paths.iter().map(|path| Selector::path(path)));
+        }
         self.selectors.sort();
         self.selectors.dedup();
-        if self.selectors.is_empty() { Look::Whole } else { Look::Contents(Selector::encode(&self.selectors)) }
+        // What is looked at whole leaves nothing for other selectors to see.
+        if let Some(whole) = self.selectors.iter().find(|selector| **selector == Selector::path("/")).cloned() {
+            self.selectors = vec![whole];
+        }
+        Look::Contents(Selector::encode(&self.selectors))
     }
 }
 
@@ -117,20 +127,37 @@ fn exec_looks(exec: &op::ExecOp, count: usize) -> Vec<Look> {
     let mut seen = vec![Seen::default(); count];
     for mount in &exec.mounts {
         let Some(seen) = mount.input.and_then(|input| seen.get_mut(input as usize)) else { continue };
-        let selector = if mount.selector.is_empty() { "/" } else { &mount.selector };
+        let selector = clean(&mount.selector);
+        // A writable part of an input, with an output: what lies beside the part is in the output and not in the contents seen.
+        let safe = mount.output.is_none() || mount.readonly || selector == "/";
         let by_content = match mount.content_cache {
-            op::ContentCache::On => true,
+            op::ContentCache::On => safe,
             op::ContentCache::Off => false,
-            op::ContentCache::Default => mount.readonly && mount.dest != "/",
+            op::ContentCache::Default => safe && mount.dest != "/",
         };
         if by_content {
-            seen.selectors.push(Selector::path(selector));
+            seen.selectors.push(Selector::path(&selector));
         } else {
-            seen.whole = true;
-            seen.paths.push(selector.into());
+            let root = safe && mount.content_cache == op::ContentCache::Default;
+            seen.whole |= !root;
+            seen.root |= root;
+            seen.paths.push(selector);
         }
     }
     seen.into_iter().map(Seen::look).collect()
+}
+
+/// A selector as an absolute path without `.` and `..`.
+fn clean(selector: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in selector.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
 }
 
 fn file_looks(file: &op::FileOp, count: usize) -> Vec<Look> {
@@ -160,5 +187,56 @@ fn copy_selector(copy: &op::CopyAction) -> Selector {
         follow: copy.follow_symlink,
         include: copy.include_patterns.clone(),
         exclude: copy.exclude_patterns.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(change: impl FnOnce(&mut op::Mount)) -> op::Mount {
+        let mut mount = op::Mount { input: Some(0), dest: "/m".into(), ..op::Mount::default() };
+        change(&mut mount);
+        mount
+    }
+
+    fn look(mounts: Vec<op::Mount>) -> String {
+        let exec = op::ExecOp { mounts, ..op::ExecOp::default() };
+        match exec_looks(&exec, 1).remove(0) {
+            Look::Whole => "whole".into(),
+            Look::Path(path) => format!("path {path}"),
+            Look::Contents(view) => {
+                let paths: Vec<String> = Selector::decode(&view).unwrap().into_iter().map(|s| s.path).collect();
+                format!("contents of {}", paths.join(" "))
+            }
+        }
+    }
+
+    /// As BuildKit decides in `getMountDeps`.
+    #[test]
+    fn mounts_whose_contents_tell_all_are_looked_at_by_contents() {
+        use op::ContentCache::{Off, On};
+        let root = || mount(|m| (m.dest, m.output) = ("/".into(), Some(0)));
+        let of = |path: &str| path.to_string();
+        let cases = [
+            (vec![root()], "whole"),
+            (vec![mount(|m| (m.dest, m.selector, m.readonly) = ("/".into(), of("/a"), true))], "path /a"),
+            (vec![mount(|m| m.readonly = true)], "contents of /"),
+            (vec![mount(|m| (m.selector, m.readonly) = (of("a/./b/"), true))], "contents of /a/b"),
+            (vec![mount(|_| {})], "contents of /"),
+            (vec![mount(|m| m.selector = of("/a"))], "contents of /a"),
+            (vec![mount(|m| m.output = Some(1))], "contents of /"),
+            (vec![mount(|m| (m.output, m.selector) = (Some(1), of("/a")))], "path /a"),
+            (vec![mount(|m| (m.output, m.selector, m.content_cache) = (Some(1), of("/a"), On))], "path /a"),
+            (vec![mount(|m| (m.output, m.selector, m.readonly) = (Some(1), of("/a"), true))], "contents of /a"),
+            (vec![mount(|m| (m.readonly, m.content_cache) = (true, Off))], "whole"),
+            (vec![mount(|m| (m.dest, m.content_cache) = ("/".into(), On))], "contents of /"),
+            (vec![root(), mount(|m| (m.selector, m.readonly) = (of("/a"), true))], "contents of /"),
+            (vec![mount(|m| (m.output, m.selector) = (Some(1), of("/a"))), mount(|_| {})], "whole"),
+            (vec![mount(|m| m.selector = of("/a")), mount(|m| m.selector = of("/b"))], "contents of /a /b"),
+        ];
+        for (mounts, want) in cases {
+            assert_eq!(look(mounts.clone()), want, "{mounts:?}");
+        }
     }
 }

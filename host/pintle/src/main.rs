@@ -13,6 +13,7 @@ mod frontends;
 mod limits;
 mod log;
 mod paths;
+mod rootless;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,9 @@ fn main() -> ExitCode {
     // The process that becomes a container has one thread, so this comes before any runtime.
     exec::helper_main();
     frontend::helper_main();
+    if let Some(code) = rootless::helper_main() {
+        return code;
+    }
     // What we and git write has the modes that are asked for, whatever the shell that started us says.
     rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
     match () {
@@ -85,6 +89,11 @@ fn pintle_main() -> ExitCode {
         Err(error) => return exit::report(error),
     };
     let root = cli.root.or_else(|| config.root.clone()).unwrap_or_else(paths::root);
+    // Before any thread: all of a process enters a user namespace, or nothing does.
+    let has_engine = cli.addr.is_none() || matches!(cli.command, commands::Command::Daemon(_));
+    if has_engine && let Err(error) = rootless::enter() {
+        return exit::report(error);
+    }
     let place = embedded::Place { addr: cli.addr, tls, root, config, opened: Default::default() };
     block_on(&place.opened.clone(), commands::run(cli.command, place))
 }

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::rootless;
+
 /// The store: `/var/lib/pintle` for root, else below the user's data directory.
 pub fn root() -> PathBuf {
-    if rustix::process::geteuid().is_root() {
+    if rootless::is_root() {
         return PathBuf::from("/var/lib/pintle");
     }
     let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
@@ -14,7 +16,7 @@ pub fn root() -> PathBuf {
 
 /// The daemon's socket: `/run/pintle/pintle.sock` for root, else below the user's runtime directory.
 pub fn socket() -> PathBuf {
-    if rustix::process::geteuid().is_root() {
+    if rootless::is_root() {
         return PathBuf::from("/run/pintle/pintle.sock");
     }
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
@@ -23,7 +25,7 @@ pub fn socket() -> PathBuf {
 
 /// The configuration: `/etc/pintle/pintle.toml` for root, else below the user's configuration directory.
 pub fn config() -> PathBuf {
-    if rustix::process::geteuid().is_root() {
+    if rootless::is_root() {
         return PathBuf::from("/etc/pintle/pintle.toml");
     }
     let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());

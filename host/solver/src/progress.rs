@@ -2,6 +2,9 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
+/// The error of a vertex that was stopped because nobody wants its result any longer.
+pub const CANCELED: &str = "canceled";
+
 /// Where events go. Cheap to clone; never blocks.
 #[derive(Clone)]
 pub struct Sink(Arc<dyn Fn(Event) + Send + Sync>);

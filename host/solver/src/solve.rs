@@ -26,7 +26,7 @@ use crate::{
     import::Imported,
     keys::{Class, InputKey},
     memory::{Entry, EntryInput, Learned, Memory},
-    progress::{EventKind, Sink},
+    progress::{CANCELED, EventKind, Sink},
 };
 
 /// How many keys of ops a build asks for at once.
@@ -563,7 +563,7 @@ struct Canceled<'a, W: World>(&'a Node<W>);
 impl<W: World> Drop for Canceled<'_, W> {
     fn drop(&mut self) {
         if self.0.is_started() {
-            self.0.say(EventKind::Completed { error: Some("canceled".into()) });
+            self.0.say(EventKind::Completed { error: Some(CANCELED.into()) });
         }
     }
 }

@@ -116,7 +116,10 @@ pub(crate) fn copy_attributes(from: &Path, like: &Metadata, to: &Path) -> Result
 }
 
 pub(crate) fn set_owner(path: &Path, uid: u32, gid: u32) -> Result<()> {
-    std::os::unix::fs::lchown(path, Some(uid), Some(gid)).at(|| format!("set owner {uid}:{gid} of {}", path.display()))
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid)).at(|| {
+        let why = sys::user::unmapped(uid, gid).map_or_else(String::new, |why| format!(" ({why})"));
+        format!("set owner {uid}:{gid} of {}{why}", path.display())
+    })
 }
 
 pub(crate) fn set_mode(path: &Path, mode: u32) -> Result<()> {

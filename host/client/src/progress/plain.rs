@@ -18,7 +18,9 @@ const SILENCE: SignedDuration = SignedDuration::from_secs(1);
 const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 /// How far a part must move on, in percent, to be shown again...
 const PART_STEP_PERCENT: i64 = 5;
-/// ... unless this time has passed.
+/// ... which is not done more often than this ...
+const PART_PAUSE: SignedDuration = SignedDuration::from_secs(1);
+/// ... unless so much time has passed.
 const PART_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
 
 /// Writes text.
@@ -39,9 +41,17 @@ struct Shown {
     waiting: Vec<String>,
     waiting_since: Option<Timestamp>,
     last_written: Option<Timestamp>,
-    /// Parts by id: how far they were when they were last shown, and when.
-    parts: HashMap<String, (i64, Timestamp)>,
+    /// Parts by id, as they were last shown.
+    parts: HashMap<String, ShownPart>,
     is_ended: bool,
+}
+
+/// How far a part was when it was shown, when that was, and whether it was done.
+#[derive(Clone, Copy)]
+struct ShownPart {
+    current: i64,
+    at: Timestamp,
+    is_done: bool,
 }
 
 impl Plain {
@@ -77,14 +87,18 @@ impl Plain {
     fn part(&mut self, id: usize, place: usize, now: Timestamp) {
         let part = &self.trace.step(id).parts[place];
         let shown = self.shown.entry(id).or_default();
-        if let Some((current, at)) = shown.parts.get(&part.id) {
-            let moved = part.current.saturating_sub(*current).saturating_mul(100);
+        let is_done = part.completed.is_some();
+        if let Some(last) = shown.parts.get(&part.id) {
+            let moved = part.current.saturating_sub(last.current).saturating_mul(100);
             let moved = part.total > 0 && moved >= part.total.saturating_mul(PART_STEP_PERCENT);
-            if part.completed.is_none() && !moved && part.timestamp.duration_since(*at) < PART_INTERVAL {
+            let waited = part.timestamp.duration_since(last.at);
+            let is_news = (part.current, is_done) != (last.current, last.is_done);
+            let is_due = is_done || waited >= PART_INTERVAL || moved && waited >= PART_PAUSE;
+            if !is_news || !is_due {
                 return;
             }
         }
-        shown.parts.insert(part.id.clone(), (part.current, part.timestamp));
+        shown.parts.insert(part.id.clone(), ShownPart { current: part.current, at: part.timestamp, is_done });
         let (name, amount) = part_text(part);
         let took = part.started.map(|started| part.completed.unwrap_or(part.timestamp).duration_since(started));
         let took = took.filter(|took| *took > SignedDuration::from_millis(10)).map(format::seconds);

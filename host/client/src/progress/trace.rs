@@ -99,7 +99,8 @@ impl Trace {
             }
         }
         for part in &status.statuses {
-            changes.parts.extend(self.part(part));
+            // Of several steps of a part that come at once, the last is the news.
+            changes.parts.extend(self.part(part).filter(|part| !changes.parts.contains(part)));
         }
         for warning in &status.warnings {
             if let Some(id) = self.find(&warning.vertex) {
@@ -269,7 +270,7 @@ impl Step {
 
 /// Steps that are cancelled since another one failed are no failures of their own.
 fn is_cancel(error: &str) -> bool {
-    error.ends_with("context canceled") || error.ends_with("cancelled")
+    error.ends_with("context canceled") || error.ends_with("cancelled") || error == "canceled"
 }
 
 /// How a part is shown: its name and how much of it is done.

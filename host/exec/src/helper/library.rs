@@ -17,7 +17,7 @@ pub fn launch(request: &Request, bundle: &Path, streams: Vec<OwnedFd>, filter: V
     let console = bundle.join("console.sock");
     let listener = request.tty.then(|| UnixListener::bind(&console)).transpose().context("listen for a terminal")?;
     let mut builder = ContainerBuilder::new(request.id.clone(), SyscallType::default())
-        .with_executor(Workload::new(filter))
+        .with_executor(Workload::new(filter, request.late_cwd.clone()))
         .with_root_path(request.stage.join("state"))?
         .with_console_socket(listener.is_some().then_some(console));
     let mut streams = streams.into_iter();

@@ -25,7 +25,10 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid},
 };
 
-use crate::wire::{self, Event, ExitStatus, Launch, Request};
+use crate::{
+    cgroup::Scope,
+    wire::{self, Event, ExitStatus, Launch, Request},
+};
 
 /// The hidden first argument that makes this program a helper.
 pub(crate) const HELPER_WORD: &str = "exec-helper";
@@ -75,7 +78,14 @@ fn serve(control: &OwnedFd) -> anyhow::Result<()> {
     let streams = fds.split_off(1);
     let (request, filter, bytes) = wire::decode_request(fds.remove(0)).context("read the request")?;
     let bundle = stage::make(&request, bytes)?;
-    let entered = request.cgroup.devices_alone.then(|| devices::enter(&request.cgroup.path)).transpose()?;
+    let entered = match request.cgroup.scope {
+        Scope::Devices => Some(devices::enter(&request.cgroup.path)?),
+        Scope::Nowhere => {
+            devices::cover()?;
+            None
+        }
+        Scope::Everywhere => None,
+    };
     let result = contain(control, &request, &bundle, streams, filter, entered.as_ref());
     match entered {
         Some(entered) => entered.remove(),

@@ -30,13 +30,15 @@ pub struct Workload {
     /// The seccomp filter; empty for a process that keeps its privileges.
     filter: Arc<[u8]>,
     kept: CapabilitySet,
+    /// The working directory, where it could not be made and entered before.
+    late_cwd: Option<PathBuf>,
 }
 
 impl Workload {
     /// A process that gets `filter` and a sandbox's capabilities; with an empty filter, one that keeps all that it has.
-    pub fn new(filter: Vec<u8>) -> Workload {
+    pub fn new(filter: Vec<u8>, late_cwd: Option<PathBuf>) -> Workload {
         // libcontainer has a filter of devices for version 1 alone.
-        Workload { filter: filter.into(), kept: by_bits(sandbox_capabilities(!cgroup::is_unified())) }
+        Workload { filter: filter.into(), kept: by_bits(sandbox_capabilities(!cgroup::is_unified())), late_cwd }
     }
 
     /// The filter first: loading it needs a capability that is taken away after it. What follows is allowed by the filter.
@@ -79,6 +81,10 @@ impl Executor for Workload {
     /// Runs before the container counts as made, so that the engine hears of it.
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
         let invalid = ExecutorValidationError::ArgValidationError;
+        if let Some(cwd) = &self.late_cwd {
+            let entered = std::fs::create_dir_all(cwd).and_then(|()| std::env::set_current_dir(cwd));
+            entered.map_err(|e| invalid(format!("make the working directory {}: {e}", cwd.display())))?;
+        }
         let process = process(spec).ok_or_else(|| invalid("no process".into()))?;
         let name = process.args().as_ref().and_then(|a| a.first()).ok_or_else(|| invalid("no command".into()))?;
         find(process, name).map(|_| ()).map_err(invalid)

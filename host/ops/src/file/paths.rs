@@ -127,7 +127,11 @@ pub fn own(dir: &Dir, owner: Option<Owner>, time: Option<i64>) -> anyhow::Result
 /// Sets the owner of `name` in `dir`.
 pub fn chown_at(dir: impl AsFd, name: &OsStr, owner: Owner, flags: AtFlags) -> anyhow::Result<()> {
     let (uid, gid) = (rustix::fs::Uid::from_raw(owner.uid), rustix::fs::Gid::from_raw(owner.gid));
-    Ok(rustix::fs::chownat(dir, name, Some(uid), Some(gid), flags)?)
+    let set = rustix::fs::chownat(dir, name, Some(uid), Some(gid), flags);
+    set.with_context(|| {
+        let why = sys::user::unmapped(owner.uid, owner.gid).map_or_else(String::new, |why| format!(" ({why})"));
+        format!("set owner {}:{}{why}", owner.uid, owner.gid)
+    })
 }
 
 /// Access and modification time from nanoseconds since 1970.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use prost_types::Timestamp;
 use proto::control::{StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning};
-use solver::progress::{Event, EventKind, Warning};
+use solver::progress::{CANCELED, Event, EventKind, Warning};
 
 /// The largest log chunk in one message, so that a message never nears gRPC's limit.
 const MAX_LOG_CHUNK_BYTES: usize = 1 << 20;
@@ -61,7 +61,11 @@ impl Status {
             EventKind::Completed { error } => self.change(id, response, |vertex| {
                 vertex.started = vertex.started.or(time);
                 vertex.completed = time;
-                vertex.error = error.clone().unwrap_or_default();
+                vertex.error = match error.as_deref() {
+                    // The words by which BuildKit's clients tell a cancelled step from one that failed.
+                    Some(CANCELED) => "context canceled".into(),
+                    other => other.unwrap_or_default().into(),
+                };
             }),
             EventKind::Log { stream, data } => {
                 let msg = data.clone().into();

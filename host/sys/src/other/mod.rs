@@ -137,6 +137,18 @@ pub mod user {
     pub fn is_root() -> bool {
         false
     }
+    /// There are no namespaces, so none that lacks an id.
+    pub fn unmapped(_uid: u32, _gid: u32) -> Option<String> {
+        None
+    }
+    /// No.
+    pub fn may_set_groups() -> bool {
+        false
+    }
+    /// Any.
+    pub fn has_group(_gid: u32) -> bool {
+        true
+    }
     /// Unsupported.
     pub fn boot_id() -> io::Result<String> {
         unsupported()

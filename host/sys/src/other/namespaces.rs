@@ -8,6 +8,16 @@ pub fn unshare_mounts() -> io::Result<()> {
 }
 
 /// Unsupported here.
+pub fn unshare_cgroups() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Unsupported here.
+pub fn unshare_user() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Unsupported here.
 pub fn unshare_network() -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
