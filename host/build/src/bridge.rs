@@ -36,6 +36,9 @@ pub const MAX_FRONTEND_DEPTH: usize = 16;
 /// The largest component that is loaded from a client's directory.
 pub const MAX_COMPONENT_BYTES: u64 = 64 << 20;
 
+/// What a frontend's name begins with that is a file of the client's local `frontend`: a component that lies elsewhere.
+pub const FRONTEND_DIR: &str = "frontend:";
+
 /// Vertices by digest, each in a graph that has it.
 type Seen = HashMap<Arc<str>, (Arc<Graph>, VertexId)>;
 
@@ -73,6 +76,8 @@ pub(crate) struct State {
     pub imported: tokio::sync::Mutex<Vec<CacheOption>>,
     /// Builds that run ahead of their readers; they end with the build.
     started: Mutex<Vec<AbortOnDropHandle<()>>>,
+    /// What each frontend used that was measured, in the order in which they ended.
+    pub ran: Mutex<Vec<(String, frontend::Statistics)>>,
 }
 
 impl State {
@@ -105,6 +110,7 @@ impl State {
             caches,
             imported: tokio::sync::Mutex::default(),
             started: Mutex::default(),
+            ran: Mutex::default(),
         })
     }
 
@@ -312,20 +318,25 @@ impl State {
         request.opts.entry("build-platform".into()).or_insert_with(build_platform);
         let bridge = Arc::new(BuildBridge { state: self.clone(), depth });
         let frontend = self.engine.frontends().find(source, &request, &bridge).await?;
-        let output = frontend.build(bridge, request).await?;
+        let (outcome, statistics) = frontend.measured(bridge, request).await;
+        if let Some(statistics) = statistics {
+            lock(&self.ran).push((source.to_owned(), statistics));
+        }
+        let output = outcome?;
         lock(&self.components).extend(frontend.component().map(|digest| (source.to_string(), digest)));
         Ok(output)
     }
 
-    /// A file of the client's, beside its Dockerfile.
+    /// A file of the client's: beside its Dockerfile, or, after [`FRONTEND_DIR`], in the directory that holds the frontend.
     pub async fn client_file(self: &Arc<Self>, path: &str) -> Result<Vec<u8>, Error> {
-        let file = path.trim_start_matches("./");
-        let attrs = [
-            ("local.includepattern", serde_json::json!([file]).to_string()),
-            ("local.sharedkeyhint", "dockerfile".into()),
-        ];
+        let (local, shown, file) = match path.strip_prefix(FRONTEND_DIR) {
+            Some(file) => ("frontend", "the directory of the frontend", file),
+            None => ("dockerfile", "the Dockerfile's directory", path.trim_start_matches("./")),
+        };
+        let attrs =
+            [("local.includepattern", serde_json::json!([file]).to_string()), ("local.sharedkeyhint", local.into())];
         let attrs = attrs.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
-        let op = llb::Op::Source(llb::op::SourceOp { identifier: "local://dockerfile".into(), attrs });
+        let op = llb::Op::Source(llb::op::SourceOp { identifier: format!("local://{local}"), attrs });
         let mut graph = Graph::new();
         let name = ("llb.customname".to_string(), format!("[internal] load frontend {path}"));
         let meta = llb::VertexMeta { description: [name].into(), ..Default::default() };
@@ -335,7 +346,7 @@ impl State {
         let result = LazyRef::new(self.clone(), Definition { graph: Arc::new(graph), edge });
         let read = result.read_file(file, None, MAX_COMPONENT_BYTES).await;
         read.map_err(|error| match error.code.as_str() {
-            "not-found" => failed("not-found", format!("frontend {path}: no such file in the Dockerfile's directory")),
+            "not-found" => failed("not-found", format!("frontend {path}: no such file in {shown}")),
             _ => error,
         })
     }

@@ -9,7 +9,7 @@ use session::Session;
 
 use crate::{
     Attest, CacheOption, Failure, Journal,
-    bridge::{BuildBridge, State},
+    bridge::{BuildBridge, State, lock},
     cache::{self, Top},
     engine::Engine,
     entitlements, nested,
@@ -123,7 +123,9 @@ impl Engine {
             }
         };
         if request.lower {
-            return lowered(output);
+            let mut response = lowered(output)?;
+            response.exporter.insert("pintle.statistics".into(), statistics(&state));
+            return Ok(response);
         }
         let (mut built, tops) = evaluate(&state, output).await?;
         if let Some(options) = &request.attest.sbom {
@@ -229,6 +231,21 @@ fn lowered(output: Output) -> Result<Response, Failure> {
         response.exporter.insert(key, BASE64_STANDARD.encode(bytes));
     }
     Ok(response)
+}
+
+/// What each frontend used, as JSON: a list of objects.
+fn statistics(state: &State) -> String {
+    let ran = lock(&state.ran);
+    let list = ran.iter().map(|(name, used)| {
+        serde_json::json!({
+            "frontend": name,
+            "instructions": used.instructions,
+            "memoryBytes": used.memory_bytes,
+            "hostCalls": used.host_calls,
+            "runningNanos": u64::try_from(used.running.as_nanos()).unwrap_or(u64::MAX),
+        })
+    });
+    serde_json::Value::Array(list.collect()).to_string()
 }
 
 /// Why each vertex ran or did not, as JSON: a list of objects with `name`, `hit` and `why`.

@@ -14,6 +14,15 @@ pub trait Frontend: Send + Sync + 'static {
     /// Turns `request` into a graph, asking `bridge` for what it needs.
     async fn build(&self, bridge: Arc<dyn Bridge>, request: Request) -> Result<Output, Error>;
 
+    /// As [`Frontend::build`], with what it used, where that is measured.
+    async fn measured(
+        &self,
+        bridge: Arc<dyn Bridge>,
+        request: Request,
+    ) -> (Result<Output, Error>, Option<crate::Statistics>) {
+        (self.build(bridge, request).await, None)
+    }
+
     /// The digest (`sha256:...`) of the component that it is, for provenance; `None` for what is no component.
     fn component(&self) -> Option<String> {
         None

@@ -101,6 +101,11 @@ impl Frontend for WasmFrontend {
         self.run(bridge, request).await.0
     }
 
+    async fn measured(&self, bridge: Arc<dyn Bridge>, request: Request) -> (Result<Output, Error>, Option<Statistics>) {
+        let (outcome, statistics) = self.run(bridge, request).await;
+        (outcome, Some(statistics))
+    }
+
     fn component(&self) -> Option<String> {
         Some(format!("sha256:{}", hex::encode(self.digest)))
     }

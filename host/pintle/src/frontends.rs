@@ -3,7 +3,9 @@
 use std::{path::Path, sync::Arc};
 
 use build::{FrontendSettings, Frontends};
-use frontend::{Bridge, Compiler, Error, Frontend, Library, Limits, Output, Request, Runtime, WasmFrontend};
+use frontend::{
+    Bridge, Compiler, Error, Frontend, Library, Limits, Output, Request, Runtime, Statistics, WasmFrontend,
+};
 use tokio::sync::OnceCell;
 
 /// The Dockerfile frontend: the component, and what the compiler made of it.
@@ -53,6 +55,13 @@ impl Shipped {
 impl Frontend for Shipped {
     async fn build(&self, bridge: Arc<dyn Bridge>, request: Request) -> Result<Output, Error> {
         self.frontend().await?.build(bridge, request).await
+    }
+
+    async fn measured(&self, bridge: Arc<dyn Bridge>, request: Request) -> (Result<Output, Error>, Option<Statistics>) {
+        match self.frontend().await {
+            Ok(frontend) => frontend.measured(bridge, request).await,
+            Err(error) => (Err(error), None),
+        }
     }
 
     fn component(&self) -> Option<String> {

@@ -17,6 +17,17 @@ pub struct Args {
     format: Format,
 }
 
+/// What one call of a frontend used.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Used {
+    pub frontend: String,
+    pub instructions: u64,
+    pub memory_bytes: u64,
+    pub host_calls: u64,
+    pub running_nanos: u64,
+}
+
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Format {
     Text,
@@ -26,13 +37,22 @@ enum Format {
 }
 
 pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
+    lower(&args, place).await.map(drop)
+}
+
+/// Prints the graph, and answers what the frontends used, as the engine says it.
+pub async fn lower(args: &Args, place: Place) -> anyhow::Result<Vec<Used>> {
     let mut prepared = prepare(&args.frontend, &[], &[])?;
     prepared.request.frontend_attrs.insert("pintle.lower".into(), "true".into());
     let link = Link::open(&place).await?;
     let mut display = progress::for_stderr(progress::Mode::Quiet, "")?;
     let response = solve(&link, prepared, display.as_mut()).await;
     link.close().await?;
+    let mut used = Vec::new();
     for (key, value) in response?.exporter {
+        if key == "pintle.statistics" {
+            used = serde_json::from_str(&value)?;
+        }
         let Some(platform) = key.strip_prefix("pintle.definition") else { continue };
         let bytes = BASE64_STANDARD.decode(value)?;
         let (graph, edge) = llb::Graph::decode_bytes(bytes.into(), &llb::Limits::default())?;
@@ -46,7 +66,7 @@ pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
             Format::Svg => svg(&llb::text::dot(&graph, edge)?)?,
         }
     }
-    Ok(())
+    Ok(used)
 }
 
 /// Lets graphviz draw it.

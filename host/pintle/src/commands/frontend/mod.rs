@@ -4,6 +4,7 @@ mod bundle;
 mod inspect;
 mod library;
 mod registry;
+mod run;
 
 use std::path::PathBuf;
 
@@ -20,6 +21,10 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// Make the component of a project: a Rust crate, or a package with a build script.
+    Build(run::Build),
+    /// Run a frontend and print its graph, without building anything.
+    Run(run::Run),
     /// Push a component to a registry.
     Push(Push),
     /// Fetch a frontend, so that builds need no registry for it.
@@ -92,6 +97,11 @@ struct Load {
 
 /// Runs one of the commands. They work on the files of this machine, not through a daemon.
 pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
+    let args = match args.command {
+        Command::Run(run) => return run::run(run, place).await,
+        Command::Build(build) => return run::build(&build),
+        command => Args { command },
+    };
     ensure!(
         place.addr.is_none(),
         "pintle frontend works on the store of this machine: leave --addr and PINTLE_HOST out, and run it where the daemon runs"
@@ -105,5 +115,6 @@ pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
         Command::Inspect(inspect) => inspect::run(&inspect, &library),
         Command::Save(save) => bundle::save(&save, &library),
         Command::Load(load) => bundle::load(&load, &library),
+        Command::Run(_) | Command::Build(_) => Ok(()),
     }
 }
