@@ -146,7 +146,6 @@ fn matches(pattern: &str, parts: &[String], begins: bool) -> bool {
     }
     match wanted.next() {
         None => !begins,
-        Some("**") => true,
         Some(_) => begins,
     }
 }
