@@ -58,6 +58,11 @@ impl Store {
             Arc::new(Open { store: store.clone(), name: name.to_owned(), fresh })
         });
         volumes.insert(name.to_owned(), Arc::downgrade(&open));
+        drop(volumes);
+        if stored.is_none() {
+            // What a step puts into a volume can be made by nothing else, so a crash must not lose where it is.
+            store.table.flush_blocking()?;
+        }
         Ok(Volume { open, path })
     }
 }

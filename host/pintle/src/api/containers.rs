@@ -243,7 +243,7 @@ impl Processes {
             let file = wire::FdMessage { fd, eof: false, data: data.to_vec().into() };
             let message = message(&id, Input::File(file));
             // A client that is gone reads nothing; the process ends with its stream.
-            let _ = tokio::task::block_in_place(|| answers.blocking_send(Ok(message)));
+            tokio::task::block_in_place(|| drop(answers.blocking_send(Ok(message))));
         })
     }
 

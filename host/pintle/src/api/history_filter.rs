@@ -121,7 +121,7 @@ fn compared(sign: &str, bound: i128) -> Option<Box<dyn Fn(i128) -> bool + Send +
 impl Term {
     fn matches(&self, record: &Record) -> bool {
         match self {
-            Term::Text(field, matches) => text(*field, record).is_some_and(|text| matches(text)),
+            Term::Text(field, matches) => text(*field, record).is_some_and(matches),
             Term::Time(moment, matches) => time(*moment, record).is_some_and(matches),
         }
     }

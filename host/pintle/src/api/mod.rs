@@ -11,6 +11,7 @@ mod gateway;
 mod history;
 mod history_filter;
 mod policy;
+pub mod server;
 mod status;
 mod usage;
 

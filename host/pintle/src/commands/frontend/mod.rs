@@ -24,7 +24,7 @@ enum Command {
     /// Make the component of a project: a Rust crate, or a package with a build script.
     Build(run::Build),
     /// Run a frontend and print its graph, without building anything.
-    Run(run::Run),
+    Run(Box<run::Run>),
     /// Push a component to a registry.
     Push(Push),
     /// Fetch a frontend, so that builds need no registry for it.
@@ -95,15 +95,11 @@ struct Load {
     input: PathBuf,
 }
 
-/// Runs one of the commands. They work on the files of this machine, not through a daemon.
+/// Runs one of the commands. Those of the library work on the files of this machine, not through a daemon.
 pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
-    let args = match args.command {
-        Command::Run(run) => return run::run(run, place).await,
-        Command::Build(build) => return run::build(&build),
-        command => Args { command },
-    };
+    let is_of_the_store = !matches!(args.command, Command::Build(_) | Command::Run(_));
     ensure!(
-        place.addr.is_none(),
+        place.addr.is_none() || !is_of_the_store,
         "pintle frontend works on the store of this machine: leave --addr and PINTLE_HOST out, and run it where the daemon runs"
     );
     let library = crate::frontends::library(&place.root);
@@ -115,6 +111,7 @@ pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
         Command::Inspect(inspect) => inspect::run(&inspect, &library),
         Command::Save(save) => bundle::save(&save, &library),
         Command::Load(load) => bundle::load(&load, &library),
-        Command::Run(_) | Command::Build(_) => Ok(()),
+        Command::Build(build) => run::build(&build),
+        Command::Run(run) => run::run(*run, place).await,
     }
 }
