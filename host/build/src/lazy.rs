@@ -58,18 +58,15 @@ impl Ref for LazyRef {
     }
 
     async fn read_file(&self, path: &str, range: Option<(u64, u64)>, limit: u64) -> Result<Vec<u8>, Error> {
-        let (root, path) = (self.root().await?, path.to_string());
-        blocking(move || read_file(&root, &path, range, limit)).await
+        read_file_in(self.root().await?, path, range, limit).await
     }
 
     async fn read_dir(&self, path: &str, include: Option<&str>) -> Result<Vec<Stat>, Error> {
-        let (root, path, include) = (self.root().await?, path.to_string(), include.map(String::from));
-        blocking(move || read_dir(&root, &path, include.as_deref())).await
+        read_dir_in(self.root().await?, path, include).await
     }
 
     async fn stat(&self, path: &str) -> Result<Stat, Error> {
-        let (root, path) = (self.root().await?, path.to_string());
-        blocking(move || stat(&root, &path)).await
+        stat_in(self.root().await?, path).await
     }
 }
 
@@ -112,19 +109,34 @@ impl Ref for SnapshotRef {
     }
 
     async fn read_file(&self, path: &str, range: Option<(u64, u64)>, limit: u64) -> Result<Vec<u8>, Error> {
-        let (root, path) = (self.root().await?, path.to_string());
-        blocking(move || read_file(&root, &path, range, limit)).await
+        read_file_in(self.root().await?, path, range, limit).await
     }
 
     async fn read_dir(&self, path: &str, include: Option<&str>) -> Result<Vec<Stat>, Error> {
-        let (root, path, include) = (self.root().await?, path.to_string(), include.map(String::from));
-        blocking(move || read_dir(&root, &path, include.as_deref())).await
+        read_dir_in(self.root().await?, path, include).await
     }
 
     async fn stat(&self, path: &str) -> Result<Stat, Error> {
-        let (root, path) = (self.root().await?, path.to_string());
-        blocking(move || stat(&root, &path)).await
+        stat_in(self.root().await?, path).await
     }
+}
+
+/// [`read_file`] where it may block.
+async fn read_file_in(root: Dir, path: &str, range: Option<(u64, u64)>, limit: u64) -> Result<Vec<u8>, Error> {
+    let path = path.to_string();
+    blocking(move || read_file(&root, &path, range, limit)).await
+}
+
+/// [`read_dir`] where it may block.
+async fn read_dir_in(root: Dir, path: &str, include: Option<&str>) -> Result<Vec<Stat>, Error> {
+    let (path, include) = (path.to_string(), include.map(String::from));
+    blocking(move || read_dir(&root, &path, include.as_deref())).await
+}
+
+/// [`stat`] where it may block.
+async fn stat_in(root: Dir, path: &str) -> Result<Stat, Error> {
+    let path = path.to_string();
+    blocking(move || stat(&root, &path)).await
 }
 
 pub(crate) async fn blocking<T: Send + 'static>(

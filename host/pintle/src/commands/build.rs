@@ -16,7 +16,7 @@ use crate::{
     exit,
 };
 use call::Call;
-pub use request::{FrontendArgs, prepare, solve};
+pub use request::{FrontendArgs, credentials, prepare, solve};
 
 /// Options of `pintle build`.
 #[derive(clap::Args)]

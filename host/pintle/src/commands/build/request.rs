@@ -251,7 +251,7 @@ fn ssh_agent(spec: &str, agent: Option<&Path>) -> anyhow::Result<(String, SshAge
 }
 
 /// The logins that docker's config knows, if there is one.
-fn credentials() -> Option<Arc<dyn oci::Credentials>> {
+pub fn credentials() -> Option<Arc<dyn oci::Credentials>> {
     let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let config = oci::docker_config::DockerConfig::from_env(path("DOCKER_CONFIG"), path("HOME"))?;
     Some(Arc::new(config))

@@ -8,27 +8,6 @@ use serde_json::json;
 
 use super::Inspect;
 
-/// The interfaces of a component, each with its functions.
-#[derive(Debug, Default)]
-pub struct Interfaces(frontend::Interfaces);
-
-impl Interfaces {
-    /// Those of a component.
-    pub fn of(component: &[u8]) -> anyhow::Result<Interfaces> {
-        Ok(Interfaces(frontend::interfaces(component)?))
-    }
-
-    /// The names of what it imports.
-    pub fn imports(&self) -> Vec<String> {
-        self.0.imports.keys().cloned().collect()
-    }
-
-    /// The names of what it exports.
-    pub fn exports(&self) -> Vec<String> {
-        self.0.exports.keys().cloned().collect()
-    }
-}
-
 pub fn run(inspect: &Inspect, library: &Library) -> anyhow::Result<()> {
     let what = &inspect.what;
     let mut facts = serde_json::Map::new();

@@ -6,18 +6,14 @@ use anyhow::{Context, bail};
 use build::{Fetched, Freshness};
 use bytes::Bytes;
 use frontend::{Library, Limits};
-use oci::{Anonymous, Client, Credentials, Reference, Repository, docker_config::DockerConfig, wasm};
+use oci::{Anonymous, Client, Reference, Repository, wasm};
 
-use super::{Push, inspect::Interfaces};
-use crate::embedded::Place;
+use super::Push;
+use crate::{commands::build::credentials, embedded::Place};
 
 /// A repository, reached with the logins of the docker config.
 fn repository(reference: &Reference, place: &Place) -> Repository {
-    let path = |name| std::env::var_os(name).map(Into::into);
-    let credentials: Arc<dyn Credentials> = match DockerConfig::from_env(path("DOCKER_CONFIG"), path("HOME")) {
-        Some(config) => Arc::new(config),
-        None => Arc::new(Anonymous),
-    };
+    let credentials = credentials().unwrap_or_else(|| Arc::new(Anonymous));
     Client::new(place.config.registries(), credentials).repository(reference)
 }
 
@@ -29,9 +25,9 @@ pub async fn push(push: Push, place: &Place) -> anyhow::Result<()> {
     let shown = push.file.display();
     let component = Bytes::from(std::fs::read(&push.file).with_context(|| format!("read {shown}"))?);
     frontend::check(&component, &shown.to_string())?;
-    let interfaces = Interfaces::of(&component).with_context(|| format!("{shown}: no component"))?;
+    let interfaces = frontend::interfaces(&component).with_context(|| format!("{shown}: no component"))?;
     let annotations: BTreeMap<_, _> = push.annotations.iter().map(|text| annotation(text)).collect::<Result<_, _>>()?;
-    let packed = wasm::pack(component, &interfaces.imports(), &interfaces.exports(), &annotations)?;
+    let packed = wasm::pack(component, &names(&interfaces.imports), &names(&interfaces.exports), &annotations)?;
     let repository = repository(&push.name, place);
     for blob in [&packed.config, &packed.component] {
         let digest = oci::digest_of(blob);
@@ -40,6 +36,10 @@ pub async fn push(push: Push, place: &Place) -> anyhow::Result<()> {
     repository.put_manifest(target, &packed.manifest).await?;
     println!("{}", push.name.with_digest(&packed.manifest.digest));
     Ok(())
+}
+
+fn names(interfaces: &BTreeMap<String, Vec<String>>) -> Vec<String> {
+    interfaces.keys().cloned().collect()
 }
 
 fn annotation(text: &str) -> anyhow::Result<(String, String)> {
