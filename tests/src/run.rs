@@ -68,12 +68,15 @@ impl World {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         };
+        // By habit the cases send there what they look at later.
+        let log = || std::fs::read_to_string(dir.join("log")).map_or(String::new(), |text| format!("\nlog:\n{text}"));
         ensure!(
             output.status.code() == Some(code),
-            "exit {}, want {code}\nstdout:\n{}\nstderr:\n{}",
+            "exit {}, want {code}\nstdout:\n{}\nstderr:\n{}{}",
             output.status,
             last.stdout,
-            last.stderr
+            last.stderr,
+            log()
         );
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-/// What can go wrong in a store.
+/// What can go wrong in a store. Each text says its cause itself, so there is no `source`: who prints a chain says nothing twice.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum Error {
@@ -16,10 +16,16 @@ pub enum Error {
     Full(String),
     #[error("{0:?}: not found")]
     NotFound(String),
-    #[error("{what}: {source}")]
-    Io { what: String, source: io::Error },
+    #[error("{what}: {cause}")]
+    Io { what: String, cause: io::Error },
     #[error("{0:#}")]
-    Other(#[from] anyhow::Error),
+    Other(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Error {
+    fn from(error: anyhow::Error) -> Error {
+        Error::Other(error)
+    }
 }
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -43,8 +49,8 @@ impl<T> At<T> for std::result::Result<T, rustix::io::Errno> {
 
 impl Error {
     /// A full disk is [`Error::Full`], whatever was being done.
-    pub(crate) fn io(what: String, source: io::Error) -> Error {
-        if is_full(&source) { Error::Full(format!("{what}: {source}")) } else { Error::Io { what, source } }
+    pub(crate) fn io(what: String, cause: io::Error) -> Error {
+        if is_full(&cause) { Error::Full(format!("{what}: {cause}")) } else { Error::Io { what, cause } }
     }
 
     pub(crate) fn other(what: impl std::fmt::Display) -> Error {

@@ -225,7 +225,7 @@ impl Inner {
     fn measure_layer(&self, id: &str) -> Result<u64> {
         let bytes = match files::disk_bytes(&self.root.layer(id)) {
             // It was deleted since it was listed.
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(Error::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => 0,
             other => other?,
         };
         let live = self.layers.lock().get(id).and_then(Weak::upgrade);

@@ -7,7 +7,7 @@ use std::{
     collections::{HashMap, HashSet},
     ffi::{CStr, OsStr},
     fs::{self, File},
-    io::{Read, Write},
+    io::{Read, Seek, Write},
     num::NonZero,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -37,13 +37,17 @@ use crate::{
 
 /// The most layers of a snapshot of a directory before it is made anew.
 const LAYERS_MAX: usize = 8;
+/// How often a file is read that changes meanwhile. Who sends the output of the build into its own context has one that changes
+/// now and then, and must be able to build.
+const READS_MAX: usize = 4;
 /// Bytes that the names of one file's extended attributes may take.
 const XATTR_NAMES_MAX: usize = 4096;
 
 impl Store {
     /// A snapshot of the files under an open directory, for a local context. With `options.previous` (an earlier answer for the same
     /// directory) unchanged files are neither read nor written again, and where nothing changed the answer is that snapshot.
-    /// Symlinks are taken as they are, never followed; sockets are left out. A file that changes while it is read is an error.
+    /// Symlinks are taken as they are, never followed; sockets are left out. A file that changes before it is read is taken as it is
+    /// then; one that changes each time it is read is an error.
     pub fn tree_from_dir(&self, dir: BorrowedFd<'_>, options: &TreeOptions<'_>) -> Result<Snapshot> {
         let found = Walk::run(dir, options)?;
         let previous = options.previous.filter(|snapshot| snapshot.0.layers.iter().all(|layer| layer.is_present()));
@@ -347,7 +351,7 @@ impl<'a> Writer<'a> {
         if let (Some(place), Some(previous)) = (self.plan.same[at], self.plan.previous) {
             let old = previous.at(place);
             let (target, xattrs) = (old.target.clone(), old.xattrs.clone());
-            let _ = self.extras[at].set(Extra { digest: old.digest.get().copied(), target, xattrs });
+            let _ = self.extras[at].set(Extra { digest: old.digest.get().copied(), target, xattrs, stamp: None });
             return link_or_copy(&previous.file(place), &to);
         }
         match found.kind {
@@ -404,41 +408,47 @@ impl<'a> Writer<'a> {
         rustix::fs::linkat(self.dir, found.key.path(), CWD, to, AtFlags::empty())
     }
 
-    /// Copies and hashes. What is read must be the file that the walk saw, before and after.
+    /// Copies and hashes. A file that changes meanwhile is read again, and must stay as it is for that long.
     fn copy(&self, found: &Found, to: &Path, buffer: &mut [u8]) -> Result<Extra> {
-        let mut source = File::from(self.open(found)?);
-        let changed = || Error::other(format!("{} changed while it was read", found.key.path().display()));
-        if !self.is_as_found(found, &source)? {
-            return Err(changed());
-        }
         let mut dest = files::create(to)?;
-        let mut hash = Sha256::new();
-        // What grew meanwhile is seen below.
-        let mut left = found.stamp.size;
-        while left > 0 {
-            let got = source.read(buffer).at(|| format!("read {}", show(&found.key.0)))?;
-            if got == 0 {
-                break;
-            }
-            hash.update(&buffer[..got]);
-            dest.write_all(&buffer[..got]).at(|| format!("write {}", to.display()))?;
-            left = left.saturating_sub(got as u64);
-        }
-        if !self.is_as_found(found, &source)? {
-            return Err(changed());
-        }
+        let (source, stamp, digest) = self.copy_contents(found, &mut dest, buffer)?;
         let (uid, gid) = self.owner(found);
         let metadata = dest.metadata().at(|| format!("look at {}", to.display()))?;
         if (metadata.uid(), metadata.gid()) != (uid, gid) {
             files::set_owner(to, uid, gid)?;
         }
         let xattrs = copy_xattrs(&source, to)?;
-        let mode = Mode::from_raw_mode(found.stamp.mode & 0o7777);
+        let mode = Mode::from_raw_mode(stamp.mode & 0o7777);
         rustix::fs::fchmod(&dest, mode).at(|| format!("set mode of {}", to.display()))?;
-        let time = rustix::fs::Timespec { tv_sec: found.stamp.mtime.0, tv_nsec: found.stamp.mtime.1 };
+        let time = rustix::fs::Timespec { tv_sec: stamp.mtime.0, tv_nsec: stamp.mtime.1 };
         let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
         rustix::fs::futimens(&dest, &times).at(|| format!("set time of {}", to.display()))?;
-        Ok(Extra { digest: Some(hash.finalize().into()), target: Vec::new(), xattrs })
+        let stamp = Some(stamp).filter(|&stamp| stamp != found.stamp);
+        Ok(Extra { digest: Some(digest), target: Vec::new(), xattrs, stamp })
+    }
+
+    /// Gives the file as it was opened, what it was like, and the digest of what was copied.
+    fn copy_contents(&self, found: &Found, dest: &mut File, buffer: &mut [u8]) -> Result<(File, Stamp, Sha)> {
+        let to = |error| Error::io(format!("copy {}", show(&found.key.0)), error);
+        for _ in 0..READS_MAX {
+            let source = File::from(self.open(found)?);
+            let Some(stamp) = self.stamp_now(found, &source)? else { break };
+            dest.set_len(0).and_then(|()| dest.rewind()).map_err(to)?;
+            let digest = copy_hashed(&source, dest, stamp.size, buffer).map_err(to)?;
+            if let Some(digest) = digest
+                && self.stamp_now(found, &source)?.is_some_and(|now| is_like(&now, &stamp))
+            {
+                return Ok((source, stamp, digest));
+            }
+        }
+        Err(Error::other(format!("{} changed while it was read", found.key.path().display())))
+    }
+
+    /// What an open file is like now, in the form that the walk gave it; none when it is no regular file any more.
+    fn stamp_now(&self, found: &Found, file: &File) -> Result<Option<Stamp>> {
+        let stat = rustix::fs::fstat(file).at(|| vanished(&found.key))?;
+        let now = stamp_of(&stat, self.options.link);
+        Ok((kind_of(&stat) == Kind::File).then_some(if is_like(&now, &found.stamp) { found.stamp } else { now }))
     }
 
     /// Opens without following any symlink, so that nobody can lead us out of the directory meanwhile.
@@ -448,12 +458,6 @@ impl<'a> Writer<'a> {
         rustix::fs::openat2(self.dir, found.key.path(), flags, Mode::empty(), resolve).at(|| vanished(&found.key))
     }
 
-    fn is_as_found(&self, found: &Found, file: &File) -> Result<bool> {
-        let stat = rustix::fs::fstat(file).at(|| vanished(&found.key))?;
-        // A new name or a lost one changes its time of change, which is no change of contents.
-        Ok(stamp_of(&stat, true) == Stamp { ctime: (0, 0), ..found.stamp })
-    }
-
     /// What the new layer holds, without looking at it again.
     fn index(&self, wanted: &[usize], removed: &[Key]) -> Index {
         let here = wanted.iter().map(|&at| {
@@ -461,16 +465,17 @@ impl<'a> Writer<'a> {
             let (uid, gid) = self.owner(found);
             let old = self.plan.same[at].zip(self.plan.previous).map(|(place, merged)| merged.at(place));
             let extra = self.extras[at].get().cloned();
+            let stamp = extra.as_ref().and_then(|extra| extra.stamp).unwrap_or(found.stamp);
             Entry {
                 key: found.key.clone(),
                 kind: found.kind,
                 whiteout: false,
                 opaque: false,
-                mode: found.stamp.mode,
+                mode: stamp.mode,
                 uid,
                 gid,
-                size: if found.kind == Kind::File { found.stamp.size } else { 0 },
-                mtime: found.stamp.mtime,
+                size: if found.kind == Kind::File { stamp.size } else { 0 },
+                mtime: stamp.mtime,
                 rdev: found.rdev,
                 inode: 0,
                 target: extra
@@ -484,13 +489,35 @@ impl<'a> Writer<'a> {
                     .or(old.map(|old| old.xattrs.clone()))
                     .unwrap_or_default(),
                 digest: extra.and_then(|extra| extra.digest).map_or_else(OnceLock::new, OnceLock::from),
-                stamp: Some(found.stamp),
+                stamp: Some(stamp),
             }
         });
         let mut entries: Vec<Entry> = here.chain(removed.iter().cloned().map(whiteout)).collect();
         entries.sort_by(|one, other| one.key.cmp(&other.key));
         Index { entries, changed: AtomicBool::new(true) }
     }
+}
+
+/// A new name or a lost one changes the time of change, which is no change of contents.
+fn is_like(one: &Stamp, other: &Stamp) -> bool {
+    Stamp { ctime: other.ctime, ..*one } == *other
+}
+
+/// Copies the first `size` bytes, and gives their digest; none when there are fewer.
+fn copy_hashed(mut source: &File, dest: &mut File, size: u64, buffer: &mut [u8]) -> std::io::Result<Option<Sha>> {
+    let mut hash = Sha256::new();
+    let mut left = size;
+    while left > 0 {
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let got = source.read(&mut buffer[..most])?;
+        if got == 0 {
+            return Ok(None);
+        }
+        hash.update(&buffer[..got]);
+        dest.write_all(&buffer[..got])?;
+        left -= got as u64;
+    }
+    Ok(Some(hash.finalize().into()))
 }
 
 /// The entry of a file that is no more.
@@ -522,6 +549,8 @@ struct Extra {
     digest: Option<Sha>,
     target: Vec<u8>,
     xattrs: Xattrs,
+    /// When the file changed after the walk and before it was read: what it was like then.
+    stamp: Option<Stamp>,
 }
 
 fn copy_xattrs(from: &File, to: &Path) -> Result<Xattrs> {

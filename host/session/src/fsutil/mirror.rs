@@ -11,6 +11,7 @@ use super::{
 };
 
 /// Makes `dest` equal to the tree that `walk` finds, as [`super::receive`] would. `progress` gets bytes copied and 0. Blocks.
+/// A file that grew since it was found is taken as it was read.
 pub fn mirror(walk: Walk, dest: OwnedFd, options: Options, progress: &dyn Fn(u64, u64)) -> anyhow::Result<()> {
     let root = walk.root();
     let mut apply = Apply::new(dest, options)?;
@@ -22,7 +23,7 @@ pub fn mirror(walk: Walk, dest: OwnedFd, options: Options, progress: &dyn Fn(u64
             let mut to = apply.create(&wanted)?;
             let n = if entry.has_content { io::copy(&mut open_regular(&root, wanted.path())?, &mut to)? } else { 0 };
             anyhow::ensure!(
-                n == wanted.size() || !entry.has_content,
+                n >= wanted.size() || !entry.has_content,
                 "it changed while it was read: it had {} bytes and then {n}",
                 wanted.size()
             );

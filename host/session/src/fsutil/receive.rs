@@ -159,16 +159,13 @@ impl Receiver {
             self.open.get_mut(&id).with_context(|| format!("the sender sent content {id} that was not asked for"))?;
         let path = open.wanted.path();
         open.written += data.len() as u64;
-        let (written, announced) = (open.written, open.wanted.size());
-        anyhow::ensure!(
-            written <= announced,
-            "{path:?} changed while it was read: it had {announced} bytes and now has more"
-        );
         if !data.is_empty() {
             return open.file.write_all(&data).with_context(|| format!("write {path:?}"));
         }
+        // One that grew since it was listed, as a log does, is taken as it was read.
+        let (written, announced) = (open.written, open.wanted.size());
         anyhow::ensure!(
-            written == announced,
+            written >= announced,
             "{path:?} changed or vanished while it was read: of its {announced} bytes there were {written}"
         );
         apply.finish_file(&open.wanted, &open.file).with_context(|| format!("finish {path:?}"))?;

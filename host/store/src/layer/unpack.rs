@@ -321,9 +321,9 @@ impl<'a> Unpack<'a> {
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| files::keeps_xattr(name)) {
             match files::set_xattr(at, name, value) {
                 // The file system has none of this kind (or a symlink cannot): as other engines do, go without.
-                Err(Error::Io { source, .. })
-                    if matches!(source.kind(), io::ErrorKind::Unsupported)
-                        || entry.kind == EntryType::Symlink && source.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(Error::Io { cause, .. })
+                    if matches!(cause.kind(), io::ErrorKind::Unsupported)
+                        || entry.kind == EntryType::Symlink && cause.kind() == io::ErrorKind::PermissionDenied => {}
                 other => other?,
             }
         }

@@ -133,12 +133,15 @@ fn only_what_the_filter_selects_is_opened() {
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_read_is_an_error() {
+fn a_file_that_is_no_file_any_more_is_an_error() {
     let (root, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = open(root.path(), "fake");
     for (case, change) in [
-        ("changed", &(|path: &Path| fs::write(path, "longer").unwrap()) as &(dyn Fn(&Path) + Sync)),
-        ("open z", &|path| fs::remove_file(path).unwrap()),
+        ("open z", &(|path: &Path| fs::remove_file(path).unwrap()) as &(dyn Fn(&Path) + Sync)),
+        ("changed", &|path| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        }),
         ("open z", &|path| {
             fs::remove_file(path).unwrap();
             symlink("/etc/passwd", path).unwrap();
@@ -146,6 +149,7 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
     ] {
         for name in ["a", "z"] {
             let _ = fs::remove_file(source.path().join(name));
+            let _ = fs::remove_dir(source.path().join(name));
             write(source.path(), name, "short");
         }
         let path = source.path().join("z");
@@ -159,6 +163,29 @@ fn a_file_that_changes_while_it_is_read_is_an_error() {
         assert!(error.contains(case), "{error}");
     }
     assert!(files::names(&root.path().join("drafts")).unwrap().is_empty());
+}
+
+#[test]
+fn a_file_that_changed_since_it_was_found_is_taken_as_it_is() {
+    let (root, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(root.path(), "fake");
+    write(source.path(), "a", "first");
+    write(source.path(), "z", "short");
+    let path = source.path().join("z");
+    let progress = |files: u64, _: u64| {
+        if files == 1 {
+            fs::write(&path, "longer").unwrap();
+        }
+    };
+    let snapshot = take(&store, source.path(), &TreeOptions { progress: Some(&progress), ..TreeOptions::default() });
+    let snapshot = snapshot.unwrap();
+    block_on(async {
+        let view = snapshot.view().await.unwrap();
+        assert!(seen(view.path())[Path::new("z")].contains("longer"));
+    });
+    let again = TreeOptions { previous: Some(&snapshot), ..TreeOptions::default() };
+    let again = take(&store, source.path(), &again).unwrap();
+    assert_eq!(again.name(), snapshot.name(), "what was recorded is what was read");
 }
 
 /// Each change of a tree, and whether it is one that a copy would show.
