@@ -127,6 +127,15 @@ impl Connection {
         Ok(Connection { channel })
     }
 
+    /// Asks the engine at `address` for its version: there is one, and it has taken this connection.
+    pub async fn greet(&self, address: &Address) -> Result<(), ConnectError> {
+        let unreachable = |status: tonic::Status| ConnectError::Unreachable {
+            address: address.to_string(),
+            cause: status.message().to_owned(),
+        };
+        self.control().info(proto::control::InfoRequest {}).await.map(drop).map_err(unreachable)
+    }
+
     /// The connection as gRPC sees it.
     pub fn channel(&self) -> Channel {
         self.channel.clone()
@@ -181,7 +190,7 @@ async fn read(path: &PathBuf) -> Result<Vec<u8>, ConnectError> {
 }
 
 /// The cause of the cause: transports wrap the one sentence that says something.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

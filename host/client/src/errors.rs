@@ -9,7 +9,10 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 use tonic::{Code, Status};
 
-use crate::progress::{Range, SourceInfo, harmless};
+use crate::{
+    connect::innermost,
+    progress::{Range, SourceInfo, harmless},
+};
 
 const URL_PREFIX: &str = "github.com/moby/buildkit/";
 /// Lines shown around the one that failed.
@@ -133,7 +136,12 @@ impl BuildError {
     pub fn from_status(doing: &'static str, status: Status) -> BuildError {
         let rpc = proto::rpc::Status::decode(status.details()).unwrap_or_default();
         let details = rpc.details.iter().filter_map(Detail::decode).collect();
-        BuildError { doing, message: status.message().to_owned(), code: status.code(), details }
+        // What the engine answers has no cause on this side; what the connection says has one.
+        let message = match std::error::Error::source(&status) {
+            Some(cause) => format!("the engine has ended, or the connection to it broke: {}", innermost(cause)),
+            None => status.message().to_owned(),
+        };
+        BuildError { doing, message, code: status.code(), details }
     }
 
     /// Whether it was cancelled, so that it is no fault of the build.

@@ -252,6 +252,8 @@ impl Running {
             .arg(HELPER_WORD)
             .env_clear()
             .current_dir("/")
+            // Ctrl-C in a terminal is for this process to act on: the container may belong to another's build.
+            .process_group(0)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())

@@ -2,6 +2,7 @@
 
 use std::{
     io::{Read, Write},
+    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     sync::mpsc,
     time::Duration,
@@ -58,6 +59,8 @@ fn compile_in_helper(name: &str, bytes: &[u8]) -> Result<Verified, Error> {
     let mut child = Command::new("/proc/self/exe")
         .args([HELPER_WORD, name])
         .env_clear()
+        // Ctrl-C in a terminal is for this process to act on: others may wait for the component.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

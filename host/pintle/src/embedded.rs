@@ -3,16 +3,17 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::Context;
 use build::{Config, Engine, Entitlement, Entitlements};
-use client::{Address, Connection, TlsFiles};
+use client::{Address, ConnectError, Connection, TlsFiles};
 use futures::{FutureExt, future::BoxFuture};
-use tokio_util::task::AbortOnDropHandle;
 
-use crate::{api::Api, frontends};
+use crate::{
+    api::{Api, Guests},
+    frontends,
+};
 
 /// Bytes that the pipe holds: large enough that a context transfer does not stop for each message.
 const PIPE_BYTES: usize = 1 << 20;
@@ -34,30 +35,43 @@ pub struct Place {
 
 /// How long the end of the process waits for the engine: longer than a step that is cancelled takes to be killed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a process that holds the store may take until it can be joined, or has ended.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often that is looked at.
+const JOIN_PAUSE: Duration = Duration::from_millis(20);
 
-/// The store of the engine in this process, if one was opened.
+/// The engine in this process, if one was opened.
 #[derive(Clone, Default, Debug)]
-pub struct Opened(Arc<Mutex<Option<Closing>>>);
+pub struct Opened(Arc<Mutex<Option<Open>>>);
 
-struct Closing(BoxFuture<'static, ()>);
+struct Open {
+    /// Nobody can come where there is no socket to listen on.
+    guests: Option<Guests>,
+    /// Ends when the store is closed.
+    closed: BoxFuture<'static, ()>,
+}
 
-impl std::fmt::Debug for Closing {
+impl std::fmt::Debug for Open {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Closing")
+        f.write_str("Open")
     }
 }
 
 impl Opened {
-    fn set(&self, store: &store::Store) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Closing(store.closed().boxed()));
+    fn set(&self, guests: Option<Guests>, store: &store::Store) {
+        let open = Open { guests, closed: store.closed().boxed() };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
     }
 
-    /// Waits until the store is closed: steps that were cancelled are gone then, and nothing is mounted any longer.
+    /// Waits until other processes are done with the engine, and the store is closed: steps that were cancelled are gone then, and
+    /// nothing is mounted any longer.
     pub async fn closed(&self) {
-        let closing = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Closing(closed)) = closing
-            && tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err()
-        {
+        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Open { guests, closed }) = open else { return };
+        if let Some(guests) = guests {
+            guests.gone().await;
+        }
+        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
             tracing::warn!(
                 "the store is still in use after {CLOSE_TIMEOUT:?}: what is mounted is undone by the next build"
             );
@@ -68,7 +82,7 @@ impl Opened {
 /// A way to the engine.
 pub enum Link {
     /// The engine is in this process; the connection leads to it, and sessions can share directories with it.
-    Embedded { connection: Connection, api: Api, joinable: Option<AbortOnDropHandle<()>> },
+    Embedded { connection: Connection, api: Api },
     /// The engine is elsewhere.
     Remote { connection: Connection },
 }
@@ -79,24 +93,31 @@ impl Link {
         if let Some(addr) = &place.addr {
             return Ok(Link::Remote { connection: Connection::open(&addr.parse()?, &place.tls).await? });
         }
-        match engine(place, Entitlement::all()) {
-            Ok(engine) => {
-                let api = Api::new(engine);
-                place.opened.set(api.engine.store());
-                let joinable = serve_socket(&api, &place.root);
-                Ok(Link::Embedded { connection: pipe(&api), api, joinable })
-            }
-            Err(error) => match error.downcast_ref::<store::Error>() {
-                Some(store::Error::Held { pid, .. }) => {
-                    let address = Address::Unix(socket(&place.root));
-                    let connection = Connection::open(&address, &TlsFiles::default()).await.with_context(|| {
-                        format!("the store {} is held by process {pid}, which cannot be joined", place.root.display())
-                    })?;
-                    Ok(Link::Remote { connection })
+        let begun = Instant::now();
+        loop {
+            let held = match engine(place, Entitlement::all()) {
+                Ok(engine) => return Ok(Link::embedded(engine, place)),
+                Err(error) => error,
+            };
+            let Some(store::Error::Held { pid, .. }) = held.downcast_ref() else { return Err(held) };
+            // The other process may be about to listen, or about to end.
+            match join(&place.root).await {
+                Ok(connection) => return Ok(Link::Remote { connection }),
+                Err(error) if begun.elapsed() > JOIN_TIMEOUT => {
+                    return Err(anyhow::Error::new(error).context(format!(
+                        "the store {} is held by process {pid}, which cannot be joined (a daemon is reached with --addr)",
+                        place.root.display()
+                    )));
                 }
-                _ => Err(error),
-            },
+                Err(_) => tokio::time::sleep(JOIN_PAUSE).await,
+            }
         }
+    }
+
+    fn embedded(engine: Engine, place: &Place) -> Self {
+        let api = Api::new(engine);
+        place.opened.set(serve_socket(&api, &place.root), api.engine.store());
+        Link::Embedded { connection: pipe(&api), api }
     }
 
     /// The connection.
@@ -106,11 +127,9 @@ impl Link {
         }
     }
 
-    /// Ends well: what the engine still has in memory goes to disk, and clients that joined are waited for.
+    /// Ends well: what the engine still has in memory goes to disk.
     pub async fn close(self) -> anyhow::Result<()> {
-        if let Link::Embedded { api, joinable, .. } = self {
-            api.builds.idle().await;
-            drop(joinable);
+        if let Link::Embedded { api, .. } = self {
             api.engine.store().flush().await?;
         }
         Ok(())
@@ -139,16 +158,19 @@ fn socket(root: &Path) -> PathBuf {
     root.join("pintle.sock")
 }
 
-/// Lets other processes join, for as long as this one builds. It is not fatal when that cannot be had.
-fn serve_socket(api: &Api, root: &Path) -> Option<AbortOnDropHandle<()>> {
+/// Lets other processes join. It is not fatal when that cannot be had.
+fn serve_socket(api: &Api, root: &Path) -> Option<Guests> {
     let listener = crate::daemon::bind(&socket(root));
     let listener = listener.inspect_err(|error| tracing::debug!("no other process can join: {error:#}")).ok()?;
-    let router = api.router();
-    Some(AbortOnDropHandle::new(tokio::spawn(async move {
-        if let Err(error) = router.serve_with_incoming(listener).await {
-            tracing::debug!("no other process can join any longer: {error}");
-        }
-    })))
+    Some(Guests::serve(api.router(), listener))
+}
+
+/// A connection to the engine of the process that has the store. It answers, so that process counts us among those it waits for.
+async fn join(root: &Path) -> Result<Connection, ConnectError> {
+    let address = Address::Unix(socket(root));
+    let connection = Connection::open(&address, &TlsFiles::default()).await?;
+    connection.greet(&address).await?;
+    Ok(connection)
 }
 
 /// A connection to `api` through memory.

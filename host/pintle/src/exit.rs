@@ -1,4 +1,4 @@
-//! Exit codes, and how an error that ends the program is shown. A wrong command line is clap's, with 2.
+//! Exit codes, Ctrl-C, and how an error that ends the program is shown. A wrong command line is clap's, with 2.
 
 use std::process::ExitCode;
 
@@ -11,4 +11,29 @@ pub const INTERRUPTED: u8 = 130;
 pub fn report(error: anyhow::Error) -> ExitCode {
     eprintln!("ERROR: {error:#}");
     ExitCode::from(FAILED)
+}
+
+/// The exit code of what a command came to; an error is printed.
+pub fn code(result: anyhow::Result<()>) -> ExitCode {
+    result.map_or_else(report, |()| ExitCode::SUCCESS)
+}
+
+/// Runs `work` to its end, or until Ctrl-C, which cancels it.
+pub async fn or_interrupted(work: impl Future<Output = ExitCode>) -> ExitCode {
+    tokio::select! {
+        code = work => code,
+        Ok(()) = tokio::signal::ctrl_c() => {
+            eprintln!("interrupted: cancelling (again to end at once)");
+            ExitCode::from(INTERRUPTED)
+        }
+    }
+}
+
+/// From now on Ctrl-C ends the program at once.
+pub fn at_once_on_interrupt() {
+    tokio::spawn(async {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+    });
 }

@@ -110,25 +110,17 @@ fn buildkitd_main() -> ExitCode {
     let buildkitd::Settings { root, config, daemon, entitlements, history, .. } = settings;
     let place = embedded::Place { addr: None, tls: daemon.tls.clone(), root, config, opened: Default::default() };
     block_on(&place.opened.clone(), async {
-        match commands::daemon::serve(&place, &daemon, &entitlements, history).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => exit::report(error),
-        }
+        exit::code(commands::daemon::serve(&place, &daemon, &entitlements, history).await)
     })
 }
 
 fn buildctl_main() -> ExitCode {
     log::begin(log::Options::default());
     let flags = buildctl::Flags::parse();
-    block_on(&embedded::Opened::default(), async {
-        match flags.run().await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => exit::report(error),
-        }
-    })
+    block_on(&embedded::Opened::default(), async { exit::code(flags.run().await) })
 }
 
-/// Runs `work` to its end, and what it opened.
+/// Runs `work` to its end, and closes what it opened.
 fn block_on(opened: &embedded::Opened, work: impl Future<Output = ExitCode>) -> ExitCode {
     limits::raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -137,6 +129,7 @@ fn block_on(opened: &embedded::Opened, work: impl Future<Output = ExitCode>) -> 
     };
     let code = runtime.block_on(async {
         let code = work.await;
+        exit::at_once_on_interrupt();
         opened.closed().await;
         code
     });

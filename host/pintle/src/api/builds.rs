@@ -22,7 +22,6 @@ pub struct Builds(Arc<Shared>);
 struct Shared {
     table: Mutex<HashMap<String, Journal>>,
     begun: watch::Sender<u64>,
-    running: watch::Sender<usize>,
 }
 
 /// A build's place in the table; dropping it ends the build there, after [`KEEP_ENDED`].
@@ -41,14 +40,7 @@ impl Builds {
         table.insert(id.to_string(), journal);
         drop(table);
         self.0.begun.send_modify(|count| *count += 1);
-        self.0.running.send_modify(|count| *count += 1);
         Some(Listed { builds: self.clone(), id: id.to_string() })
-    }
-
-    /// Waits until no build runs.
-    pub async fn idle(&self) {
-        // The sender lives as long as this does, so waiting cannot fail.
-        let _ = self.0.running.subscribe().wait_for(|count| *count == 0).await;
     }
 
     /// The journal of a build; waits a while for one that has not begun.
@@ -74,7 +66,6 @@ impl Builds {
 impl Drop for Listed {
     fn drop(&mut self) {
         let (builds, id) = (self.builds.clone(), std::mem::take(&mut self.id));
-        builds.0.running.send_modify(|count| *count -= 1);
         // Without a runtime the process is ending, and nobody can ask any more.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {

@@ -8,6 +8,7 @@ mod control;
 mod errors;
 mod exec_json;
 mod gateway;
+mod guests;
 mod history;
 mod history_filter;
 mod policy;
@@ -17,6 +18,7 @@ mod usage;
 
 pub use builds::Builds;
 pub use control::Control;
+pub use guests::Guests;
 pub use history::Limits as HistoryLimits;
 
 use build::Engine;

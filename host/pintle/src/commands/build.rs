@@ -86,25 +86,9 @@ pub struct Args {
     explain: bool,
 }
 
-/// Runs the command. Ctrl-C cancels the build, and a second one ends the program at once.
+/// Runs the command.
 pub async fn run(args: Args, place: Place) -> ExitCode {
-    let work = build(args, place);
-    tokio::pin!(work);
-    tokio::select! {
-        result = &mut work => match result {
-            Ok(code) => code,
-            Err(error) => report(error),
-        },
-        _ = tokio::signal::ctrl_c() => {
-            eprintln!("interrupted: cancelling (again to end at once)");
-            tokio::spawn(async {
-                if tokio::signal::ctrl_c().await.is_ok() {
-                    std::process::exit(i32::from(exit::INTERRUPTED));
-                }
-            });
-            ExitCode::from(exit::INTERRUPTED)
-        }
-    }
+    build(args, place).await.unwrap_or_else(report)
 }
 
 /// A failed build brings its own text: what failed, the lines that it comes from, and why.

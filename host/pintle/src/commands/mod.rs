@@ -28,18 +28,21 @@ pub enum Command {
     Daemon(daemon::Args),
 }
 
-/// Runs a command and answers the exit code.
+/// Runs a command and answers the exit code. Ctrl-C cancels it; a daemon knows by itself how to end.
 pub async fn run(command: Command, place: Place) -> ExitCode {
-    let result = match command {
+    match command {
+        Command::Daemon(args) => exit::code(daemon::run(args, place).await),
+        command => exit::or_interrupted(run_to_end(command, place)).await,
+    }
+}
+
+async fn run_to_end(command: Command, place: Place) -> ExitCode {
+    exit::code(match command {
         Command::Build(args) => return build::run(*args, place).await,
         Command::Lower(args) => lower::run(*args, place).await,
         Command::Du(args) => du::run(args, place).await,
         Command::Prune(args) => prune::run(args, place).await,
         Command::Frontend(args) => frontend::run(args, place).await,
         Command::Daemon(args) => daemon::run(args, place).await,
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => exit::report(error),
-    }
+    })
 }
