@@ -7,6 +7,8 @@ use std::{
 
 use anyhow::{Context, ensure};
 
+use crate::setup::push_image;
+
 /// The tools, by the packages that they are built from.
 const TOOLS: [(&str, &str); 6] = [
     ("buildctl", "github.com/moby/buildkit/cmd/buildctl"),
@@ -17,12 +19,19 @@ const TOOLS: [(&str, &str); 6] = [
     ("hostile", "./hostile"),
 ];
 
+/// Frontends that run in containers: programs that need nothing beside them.
+const FRONTENDS: [(&str, &str); 2] = [
+    ("dockerfile-frontend", "github.com/moby/buildkit/frontend/dockerfile/cmd/dockerfile-frontend"),
+    ("gofront", "./gofront"),
+];
+
 /// What the tools are built from.
-const OURS: [&str; 7] = [
+const OURS: [&str; 8] = [
     "go.mod",
     "llbmake/main.go",
     "gwrun/main.go",
     "hostile/main.go",
+    "gofront/main.go",
     "dockerfile/main.go",
     "dockerfile/host.go",
     "dockerfile/chance.go",
@@ -33,15 +42,17 @@ const DAEMON: (&str, &str) = ("buildkitd", "github.com/moby/buildkit/cmd/buildki
 
 /// Builds the tools into `dir` unless they are there, made of the same sources. The error says why it cannot be done.
 pub fn tools(dir: &Path) -> anyhow::Result<()> {
-    build(dir, &TOOLS, "built-from")
+    build(dir, &TOOLS, "1", "built-from")?;
+    build(dir, &FRONTENDS, "0", "frontends-built-from")
 }
 
 /// Builds BuildKit's daemon into `dir`, as [`tools`].
 pub fn daemon(dir: &Path) -> anyhow::Result<()> {
-    build(dir, &[DAEMON], "daemon-built-from")
+    build(dir, &[DAEMON], "1", "daemon-built-from")
 }
 
-fn build(dir: &Path, tools: &[(&str, &str)], stamp: &str) -> anyhow::Result<()> {
+/// `cgo` is 0 for programs that are to be linked statically.
+fn build(dir: &Path, tools: &[(&str, &str)], cgo: &str, stamp: &str) -> anyhow::Result<()> {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
     let versions =
         OURS.iter().map(|name| std::fs::read(module.join(name))).collect::<std::io::Result<Vec<_>>>()?.concat();
@@ -56,6 +67,7 @@ fn build(dir: &Path, tools: &[(&str, &str)], stamp: &str) -> anyhow::Result<()> 
             .args(["build", "-p=2", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
             .args([&format!("{}/", dir.display()), *package])
             .current_dir(&module)
+            .env("CGO_ENABLED", cgo)
             .output()
             .context("go is not installed")?;
         ensure!(output.status.success(), "go build {package}: {}", String::from_utf8_lossy(&output.stderr).trim());
@@ -101,6 +113,31 @@ impl Drop for Daemon {
         }
         self.0.wait().ok();
     }
+}
+
+/// The frontends as images, built by pintle itself and pushed to the registry: `hub/docker/dockerfile:1`, as on Docker Hub, and
+/// `gofront:1`.
+pub fn frontend_images(bin: &Path, tools: &Path, dir: &Path, registry: &str) -> anyhow::Result<()> {
+    let caps =
+        ["inputs", "subrequests", "contexts", "gitquerystring"].map(|cap| format!("moby.buildkit.frontend.{cap}"));
+    let none = "LABEL moby.buildkit.frontend.network.none=true";
+    let images = [
+        (
+            "dockerfile-frontend",
+            "hub/docker/dockerfile:1",
+            format!("{none} moby.buildkit.frontend.caps={}", caps.join(",")),
+        ),
+        ("gofront", "gofront:1", "ENV FRONT_HOME=/front\nWORKDIR /front".into()),
+    ];
+    for (program, name, more) in images {
+        let context = dir.join(program);
+        std::fs::create_dir_all(&context)?;
+        std::fs::copy(tools.join(program), context.join(program))?;
+        let dockerfile = format!("FROM scratch\nCOPY {program} /{program}\n{more}\nENTRYPOINT [\"/{program}\"]\n");
+        std::fs::write(context.join("Dockerfile"), dockerfile)?;
+        push_image(bin, &context, &dir.join("root"), &format!("{registry}/{name}"))?;
+    }
+    Ok(())
 }
 
 /// A directory with links to the tools in `tools` and to the `pintle` of `bin`, for PATH.

@@ -31,11 +31,17 @@ pub fn base_image(bin: &Path, dir: &Path, registry: &str) -> anyhow::Result<Stri
                       && echo root:x:0: >/etc/group && echo app:x:1000: >>/etc/group && chmod 1777 /tmp\nENV PATH=/bin\nCMD [\"sh\"]\n";
     std::fs::write(context.join("Dockerfile"), dockerfile)?;
     let name = format!("{registry}/base:1");
-    let output = Command::new(bin.join("pintle"))
-        .args(["build", "--progress=plain", "-t", &name, "--push"])
-        .arg(&context)
-        .env("PINTLE_ROOT", dir.join("root"))
-        .output()?;
-    ensure!(output.status.success(), "build the base image: {}", String::from_utf8_lossy(&output.stderr));
+    push_image(bin, &context, &dir.join("root"), &name)?;
     Ok(name)
+}
+
+/// Builds the Dockerfile in `context` with the store `root`, and pushes the image.
+pub fn push_image(bin: &Path, context: &Path, root: &Path, name: &str) -> anyhow::Result<()> {
+    let output = Command::new(bin.join("pintle"))
+        .args(["build", "--progress=plain", "-t", name, "--push"])
+        .arg(context)
+        .env("PINTLE_ROOT", root)
+        .output()?;
+    ensure!(output.status.success(), "build {name}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }

@@ -55,7 +55,7 @@ fn trials() -> anyhow::Result<Vec<Trial>> {
     let shared = Arc::new(shared(bin, &tools)?);
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/peers");
     let mut trials = Vec::new();
-    for tool in ["buildctl", "buildx", "daemon", "gateway", "hostile"] {
+    for tool in ["buildctl", "buildx", "daemon", "gateway", "hostile", "images"] {
         for case in case::read(&cases.join(tool).with_extension("txt"))? {
             let (shared, name) = (shared.clone(), format!("{tool}: {}", case.name));
             trials.push(Trial::test(name, move || run(&shared, &case).map_err(|error| format!("{error:#}").into())));
@@ -69,6 +69,7 @@ fn shared(bin: PathBuf, tools: &Path) -> anyhow::Result<Shared> {
     let registry = Registry::start(dir.path())?;
     let git = GitServer::start(dir.path())?;
     let base = base_image(&bin, dir.path(), &registry.host)?;
+    peers::frontend_images(&bin, tools, dir.path(), &registry.host)?;
     let path = peers::path(&dir.path().join("bin"), tools, &bin)?;
     let web = Web::start(&dir.path().join("web"))?;
     let root = web.root.display().to_string();

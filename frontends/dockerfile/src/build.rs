@@ -92,7 +92,7 @@ fn other_frontend(cx: &Host, request: &Request, loaded: &Loaded) -> Result<Optio
         Syntax { name, cmdline: cmdline.to_string(), span: Span::default() }
     });
     let Some(syntax) = asked.or_else(|| syntax::detect(&loaded.text)) else { return Ok(None) };
-    if is_this_language(&syntax.name) {
+    if is_this_language(&syntax.name) && !is_image_wanted(request, &syntax.name) {
         return Ok(None);
     }
     let mut opts = request.opts.clone();
@@ -122,6 +122,11 @@ fn is_this_language(name: &str) -> bool {
     let name = name.rsplit_once(':').map_or(name, |(name, _)| name);
     let name = name.strip_prefix("docker.io/").unwrap_or(name);
     matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream" | "dockerfile.v0")
+}
+
+/// Whether the image is to be run that has the name, as the user or the host says.
+fn is_image_wanted(request: &Request, name: &str) -> bool {
+    name != "dockerfile.v0" && request.opt("dockerfile-image") == Some("true")
 }
 
 /// Problems as one error, which points at each.

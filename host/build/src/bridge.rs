@@ -39,6 +39,11 @@ pub const MAX_COMPONENT_BYTES: u64 = 64 << 20;
 /// What a frontend's name begins with that is a file of the client's local `frontend`: a component that lies elsewhere.
 pub const FRONTEND_DIR: &str = "frontend:";
 
+/// The option by which a component learns what it runs on.
+pub(crate) const BUILD_PLATFORM: &str = "build-platform";
+/// The option by which the Dockerfile frontend learns that an image of its own name is to be run in its place.
+pub(crate) const DOCKERFILE_IMAGE: &str = "dockerfile-image";
+
 /// Vertices by digest, each in a graph that has it.
 type Seen = HashMap<Arc<str>, (Arc<Graph>, VertexId)>;
 
@@ -315,7 +320,10 @@ impl State {
         // A component cannot see the machine that it runs on.
         let platform = &self.environment.platform;
         let build_platform = || format!("{}/{}", platform.os, platform.architecture);
-        request.opts.entry("build-platform".into()).or_insert_with(build_platform);
+        request.opts.entry(BUILD_PLATFORM.into()).or_insert_with(build_platform);
+        if self.engine.frontends().fetch_dockerfile() {
+            request.opts.entry(DOCKERFILE_IMAGE.into()).or_insert_with(|| "true".into());
+        }
         let bridge = Arc::new(BuildBridge { state: self.clone(), depth });
         let frontend = self.engine.frontends().find(source, &request, &bridge).await?;
         let (outcome, statistics) = frontend.measured(bridge, request).await;
@@ -351,7 +359,8 @@ impl State {
         })
     }
 
-    async fn resolve_source(self: &Arc<Self>, query: SourceQuery) -> Result<SourceMeta, Error> {
+    /// What a source turns out to be, where the policies allow it.
+    pub async fn resolve_source(self: &Arc<Self>, query: SourceQuery) -> Result<SourceMeta, Error> {
         let platform = query.platform.clone().unwrap_or_else(|| self.environment.platform.clone());
         let mut query = query;
         let source = llb::op::SourceOp { identifier: query.identifier.clone(), attrs: query.attrs.clone() };

@@ -181,6 +181,11 @@ impl Activity {
         self.send(EventKind::Log { stream: 2, data: format!("{line}\n").into_bytes() });
     }
 
+    /// A piece of output, as it is.
+    pub fn output(&self, data: &[u8]) {
+        self.send(EventKind::Log { stream: 2, data: data.to_vec() });
+    }
+
     /// Ends it.
     pub fn end<T, E: std::fmt::Display>(mut self, result: &Result<T, E>) {
         self.ended = true;

@@ -24,7 +24,10 @@ pub use engine::{Config, Engine, Worker};
 pub use entitlements::{Entitlement, Entitlements};
 pub use exporters::Attestation;
 pub use failure::{Detail, Failure, Left};
-pub use frontends::{Fetched, Freshness, Frontends, Settings as FrontendSettings, fetch as fetch_frontend};
+pub use frontends::{
+    Fetched, Freshness, Frontends, Gateway, GatewayCall, ImageSettings, Settings as FrontendSettings,
+    fetch as fetch_frontend,
+};
 pub use journal::{Activity, Journal, Subscription};
 pub use permit::{Policies, QUESTIONS_MAX};
 pub use provenance::{Attest, ProvenanceOptions, SbomOptions};

@@ -33,9 +33,9 @@ pub struct Entry {
     pub name: String,
     /// Digest of the manifest.
     pub manifest: String,
-    /// Digest of the config.
+    /// Digest of the config; empty for an image.
     pub config: String,
-    /// Digest of the component.
+    /// Digest of the component; empty for an image.
     pub component: String,
     /// Bytes of the component.
     pub size: u64,
@@ -44,13 +44,27 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// An image, whose frontend runs in a container: its files are in the store of the engine, like those of other images.
+    pub fn image(name: String, manifest: String, checked: u64) -> Entry {
+        Entry { name, manifest, config: String::new(), component: String::new(), size: 0, checked }
+    }
+
+    /// Whether it is an image.
+    pub fn is_image(&self) -> bool {
+        self.component.is_empty()
+    }
+
     /// SHA-256 of the component; `None` when the entry holds no such digest.
     pub fn key(&self) -> Option<[u8; 32]> {
         key(&self.component)
     }
 
-    fn blobs(&self) -> [&str; 3] {
-        [&self.manifest, &self.config, &self.component]
+    /// What the library keeps for it.
+    fn blobs(&self) -> Vec<&str> {
+        match self.is_image() {
+            true => Vec::new(),
+            false => vec![&self.manifest, &self.config, &self.component],
+        }
     }
 }
 
@@ -208,6 +222,21 @@ mod tests {
         assert!(library.blob(&b.config).is_some(), "another component has the same config");
         assert_eq!(entry(&library, "c", "three"), library.find("c").unwrap(), "noted anew");
         assert!(library.blob(&c.component).is_none(), "nothing means it any longer");
+    }
+
+    #[test]
+    fn an_image_is_a_name_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let library = Library::new(dir.path().to_owned());
+        let image = Entry::image("a".into(), "sha256:1".into(), 7);
+        library.note(&image).unwrap();
+        assert_eq!(library.find("a"), Some(image.clone()));
+        assert_eq!(library.entries().unwrap(), [image]);
+        let component = entry(&library, "a", "one");
+        assert!(!library.find("a").unwrap().is_image());
+        library.note(&Entry::image("a".into(), "sha256:1".into(), 8)).unwrap();
+        assert!(library.blob(&component.component).is_none(), "nothing means it any longer");
+        assert!(library.remove("a").unwrap());
     }
 
     #[test]

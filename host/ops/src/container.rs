@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use exec::{Exit, Io, Process};
-use llb::op::ExecOp;
+use llb::op::{ExecOp, LinuxResources};
 use store::Snapshot;
 use tokio::sync::watch;
 
@@ -26,6 +26,7 @@ pub struct Container {
     /// Network, host name, hosts; its command is not used.
     op: ExecOp,
     mounts: Mutex<Option<Arc<Mounts>>>,
+    limits: Option<LinuxResources>,
     phase: watch::Sender<Phase>,
 }
 
@@ -44,8 +45,14 @@ impl Container {
             environment,
             op,
             mounts: Mutex::new(Some(Arc::new(mounts))),
+            limits: None,
             phase: watch::Sender::new(Phase::New),
         })
+    }
+
+    /// The same, whose processes may use so much each.
+    pub fn limited(self, limits: LinuxResources) -> Container {
+        Container { limits: Some(limits), ..self }
     }
 
     /// The directory, on this machine, of what the mount of this number shows; `None` when it shows no files.
@@ -92,7 +99,7 @@ impl Container {
             extra_hosts: self.op.extra_hosts.clone(),
             ..own
         };
-        let mut process = process(&op, None, &self.environment.sessions, &mounts).await?;
+        let mut process = process(&op, self.limits.as_ref(), &self.environment.sessions, &mounts).await?;
         process.tty = tty;
         process.keep.0.push(mounts);
         Ok(process)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use build::{Freshness, FrontendSettings};
+use build::{Freshness, FrontendSettings, ImageSettings};
 use serde::Deserialize;
 
 /// The whole file. Every key may be missing; one that is not known is an error that names its line.
@@ -51,6 +51,22 @@ pub struct Frontends {
     /// Whether `docker/dockerfile` is answered by the frontend of this program, or fetched.
     #[serde(default)]
     pub dockerfile: Dockerfile,
+    /// How those run that are images.
+    #[serde(default)]
+    pub image: Image,
+}
+
+/// How frontends run that are images.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// Repositories whose frontends have a network: `["registry.example/lang"]`.
+    #[serde(default)]
+    pub network: Vec<String>,
+    /// The most memory that one may have: `1GB`.
+    pub memory: Option<String>,
+    /// How long one may do nothing before it is stopped: `5m`.
+    pub idle: Option<String>,
 }
 
 /// Who answers for `docker/dockerfile`.
@@ -94,6 +110,26 @@ pub struct KeyPair {
     pub cert: PathBuf,
 }
 
+impl Image {
+    fn settings(&self) -> anyhow::Result<ImageSettings> {
+        let repository = |name: &String| -> anyhow::Result<String> {
+            let reference: oci::Reference = name.parse().context("frontends.image.network")?;
+            anyhow::ensure!(
+                !name.contains('@') && !reference.repository().is_empty() && !name.ends_with(':'),
+                "frontends.image.network: {name:?}: want a repository without tag or digest"
+            );
+            Ok(reference.name())
+        };
+        let memory = self.memory.as_ref().map(|text| client::usage::parse_size(text).context("frontends.image.memory"));
+        let idle = self.idle.as_ref().map(|text| client::usage::parse_duration(text).context("frontends.image.idle"));
+        Ok(ImageSettings {
+            network: self.network.iter().map(repository).collect::<anyhow::Result<_>>()?,
+            memory: memory.transpose()?.map(|bytes| bytes as u64),
+            idle: idle.transpose()?.unwrap_or(ImageSettings::IDLE),
+        })
+    }
+}
+
 impl Config {
     /// Reads `path`, or the default file when it is there.
     pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
@@ -133,6 +169,7 @@ impl Config {
                 false => Freshness::After(interval.unwrap_or(FrontendSettings::CHECK_INTERVAL)),
             },
             fetch_dockerfile: own.dockerfile == Dockerfile::Image,
+            image: own.image.settings()?,
         })
     }
 
@@ -185,6 +222,10 @@ mod tests {
             ("maxUsedSpace = \"much\"", "500MB"),
             ("frontends.checkInterval = \"soon\"", "frontends.checkInterval"),
             ("frontends.dockerfile = \"mine\"", "unknown variant `mine`"),
+            ("frontends.image.network = [\"A\"]", "frontends.image.network"),
+            ("frontends.image.memory = \"much\"", "frontends.image.memory"),
+            ("frontends.image.idle = \"soon\"", "frontends.image.idle"),
+            ("frontends.image.cpu = 1", "unknown field `cpu`"),
             ("[registry.\"a\"]\nmirror = []", "unknown field `mirror`"),
         ] {
             let error = format!("{:#}", Config::parse(text).unwrap_err());

@@ -11,7 +11,7 @@ use client::{Address, ConnectError, Connection, TlsFiles};
 use futures::{FutureExt, future::BoxFuture};
 
 use crate::{
-    api::{Api, Guests},
+    api::{Api, Guests, Stdio},
     frontends,
 };
 
@@ -150,7 +150,8 @@ pub fn engine(place: &Place, entitlements: Entitlements) -> anyhow::Result<Engin
         entitlements,
         labels: configured.labels.clone(),
     };
-    Engine::open(&config, frontends::shipped(&place.root, configured.frontends()?)?)
+    let frontends = frontends::shipped(&place.root, configured.frontends()?)?.with_gateway(Arc::new(Stdio));
+    Engine::open(&config, frontends)
 }
 
 /// Where an embedded engine listens for others that want the same store.

@@ -1,4 +1,4 @@
-//! Components from a registry: what a name means now, and the component itself, kept in the library.
+//! Frontends from a registry: what a name means now, and what it means if that is a component, kept in the library.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -31,7 +31,7 @@ pub enum Fetched {
     Image(Reference),
 }
 
-/// Looks `reference` up, in the library first, and fetches its component if it is not there.
+/// Looks `reference` up, in the library first, and fetches its component if it is not there. Of an image the library keeps the name.
 ///
 /// A digest needs no registry once its component is in the library. A tag that the registry does not tell now is what it was last.
 pub async fn fetch(
@@ -45,7 +45,7 @@ pub async fn fetch(
     if let Some(entry) = &known
         && is_fresh(entry, reference, freshness)
     {
-        return Ok(Fetched::Component(entry.clone()));
+        return Ok(fetched(entry.clone(), reference));
     }
     if freshness == Freshness::Offline {
         bail!("{name}: it is not in the library, and nothing may be fetched: run pintle frontend pull {name} first");
@@ -62,14 +62,21 @@ pub async fn fetch(
         (Ok(Some(digest)), Some(entry)) if digest == entry.manifest => {
             let entry = Entry { checked: now(), ..entry };
             library.note(&entry)?;
-            Ok(Fetched::Component(entry))
+            Ok(fetched(entry, reference))
         }
         (Ok(digest), _) => pull(library, repository, reference, digest.as_deref()).await,
         (Err(error), Some(entry)) => {
             tracing::warn!("{error:#}; taking {}, which it was last", entry.manifest);
-            Ok(Fetched::Component(entry))
+            Ok(fetched(entry, reference))
         }
         (Err(error), None) => Err(error),
+    }
+}
+
+fn fetched(entry: Entry, reference: &Reference) -> Fetched {
+    match entry.is_image() {
+        true => Fetched::Image(reference.with_digest(&entry.manifest)),
+        false => Fetched::Component(entry),
     }
 }
 
@@ -99,7 +106,9 @@ async fn pull(
     let name = reference.to_string();
     let root = repository.manifest(digest.unwrap_or(reference.target())).await?;
     let Some(found) = find(repository, root.clone()).await.with_context(|| name.clone())? else {
-        return Ok(Fetched::Image(reference.with_digest(&root.digest)));
+        let entry = Entry::image(name, root.digest, now());
+        library.note(&entry)?;
+        return Ok(fetched(entry, reference));
     };
     let layer = &found.layer;
     if layer.size > Limits::COMPONENT_BYTES as u64 {

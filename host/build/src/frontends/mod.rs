@@ -1,13 +1,16 @@
 //! Build languages by name.
 
 mod fetch;
+mod image;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use frontend::{Entry, Error, Frontend, Library, Request, Runtime};
+use frontend::{Error, Frontend, Library, Request, Runtime};
 use oci::Reference;
 
 pub use fetch::{Fetched, Freshness, fetch};
+use image::ImageFrontend;
+pub use image::{Gateway, GatewayCall, ImageSettings};
 
 use crate::bridge::{BuildBridge, State, failed};
 
@@ -18,6 +21,7 @@ pub struct Frontends {
     builtin: BTreeMap<String, Arc<dyn Frontend>>,
     library: Option<Library>,
     settings: Settings,
+    gateway: Option<Arc<dyn Gateway>>,
 }
 
 /// How names of frontends are understood.
@@ -29,6 +33,8 @@ pub struct Settings {
     pub freshness: Freshness,
     /// Whether the images that docker/dockerfile is published as are fetched as they are, instead of answered by the built-in one.
     pub fetch_dockerfile: bool,
+    /// How those run that are images.
+    pub image: ImageSettings,
 }
 
 impl Settings {
@@ -39,7 +45,7 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         let freshness = Freshness::After(Self::CHECK_INTERVAL);
-        Settings { aliases: BTreeMap::new(), freshness, fetch_dockerfile: false }
+        Settings { aliases: BTreeMap::new(), freshness, fetch_dockerfile: false, image: ImageSettings::default() }
     }
 }
 
@@ -51,7 +57,7 @@ const GATEWAY: &str = "gateway.v0";
 impl Frontends {
     /// None yet, besides what `runtime` can load.
     pub fn new(runtime: Runtime) -> Self {
-        Frontends { runtime, builtin: BTreeMap::new(), library: None, settings: Settings::default() }
+        Frontends { runtime, builtin: BTreeMap::new(), library: None, settings: Settings::default(), gateway: None }
     }
 
     /// Adds one under a name.
@@ -64,9 +70,19 @@ impl Frontends {
         Frontends { library: Some(library), settings, ..self }
     }
 
+    /// Lets names mean images, whose processes `gateway` answers.
+    pub fn with_gateway(self, gateway: Arc<dyn Gateway>) -> Self {
+        Frontends { gateway: Some(gateway), ..self }
+    }
+
     /// Runs components.
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// Whether `docker/dockerfile` is fetched.
+    pub(crate) fn fetch_dockerfile(&self) -> bool {
+        self.settings.fetch_dockerfile
     }
 
     /// The frontend for `source`: a name, a file of the client's, or a reference to a registry.
@@ -88,7 +104,7 @@ impl Frontends {
             return Ok(Arc::new(self.runtime.load(component, &source).await?));
         }
         match &self.library {
-            Some(library) if source.contains(['/', ':', '@']) => self.fetched(library, &source, &bridge.state).await,
+            Some(library) if source.contains(['/', ':', '@']) => self.fetched(library, &source, bridge).await,
             _ => Err(self.unknown(&source)),
         }
     }
@@ -116,11 +132,20 @@ impl Frontends {
         Ok(self.settings.aliases.get(source).map_or(source, String::as_str).to_owned())
     }
 
-    /// A component of a registry, made ready to run.
-    async fn fetched(&self, library: &Library, source: &str, state: &Arc<State>) -> Result<Arc<dyn Frontend>, Error> {
+    /// A frontend of a registry, made ready to run.
+    async fn fetched(
+        &self,
+        library: &Library,
+        source: &str,
+        bridge: &Arc<BuildBridge>,
+    ) -> Result<Arc<dyn Frontend>, Error> {
+        let state = &bridge.state;
         let reference: Reference =
             source.parse().map_err(|error| failed("invalid-argument", format!("frontend {source:?}: {error}")))?;
-        let entry = self.entry(library, &reference, state).await?;
+        let entry = match self.fetch(library, &reference, state).await? {
+            Fetched::Component(entry) => entry,
+            Fetched::Image(reference) => return self.image(reference, bridge),
+        };
         let broken = || failed("internal", format!("frontend {source}: {:?} is no digest", entry.component));
         let key = entry.key().ok_or_else(broken)?;
         let file = library.blob(&entry.component).ok_or_else(broken)?;
@@ -134,24 +159,23 @@ impl Frontends {
         Ok(Arc::new(loaded?))
     }
 
-    async fn entry(&self, library: &Library, reference: &Reference, state: &Arc<State>) -> Result<Entry, Error> {
+    async fn fetch(&self, library: &Library, reference: &Reference, state: &Arc<State>) -> Result<Fetched, Error> {
         let activity = state.journal.activity(&format!("[frontend] resolve {reference}"));
         let registries = state.engine.registries();
         let repository = registries.client(&state.environment.sessions).repository(reference);
         let fetched = fetch(library, &repository, reference, self.settings.freshness).await;
         activity.end(&fetched);
-        match fetched.map_err(|error| failed("not-found", format!("frontend {reference}: {error:#}")))? {
-            Fetched::Component(entry) => Ok(entry),
-            Fetched::Image(image) => Err(failed(
-                "unsupported",
-                format!(
-                    "frontend {image}: is an image that runs in a container, which is not supported yet; \
-                     want a component (config {}, layer {})",
-                    oci::wasm::CONFIG,
-                    oci::wasm::LAYER
-                ),
-            )),
-        }
+        fetched.map_err(|error| failed("not-found", format!("frontend {reference}: {error:#}")))
+    }
+
+    /// A frontend that is an image.
+    fn image(&self, reference: Reference, bridge: &Arc<BuildBridge>) -> Result<Arc<dyn Frontend>, Error> {
+        let gateway = self.gateway.clone().ok_or_else(|| {
+            let message = format!("frontend {reference}: is an image, and this engine runs components alone");
+            failed("unsupported", message)
+        })?;
+        let (bridge, settings) = (bridge.clone(), self.settings.image.clone());
+        Ok(Arc::new(ImageFrontend { reference, bridge, gateway, settings }))
     }
 
     fn unknown(&self, source: &str) -> Error {

@@ -19,7 +19,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Status, Streaming};
 
-use super::{errors, gateway::Client};
+use super::{
+    errors,
+    gateway::{Call, Client},
+};
 
 /// How many containers one client may hold.
 const CONTAINERS_MAX: usize = 256;
@@ -134,7 +137,7 @@ fn to_status(error: Error) -> Status {
 
 /// The processes of one stream.
 pub fn exec(
-    client: Arc<Client>,
+    client: Call,
     incoming: Streaming<wire::ExecMessage>,
 ) -> BoxStream<'static, Result<wire::ExecMessage, Status>> {
     let (answers, outgoing) = mpsc::channel(MESSAGES_WAITING);
@@ -155,7 +158,7 @@ pub fn exec(
 }
 
 struct Processes {
-    client: Arc<Client>,
+    client: Call,
     answers: mpsc::Sender<Result<wire::ExecMessage, Status>>,
     running: HashMap<String, Running>,
 }

@@ -65,7 +65,7 @@ impl control_server::Control for Control {
         if let Some(filter) = request.into_inner().filter.first() {
             tracing::debug!(filter, "one worker: filters of workers choose nothing");
         }
-        let record = worker_record(&self.0.engine);
+        let record = worker_record(self.0.engine.worker());
         Ok(Response::new(wire::ListWorkersResponse { record: vec![record] }))
     }
 
@@ -216,8 +216,7 @@ fn caches(options: wire::CacheOptions) -> (Vec<CacheOption>, Vec<CacheOption>) {
 }
 
 /// The engine as a worker.
-pub(super) fn worker_record(engine: &build::Engine) -> proto::types::WorkerRecord {
-    let worker = engine.worker();
+pub(super) fn worker_record(worker: &build::Worker) -> proto::types::WorkerRecord {
     proto::types::WorkerRecord {
         id: worker.id.clone(),
         labels: worker.labels.clone(),

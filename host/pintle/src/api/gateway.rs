@@ -6,18 +6,22 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use frontend::{
     Bridge, CacheImport, Definition, Error, Frontend, Output, Ref, SolveOptions, SourceQuery, Stat, Warning,
 };
 use futures::stream::BoxStream;
-use proto::gateway::{self as wire, llb_bridge_server, result::Result as WireResult};
+use proto::gateway::{
+    self as wire,
+    llb_bridge_server::{self, LlbBridgeServer},
+    result::Result as WireResult,
+};
 use tokio::sync::{oneshot, watch};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Api,
     builds::BEGIN_TIMEOUT,
     caps,
     containers::{self, Containers},
@@ -50,6 +54,8 @@ pub struct Client {
     inputs: BTreeMap<String, Definition>,
     refs: Mutex<HashMap<String, Arc<dyn Ref>>>,
     result: Mutex<Option<oneshot::Sender<Result<Output, Error>>>>,
+    /// How many calls are being answered.
+    calls: watch::Sender<usize>,
 }
 
 /// The client, seen as a frontend.
@@ -86,14 +92,7 @@ impl Clients {
 #[async_trait::async_trait]
 impl Frontend for ClientFrontend {
     async fn build(&self, bridge: Arc<dyn Bridge>, request: frontend::Request) -> Result<Output, Error> {
-        let (result, answer) = oneshot::channel();
-        let client = Arc::new(Client {
-            bridge,
-            containers: Containers::default(),
-            inputs: request.inputs,
-            refs: Mutex::default(),
-            result: Mutex::new(Some(result)),
-        });
+        let (client, answer) = Client::new(bridge, request);
         lock(&self.clients.0.table).insert(self.id.clone(), client.clone());
         let _listed = Listed { clients: &self.clients, id: &self.id, client };
         self.clients.0.begun.send_modify(|count| *count += 1);
@@ -127,7 +126,60 @@ fn to_status(error: Error) -> Status {
     errors::status(&build::Failure::from(error))
 }
 
+/// A call of a client, while it is answered.
+pub struct Call(Arc<Client>);
+
+impl Call {
+    fn new(client: Arc<Client>) -> Self {
+        client.calls.send_modify(|count| *count += 1);
+        Call(client)
+    }
+}
+
+impl std::ops::Deref for Call {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.0
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.calls.send_modify(|count| *count -= 1);
+    }
+}
+
 impl Client {
+    /// The client that asks `bridge`, and what it will return.
+    pub fn new(
+        bridge: Arc<dyn Bridge>,
+        request: frontend::Request,
+    ) -> (Arc<Self>, oneshot::Receiver<Result<Output, Error>>) {
+        let (result, answer) = oneshot::channel();
+        let client = Client {
+            bridge,
+            containers: Containers::default(),
+            inputs: request.inputs,
+            refs: Mutex::default(),
+            result: Mutex::new(Some(result)),
+            calls: watch::Sender::new(0),
+        };
+        (Arc::new(client), answer)
+    }
+
+    /// Waits until the client has asked nothing for so long, while nothing was done for it.
+    pub async fn idle(&self, limit: Duration) {
+        let mut calls = self.calls.subscribe();
+        loop {
+            // The sender lives as long as this does, so waiting cannot fail.
+            let _ = calls.wait_for(|count| *count == 0).await;
+            if tokio::time::timeout(limit, calls.changed()).await.is_err() {
+                return;
+            }
+        }
+    }
+
     fn keep(&self, result: Arc<dyn Ref>) -> Result<wire::Ref, Status> {
         let definition = result.definition();
         let Some(edge) = definition.edge else { return Ok(wire::Ref::default()) };
@@ -224,14 +276,36 @@ impl Client {
     }
 }
 
-/// The service. See [`Api`].
-pub struct Gateway(pub Api);
+/// Who is answered.
+pub enum Served {
+    /// Builds whose frontend a client runs: each call names its build.
+    Listed(Clients),
+    /// One frontend, whatever the call says.
+    One(Arc<Client>),
+}
+
+/// The service.
+pub struct Gateway {
+    served: Served,
+    worker: build::Worker,
+}
+
+/// The service, ready to be served.
+pub fn server(served: Served, worker: build::Worker) -> LlbBridgeServer<Gateway> {
+    LlbBridgeServer::new(Gateway { served, worker })
+        .max_decoding_message_size(proto::MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(proto::MAX_MESSAGE_BYTES)
+}
 
 type Answer<T> = Result<Response<T>, Status>;
 
 impl Gateway {
-    async fn client<T>(&self, request: Request<T>) -> Result<(Arc<Client>, T), Status> {
-        Ok((self.0.clients.find(&request).await?, request.into_inner()))
+    async fn client<T>(&self, request: Request<T>) -> Result<(Call, T), Status> {
+        let client = match &self.served {
+            Served::Listed(clients) => clients.find(&request).await?,
+            Served::One(client) => client.clone(),
+        };
+        Ok((Call::new(client), request.into_inner()))
     }
 }
 
@@ -244,7 +318,7 @@ impl llb_bridge_server::LlbBridge for Gateway {
         Ok(Response::new(wire::PongResponse {
             frontend_api_caps: caps::list(caps::GATEWAY),
             llb_caps: caps::list(caps::LLB),
-            workers: vec![super::control::worker_record(&self.0.engine)],
+            workers: vec![super::control::worker_record(&self.worker)],
         }))
     }
 

@@ -14,17 +14,19 @@ mod history_filter;
 mod policy;
 pub mod server;
 mod status;
+mod stdio;
 mod usage;
 
 pub use builds::Builds;
 pub use control::Control;
 pub use guests::Guests;
 pub use history::Limits as HistoryLimits;
+pub use stdio::Stdio;
 
 use build::Engine;
 use proto::{
     MAX_MESSAGE_BYTES, content::content_server::ContentServer, control::control_server::ControlServer,
-    gateway::llb_bridge_server::LlbBridgeServer, health::health_server::HealthServer,
+    health::health_server::HealthServer,
 };
 use session::Manager;
 use tonic::transport::server::Router;
@@ -67,9 +69,7 @@ impl Api {
         let control = ControlServer::new(Control(self.clone()))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let gateway = LlbBridgeServer::new(gateway::Gateway(self.clone()))
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let gateway = gateway::server(gateway::Served::Listed(self.clients.clone()), self.engine.worker().clone());
         let content = ContentServer::new(content::Content(self.clone()));
         let health = HealthServer::new(Healthy);
         server.add_service(control).add_service(gateway).add_service(content).add_service(health)

@@ -23,8 +23,8 @@ const FILES_MAX: usize = 10_000;
 const BYTES_MAX: u64 = 4 << 30;
 
 pub fn save(save: &Save, library: &Library) -> anyhow::Result<()> {
-    let entries = match save.names.is_empty() {
-        true => library.entries()?,
+    let entries: Vec<Entry> = match save.names.is_empty() {
+        true => library.entries()?.into_iter().filter(|entry| !entry.is_image()).collect(),
         false => save.names.iter().map(|name| wanted(library, name)).collect::<anyhow::Result<_>>()?,
     };
     ensure!(!entries.is_empty(), "no frontend was fetched yet: there is nothing to save");
@@ -41,7 +41,13 @@ pub fn save(save: &Save, library: &Library) -> anyhow::Result<()> {
 }
 
 fn wanted(library: &Library, name: &Reference) -> anyhow::Result<Entry> {
-    library.find(&name.to_string()).with_context(|| format!("{name}: not fetched yet: run pintle frontend pull {name}"))
+    let entry = library.find(&name.to_string());
+    let entry = entry.with_context(|| format!("{name}: not fetched yet: run pintle frontend pull {name}"))?;
+    ensure!(
+        !entry.is_image(),
+        "{name}: is an image, not a component: carry it as images are carried, through a registry"
+    );
+    Ok(entry)
 }
 
 fn write(archive: &mut tar::Builder<impl std::io::Write>, entries: &[Entry], library: &Library) -> anyhow::Result<()> {

@@ -20,6 +20,9 @@ pub fn run(inspect: &Inspect, library: &Library) -> anyhow::Result<()> {
                 "{reference}: not fetched yet: run pintle frontend pull {what} first, or name a file that ends in .wasm"
             );
         };
+        if entry.is_image() {
+            bail!("{reference}: is the image {}: what it asks for is known when it runs", entry.manifest);
+        }
         facts.insert("name".into(), json!(entry.name));
         facts.insert("manifest".into(), json!(entry.manifest));
         let file = library.blob(&entry.component);

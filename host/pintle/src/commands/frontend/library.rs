@@ -10,10 +10,14 @@ use oci::Reference;
 pub fn list(library: &Library) -> anyhow::Result<()> {
     let entries = library.entries()?;
     let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or(0).max("NAME".len());
-    println!("{:<width$}  {:<19} {:>9}  CHECKED", "NAME", "COMPONENT", "SIZE");
+    println!("{:<width$}  {:<19} {:>9}  CHECKED", "NAME", "DIGEST", "SIZE");
     for entry in entries {
-        let digest = entry.component.get(..19).unwrap_or(&entry.component);
-        let size = usage::human(i64::try_from(entry.size).unwrap_or(i64::MAX));
+        let digest = if entry.is_image() { &entry.manifest } else { &entry.component };
+        let digest = digest.get(..19).unwrap_or(digest);
+        let size = match entry.is_image() {
+            true => "image".into(),
+            false => usage::human(i64::try_from(entry.size).unwrap_or(i64::MAX)),
+        };
         let checked = UNIX_EPOCH + Duration::from_secs(entry.checked);
         println!("{:<width$}  {digest:<19} {size:>9}  {}", entry.name, ago(checked));
     }

@@ -51,7 +51,9 @@ pub async fn pull(reference: &Reference, library: &Library, place: &Place) -> an
     let fetched = build::fetch_frontend(library, &repository(reference, place), reference, Freshness::Now).await?;
     let entry = match fetched {
         Fetched::Component(entry) => entry,
-        Fetched::Image(image) => bail!("{image}: is an image of a file system, not a component"),
+        Fetched::Image(image) => bail!(
+            "{image}: is an image, which the builds that use it fetch and keep; what is fetched here is components"
+        ),
     };
     // Compiled now, so that no build waits for it, and so that what cannot run is known now.
     let file = library.blob(&entry.component).context("it was fetched just now")?;
