@@ -1,4 +1,5 @@
-//! Runs the cases of `cases/corpus`: our Dockerfile frontend, as the component that is shipped, answers what BuildKit's does.
+//! The Dockerfile frontend as the component that is shipped. It answers the cases of `cases/corpus` as BuildKit's own does, and
+//! those of `cases/dockerfile` as it does natively; and its work grows with the text as it should.
 //!
 //! With `UPDATE=1` BuildKit's own frontend writes the answers first (`make corpus`); it is built from its Go module.
 
@@ -13,7 +14,7 @@ use frontend::WasmFrontend;
 use libtest_mimic::{Arguments, Trial};
 use tests::{
     case::{self, Case},
-    corpus::{self, Given, buildkit, component},
+    corpus::{self, Given, buildkit, component, growth, seam},
     peers,
     setup::binaries,
 };
@@ -37,29 +38,61 @@ fn trials() -> anyhow::Result<Vec<Trial>> {
     let tools = target.join("peers");
     if std::env::var_os("UPDATE").is_some() {
         peers::tools(&tools)?;
-        files()?.iter().try_for_each(|path| update(path, &tools.join(TOOL)))?;
+        files("corpus")?.iter().try_for_each(|path| update(path, &tools.join(TOOL)))?;
     }
     let executor = Arc::new(tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?);
     let ours = executor.block_on(component::load(&target.join("frontends")))?;
+    let runner = Runner { executor, ours };
     let mut trials = Vec::new();
-    for path in files()? {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        for case in case::read(&path)? {
-            let (executor, ours) = (executor.clone(), ours.clone());
-            let name = format!("{stem}: {}", case.name);
-            let check = move || executor.block_on(check(&ours, &case)).map_err(|error| format!("{error:#}").into());
-            trials.push(Trial::test(name, check));
+    for folder in ["corpus", "dockerfile"] {
+        for path in files(folder)? {
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            for case in case::read(&path)? {
+                let name = format!("{folder}/{stem}: {}", case.name);
+                trials.push(match folder {
+                    "corpus" => runner.trial(name, async move |ours| check(ours, &case).await),
+                    _ => runner.trial(name, async move |ours| seam::check(ours, &case).await),
+                });
+            }
         }
     }
-    trials.push(Trial::test("answers are what BuildKit gives", move || {
-        unchanged(&tools).map_err(|it| format!("{it:#}").into())
+    for (name, text) in growth::TEXTS {
+        trials.push(
+            runner.trial(format!("work grows with the text: {name}"), async move |ours| {
+                growth::is_linear(ours, text).await
+            }),
+        );
+    }
+    trials.push(runner.trial("ten thousand lines".to_owned(), async |ours| growth::within_limits(ours).await));
+    let size = std::fs::metadata(target.join("frontends/dockerfile.wasm"))?.len();
+    trials.push(runner.trial("the component is small".to_owned(), async move |_| {
+        anyhow::ensure!(size <= growth::COMPONENT_BYTES as u64, "{size} bytes, more than {}", growth::COMPONENT_BYTES);
+        Ok(())
     }));
+    trials.push(runner.trial("answers are what BuildKit gives".to_owned(), async move |_| unchanged(&tools)));
     Ok(trials)
 }
 
-/// The files of cases, in order.
-fn files() -> anyhow::Result<Vec<PathBuf>> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/corpus");
+/// What all trials run with.
+struct Runner {
+    executor: Arc<tokio::runtime::Runtime>,
+    ours: WasmFrontend,
+}
+
+impl Runner {
+    fn trial(
+        &self,
+        name: String,
+        test: impl AsyncFnOnce(&WasmFrontend) -> anyhow::Result<()> + Send + 'static,
+    ) -> Trial {
+        let (executor, ours) = (self.executor.clone(), self.ours.clone());
+        Trial::test(name, move || executor.block_on(test(&ours)).map_err(|error| format!("{error:#}").into()))
+    }
+}
+
+/// The files of cases in a folder, in order.
+fn files(folder: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases").join(folder);
     let entries = std::fs::read_dir(&dir).with_context(|| dir.display().to_string())?;
     let mut files = entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<Vec<PathBuf>>>()?;
     files.retain(|path| path.extension().is_some_and(|extension| extension == "txt"));
@@ -95,7 +128,7 @@ fn unchanged(tools: &Path) -> anyhow::Result<()> {
         eprintln!("BuildKit's frontend cannot be built, so it is not asked: {error:#}");
         return Ok(());
     }
-    for path in files()? {
+    for path in files("corpus")? {
         let (kept, now) = (std::fs::read_to_string(&path)?, answered(&path, &tools.join(TOOL))?);
         let line = kept.lines().zip(now.lines()).position(|(kept, now)| kept != now);
         let line = line.map_or(0, |line| line + 1);

@@ -1,4 +1,4 @@
-//! The variables of a stage.
+//! The variables and arguments of a stage.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -68,6 +68,46 @@ impl Variables for Env {
     }
 }
 
+/// Arguments of a stage, each once, in the order in which they were first declared.
+#[derive(Clone, Debug, Default)]
+pub struct Args {
+    entries: Vec<(String, Option<String>)>,
+    index: HashMap<String, usize>,
+}
+
+impl Args {
+    /// Declares an argument, perhaps again: its value, where it has one, is the newer one.
+    pub fn set(&mut self, name: &str, value: Option<String>) {
+        match self.index.get(name) {
+            Some(place) => self.entries[*place].1 = value,
+            None => {
+                self.index.insert(name.to_string(), self.entries.len());
+                self.entries.push((name.to_string(), value));
+            }
+        }
+    }
+
+    /// Whether an argument was declared.
+    pub fn has(&self, name: &str) -> bool {
+        self.index.contains_key(name)
+    }
+
+    /// Names, and the values that they were declared with.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.entries.iter().map(|(name, value)| (name.as_str(), value.as_deref()))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,5 +125,17 @@ mod tests {
         env.unset("b");
         env.unset("c");
         assert_eq!(env.iter().collect::<Vec<_>>(), [("a", "last")]);
+    }
+
+    #[test]
+    fn an_argument_declared_again_stays_in_its_place() {
+        let mut args = Args::default();
+        args.set("a", Some("1".to_string()));
+        args.set("b", None);
+        args.set("a", None);
+        assert_eq!(args.iter().collect::<Vec<_>>(), [("a", None), ("b", None)]);
+        args.set("b", Some("2".to_string()));
+        assert_eq!(args.iter().collect::<Vec<_>>(), [("a", None), ("b", Some("2"))]);
+        assert_eq!((args.has("b"), args.has("c"), args.len()), (true, false, 2));
     }
 }

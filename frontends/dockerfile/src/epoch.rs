@@ -85,7 +85,7 @@ fn stage_source(stage: &Stage, options: &Options, file: &Dockerfile) -> Result<O
     let mut env = GlobalArgs::with_defaults(file, options, &options.build_platform, true)?.env;
     env.unset(EPOCH);
     let at_head = |why: &str| Problem::new(format!("{EPOCH}: the stage {why}"), stage.head.span);
-    let base = shell::expand(&stage.from.base.text, rules, &env);
+    let base = shell::expand_text(&stage.from.base.text, rules, &env);
     let base = base.map_err(|why| Problem::new(why, stage.from.base.span))?;
     if base.text != "scratch" {
         return Err(at_head("must begin FROM scratch"));
@@ -95,7 +95,7 @@ fn stage_source(stage: &Stage, options: &Options, file: &Dockerfile) -> Result<O
         match &instruction.command {
             Command::Arg(args) => {
                 for arg in args {
-                    let default = arg.default.as_ref().map(|default| shell::expand(default, rules, &env));
+                    let default = arg.default.as_ref().map(|default| shell::expand_text(default, rules, &env));
                     let default = default.transpose().map_err(|why| Problem::new(why, arg.span))?;
                     let value = options.build_args.get(&arg.name).cloned().or(default.map(|default| default.text));
                     value.into_iter().for_each(|value| env.set(&arg.name, &value));
@@ -110,7 +110,7 @@ fn stage_source(stage: &Stage, options: &Options, file: &Dockerfile) -> Result<O
 
 fn remote(copy: &Copy, rules: Rules, env: &Env) -> Result<Origin, Problem> {
     let expand = |token: &crate::source::Token| {
-        let expanded = shell::expand(&token.text, rules, env);
+        let expanded = shell::expand_text(&token.text, rules, env);
         expanded.map(|expanded| expanded.text).map_err(|why| Problem::new(why, token.span))
     };
     let wrong = |span| Problem::new(format!("{EPOCH}: want one source, a download or a repository"), span);

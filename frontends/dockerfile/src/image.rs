@@ -130,6 +130,9 @@ fn or_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(deserial
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// What Go escapes in JSON although it need not.
+const SPECIAL: [char; 5] = ['<', '>', '&', '\u{2028}', '\u{2029}'];
+
 impl Image {
     /// Of an empty tree.
     pub fn empty(platform: &Platform) -> Self {
@@ -152,12 +155,13 @@ impl Image {
         // A struct of strings, numbers and maps of strings can always be written; the signs stand in strings alone.
         let plain = serde_json::to_string(self).unwrap_or_default();
         let mut out = String::with_capacity(plain.len());
-        for c in plain.chars() {
-            match c {
-                '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", c as u32)),
-                c => out.push(c),
-            }
+        let mut rest = plain.as_str();
+        while let Some((at, c)) = special(rest) {
+            out.push_str(&rest[..at]);
+            out.push_str(&format!("\\u{:04x}", c as u32));
+            rest = &rest[at + c.len_utf8()..];
         }
+        out.push_str(rest);
         out
     }
 
@@ -182,6 +186,13 @@ impl Image {
             None => self.config.env.push(entry),
         }
     }
+}
+
+/// The first sign that Go escapes, and where it is.
+fn special(text: &str) -> Option<(usize, char)> {
+    // Byte for byte: there is much text, and few such signs.
+    let candidates = text.bytes().enumerate().filter(|(_, byte)| matches!(byte, b'<' | b'>' | b'&' | 0xe2));
+    candidates.filter_map(|(at, _)| Some((at, text.get(at..)?.chars().next()?))).find(|(_, c)| SPECIAL.contains(c))
 }
 
 /// A time in seconds since 1970 as RFC 3339, in UTC; `None` for years that do not have four digits.

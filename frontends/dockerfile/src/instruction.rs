@@ -9,6 +9,8 @@ mod healthcheck;
 mod mount;
 mod run;
 
+use std::rc::Rc;
+
 pub use copy::{Copy, Inline};
 pub use from::FromStage;
 pub use healthcheck::Healthcheck;
@@ -16,32 +18,10 @@ pub use mount::{Device, Mount, MountKind, Sharing};
 pub use run::{CommandLine, MountFlag, Network, Run, Security};
 
 use crate::{
-    parse::{Arguments, Node, Pair},
+    parse::{Arguments, KEYWORDS, Node, Pair},
     source::{Lines, Problem, Span, Token},
     text::nearest,
 };
-
-/// All keywords, in upper case.
-pub const KEYWORDS: [&str; 18] = [
-    "ADD",
-    "ARG",
-    "CMD",
-    "COPY",
-    "ENTRYPOINT",
-    "ENV",
-    "EXPOSE",
-    "FROM",
-    "HEALTHCHECK",
-    "LABEL",
-    "MAINTAINER",
-    "ONBUILD",
-    "RUN",
-    "SHELL",
-    "STOPSIGNAL",
-    "USER",
-    "VOLUME",
-    "WORKDIR",
-];
 
 /// An instruction and where it stands.
 #[derive(Debug, Clone)]
@@ -49,7 +29,7 @@ pub struct Instruction {
     /// The keyword as it was written.
     pub keyword: Token,
     /// The line, joined.
-    pub text: String,
+    pub text: Rc<str>,
     /// Keyword to last argument.
     pub span: Span,
     /// Heredocs included.
@@ -138,8 +118,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn command(&self) -> Result<Command, Problem> {
-        let name = self.node.keyword.text.to_ascii_uppercase();
-        Ok(match name.as_str() {
+        Ok(match self.node.name.unwrap_or_default() {
             "ADD" => Command::Add(Box::new(self.copy("ADD")?)),
             "ARG" => Command::Arg(self.arguments()?),
             "CMD" => Command::Cmd(self.command_line()?),
@@ -265,7 +244,7 @@ impl Reader<'_> {
             _ => {
                 let heredocs =
                     self.node.heredocs.iter().map(|heredoc| format!("\n{}{}", heredoc.content, heredoc.name));
-                Ok(std::iter::once(trigger.text.clone()).chain(heredocs).collect())
+                Ok(std::iter::once(trigger.text.to_string()).chain(heredocs).collect())
             }
         }
     }

@@ -3,11 +3,13 @@
 
 mod arguments;
 mod heredoc;
+mod keyword;
 
-use std::fmt;
+use std::{fmt, rc::Rc};
 
 pub use arguments::{Arguments, Pair};
 pub use heredoc::{Heredoc, opening};
+pub use keyword::{KEYWORDS, known_keyword};
 
 use crate::{
     lex::{Directive, Lexer, Line, LogicalLine},
@@ -59,6 +61,8 @@ pub struct Node {
     pub lines: Lines,
     /// As it was written.
     pub keyword: Token,
+    /// The keyword in upper case, where it is one.
+    pub name: Option<&'static str>,
     /// `--name=value`, without quotes.
     pub flags: Vec<Token>,
     /// Cut as the keyword asks for.
@@ -68,7 +72,7 @@ pub struct Node {
     /// The comments right above.
     pub comments: Vec<String>,
     /// The line, joined, without the space around it.
-    pub text: String,
+    pub text: Rc<str>,
     /// The first empty line between continued lines, if there is one.
     pub empty_continuation: Option<Span>,
 }
@@ -168,29 +172,38 @@ impl Parser<'_> {
         let mut at = start + length;
         let flags = arguments::flags(line, &mut at, end, self.lexer.escape);
         at += line.text[at..end].len() - line.text[at..end].trim_start().len();
-        let arguments = self.arguments(&keyword, line, at, end, outer);
+        let name = known_keyword(&keyword.text);
+        let arguments = self.arguments(name, line, at, end, outer);
         Node {
             span: line.span(start, end),
             lines: line.lines,
             keyword,
+            name,
             flags,
             arguments,
             heredocs: Vec::new(),
             comments: Vec::new(),
-            text: text.to_string(),
+            text: text.into(),
             empty_continuation: None,
         }
     }
 
-    fn arguments(&mut self, keyword: &Token, line: &LogicalLine, start: usize, end: usize, outer: bool) -> Arguments {
+    fn arguments(
+        &mut self,
+        name: Option<&str>,
+        line: &LogicalLine,
+        start: usize,
+        end: usize,
+        outer: bool,
+    ) -> Arguments {
         if start >= end {
             return Arguments::None;
         }
-        match keyword.text.to_ascii_lowercase().as_str() {
-            "onbuild" if outer => Arguments::Trigger(Box::new(self.instruction(line, start, end, false))),
-            keyword => {
+        match name {
+            Some("ONBUILD") if outer => Arguments::Trigger(Box::new(self.instruction(line, start, end, false))),
+            name => {
                 let reader = arguments::Reader { line, escape: self.lexer.escape, start, end };
-                reader.read(keyword, &mut self.problems)
+                reader.read(name.unwrap_or_default(), &mut self.problems)
             }
         }
     }
@@ -216,7 +229,7 @@ impl Node {
     }
 
     fn takes_heredocs(&self) -> bool {
-        let takes = ["add", "copy", "run"].iter().any(|keyword| self.keyword.text.eq_ignore_ascii_case(keyword));
+        let takes = matches!(self.name, Some("ADD" | "COPY" | "RUN"));
         takes && !matches!(self.arguments, Arguments::Json(_))
     }
 }

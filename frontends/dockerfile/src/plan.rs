@@ -388,6 +388,9 @@ impl<'a> Plan<'a> {
     }
 
     fn add_triggers(&mut self, index: usize, triggers: &[String]) -> Result<(), Problem> {
+        if triggers.is_empty() {
+            return Ok(());
+        }
         let head = self.nodes[index].at.clone();
         let mut steps = Vec::new();
         for trigger in triggers {

@@ -131,7 +131,7 @@ impl Exec {
         let attrs = self.options.attrs_with(attrs);
         let mounts: Vec<llb::Mount> = self.mounts.iter().map(|mount| mount.wit.clone()).collect();
         let host = self.root.host();
-        let env = without_repeats(&self.env);
+        let env = without_repeats(std::mem::take(&mut self.env));
         let added = host.calls().add_exec(self.root.edge(), &self.args, &env, &mounts, &attrs);
         let edge = self.options.located(host, added)?;
         Ok(Ran { vertex: edge.vertex, root: self.root, mounts: self.mounts, readonly_root: self.readonly_root })
@@ -147,10 +147,15 @@ impl Exec {
 }
 
 /// Each variable once: its last value, at the place of the first.
-fn without_repeats(env: &[Attr]) -> Vec<Attr> {
+fn without_repeats(env: Vec<Attr>) -> Vec<Attr> {
+    let mut names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    if names.windows(2).all(|pair| pair[0] != pair[1]) {
+        return env;
+    }
     let mut places: HashMap<&str, usize> = HashMap::with_capacity(env.len());
     let mut out: Vec<Attr> = Vec::with_capacity(env.len());
-    for (name, value) in env {
+    for (name, value) in &env {
         match places.get(name.as_str()) {
             Some(place) => out[*place].1.clone_from(value),
             None => {

@@ -65,7 +65,7 @@ impl FileBuilder {
     ///
     /// # Errors
     /// What the host refuses.
-    pub fn add(self) -> Result<State> {
+    pub fn add(mut self) -> Result<State> {
         let host = self.base.host();
         let attrs = self.options.attrs_with(Vec::new());
         let edge = self.options.located(host, host.calls().add_file(self.base.edge(), &self.actions, &attrs))?;

@@ -44,8 +44,9 @@ pub trait VertexBuilder: Sized {
 
     /// Free text about the vertex.
     #[must_use]
-    fn description(self, key: &str, text: impl Into<String>) -> Self {
-        self.attr(&format!("description.{key}"), text)
+    fn description(mut self, key: &str, text: impl Into<String>) -> Self {
+        self.vertex_options().attrs.push((format!("description.{key}"), text.into()));
+        self
     }
 
     /// os/arch[/variant] that the vertex is for.
@@ -130,9 +131,10 @@ impl VertexOptions {
         Self::default()
     }
 
-    /// The options together with an op's own attributes, in a fixed order.
-    pub(crate) fn attrs_with(&self, own: Vec<Attr>) -> Vec<Attr> {
-        own.into_iter().chain(self.attrs.iter().cloned()).collect()
+    /// An op's own attributes and, taken out of the options, those of any vertex: in a fixed order.
+    pub(crate) fn attrs_with(&mut self, mut own: Vec<Attr>) -> Vec<Attr> {
+        own.append(&mut self.attrs);
+        own
     }
 
     /// Adds the places to a vertex that is there, and to the error when it could not be added.

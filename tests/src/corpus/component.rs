@@ -29,9 +29,7 @@ pub async fn load(dir: &Path) -> anyhow::Result<WasmFrontend> {
 /// A graph that cannot be written.
 pub async fn answer(frontend: &WasmFrontend, given: &Given) -> anyhow::Result<(Answer, Statistics)> {
     let bridge = bridge(given);
-    let inputs = given.inputs.iter().map(|(name, identifier)| Ok((name.clone(), input(identifier)?)));
-    let request = Request { opts: given.opts.clone(), inputs: inputs.collect::<anyhow::Result<_>>()? };
-    let (outcome, statistics) = frontend.run(Arc::new(bridge.clone()), request).await;
+    let (outcome, statistics) = frontend.run(Arc::new(bridge.clone()), request(given)?).await;
     let mut answer = Answer { warnings: bridge.warnings().iter().map(warning).collect(), ..Answer::default() };
     match outcome {
         Err(error) => answer.error = Some(error.to_string()),
@@ -46,7 +44,17 @@ pub async fn answer(frontend: &WasmFrontend, given: &Given) -> anyhow::Result<(A
     Ok((answer, statistics))
 }
 
-fn bridge(given: &Given) -> FakeBridge {
+/// What the frontend is asked.
+///
+/// # Errors
+/// An input that is no source.
+pub fn request(given: &Given) -> anyhow::Result<Request> {
+    let inputs = given.inputs.iter().map(|(name, identifier)| Ok((name.clone(), input(identifier)?)));
+    Ok(Request { opts: given.opts.clone(), inputs: inputs.collect::<anyhow::Result<_>>()? })
+}
+
+/// What the frontend may ask.
+pub fn bridge(given: &Given) -> FakeBridge {
     let mut bridge = FakeBridge::new();
     for (name, image) in &given.images {
         let (reference, platform) = name.split_once(' ').unwrap_or((name, ""));

@@ -23,6 +23,9 @@ pub struct Given {
     pub inputs: BTreeMap<String, String>,
     /// What the frontend runs on.
     pub build_platform: String,
+    /// Digests are made as long as digests are.
+    #[serde(skip)]
+    whole_digests: bool,
 }
 
 /// An image in a registry.
@@ -41,7 +44,19 @@ impl Given {
     /// # Errors
     /// A line that is not understood.
     pub fn new(case: &Case) -> anyhow::Result<Self> {
-        let mut given = Given::default();
+        Self::read(case, true)
+    }
+
+    /// As [`Given::new`], with digests left as short as they are written.
+    ///
+    /// # Errors
+    /// A line that is not understood.
+    pub fn as_written(case: &Case) -> anyhow::Result<Self> {
+        Self::read(case, false)
+    }
+
+    fn read(case: &Case, whole_digests: bool) -> anyhow::Result<Self> {
+        let mut given = Given { whole_digests, ..Given::default() };
         for source in ["local://context", "local://dockerfile"] {
             // Both directories exist even where the case puts nothing into them.
             given.file(source, ".keep", "");
@@ -49,7 +64,7 @@ impl Given {
         for section in &case.sections {
             let (title, body) = (section.title.as_str(), section.body.as_str());
             match title {
-                "images" => body.lines().try_for_each(|line| given.image(line))?,
+                "images" => body.lines().filter(|line| !line.is_empty()).try_for_each(|line| given.image(line))?,
                 "opts" => given.opts = pairs(body, '=')?,
                 "inputs" => given.inputs = pairs(body, ' ')?,
                 "differs" => {}
@@ -66,13 +81,14 @@ impl Given {
         Ok(given)
     }
 
-    fn file(&mut self, source: &str, path: &str, text: &str) {
+    /// Adds a file of a source.
+    pub fn file(&mut self, source: &str, path: &str, text: &str) {
         self.files.entry(source.to_owned()).or_default().insert(path.to_owned(), text.to_owned());
     }
 
     /// Reads `NAME [PLATFORM] DIGEST CONFIG`.
     fn image(&mut self, line: &str) -> anyhow::Result<()> {
-        let (words, config) = line.split_once(" {").with_context(|| format!("no config: {line}"))?;
+        let (words, config) = line.split_once(" {").unwrap_or((line, "}"));
         let words: Vec<&str> = words.split_whitespace().collect();
         let (name, platform, digest) = match words.as_slice() {
             [name, digest] => (full(name), "", digest),
@@ -80,9 +96,11 @@ impl Given {
             _ => anyhow::bail!("not NAME [PLATFORM] DIGEST CONFIG: {line}"),
         };
         let given: Value = serde_json::from_str(&format!("{{{config}")).with_context(|| line.to_owned())?;
-        let config = if given.get("os").is_some() { given } else { whole(given, platform) };
+        let layer = if self.whole_digests { digest_of("11") } else { "sha256:1".to_owned() };
+        let config = if given.get("os").is_some() { given } else { whole(given, platform, &layer) };
         let key = if platform.is_empty() { name } else { format!("{name} {platform}") };
-        self.images.insert(key, Image { digest: digest_of(digest), config: config.to_string() });
+        let digest = if self.whole_digests { digest_of(digest) } else { (*digest).to_owned() };
+        self.images.insert(key, Image { digest, config: config.to_string() });
         Ok(())
     }
 }
@@ -94,7 +112,7 @@ fn digest_of(short: &str) -> String {
 }
 
 /// A whole image config from its `config`.
-fn whole(config: Value, platform: &str) -> Value {
+fn whole(config: Value, platform: &str, layer: &str) -> Value {
     let mut parts = platform.split('/');
     let os = parts.next().filter(|os| !os.is_empty()).unwrap_or("linux");
     let architecture = parts.next().unwrap_or("amd64");
@@ -102,7 +120,7 @@ fn whole(config: Value, platform: &str) -> Value {
     if let Some(variant) = parts.next() {
         whole["variant"] = variant.into();
     }
-    whole["rootfs"] = json!({ "type": "layers", "diff_ids": [digest_of("11")] });
+    whole["rootfs"] = json!({ "type": "layers", "diff_ids": [layer] });
     whole
 }
 
@@ -117,7 +135,8 @@ fn full(name: &str) -> String {
     };
     let tagged = path.rsplit('/').next().is_some_and(|last| last.contains(':'));
     match digest {
-        Some(digest) => format!("{path}@{}", digest_of(digest)),
+        Some(digest) if digest.len() < 71 => format!("{path}@{}", digest_of(digest)),
+        Some(digest) => format!("{path}@{digest}"),
         None if tagged => path,
         None => format!("{path}:latest"),
     }

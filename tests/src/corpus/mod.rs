@@ -18,6 +18,8 @@ pub mod buildkit;
 pub mod component;
 pub mod difference;
 mod given;
+pub mod growth;
+pub mod seam;
 pub mod text;
 
 use std::collections::BTreeMap;

@@ -23,7 +23,7 @@ impl Emitter<'_, '_> {
         if self.plan.options.shm_size > 0 {
             exec = exec.mount(mount::Tmpfs::new("/dev/shm").size(self.plan.options.shm_size));
         }
-        let exec = with_platform(self.located(exec, &op.shown).description(COMMAND, &op.text), &op.platform);
+        let exec = with_platform(self.located(exec, &op.shown).description(COMMAND, &*op.text), &op.platform);
         exec.root()
     }
 

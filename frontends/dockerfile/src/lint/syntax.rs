@@ -90,9 +90,10 @@ enum Casing {
 
 /// `None` for mixed case.
 fn casing(word: &str) -> Option<Casing> {
-    if word == word.to_lowercase() {
+    let is = |case: fn(char) -> bool| word.chars().any(case);
+    if !is(char::is_uppercase) {
         Some(Casing::Lower)
-    } else if word == word.to_uppercase() {
+    } else if !is(char::is_lowercase) {
         Some(Casing::Upper)
     } else {
         None
@@ -102,8 +103,15 @@ fn casing(word: &str) -> Option<Casing> {
 /// All keywords should be written as most are.
 fn check_casing(file: &Dockerfile, lint: &mut Lint) {
     let instructions = || file.stages.iter().flat_map(|stage| std::iter::once(&stage.head).chain(&stage.instructions));
-    let count = |wanted| instructions().filter(|it| casing(&it.keyword.text) == Some(wanted)).count();
-    let (majority, word) = match count(Casing::Lower) > count(Casing::Upper) {
+    let (mut lower, mut upper) = (0, 0);
+    for instruction in instructions() {
+        match casing(&instruction.keyword.text) {
+            Some(Casing::Lower) => lower += 1,
+            Some(Casing::Upper) => upper += 1,
+            None => {}
+        }
+    }
+    let (majority, word) = match lower > upper {
         true => (Casing::Lower, "lowercase"),
         false => (Casing::Upper, "uppercase"),
     };

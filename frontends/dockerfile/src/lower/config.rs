@@ -73,7 +73,7 @@ impl Lowerer<'_, '_> {
             let declared = Declared { value, description, lines: at.lines, needs: BTreeSet::new() };
             self.state.uses.declared.insert(arg.name.clone(), declared);
         }
-        self.state.args.push((arg.name.clone(), value));
+        self.state.args.set(&arg.name, value);
         Ok(shown)
     }
 

@@ -1,5 +1,7 @@
 //! What steps do, without variables.
 
+use std::rc::Rc;
+
 use crate::{env::Variable, git::GitRef, instruction::Network, platform::Platform, source::Lines};
 
 /// A step.
@@ -61,7 +63,7 @@ pub struct RunOp {
     /// See [`Shown`].
     pub shown: Shown,
     /// The instruction, as it was written.
-    pub text: String,
+    pub text: Rc<str>,
     /// argv.
     pub args: Vec<String>,
     /// In order.

@@ -1,6 +1,6 @@
 //! RUN.
 
-use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::{
     mounts::Mounts,
@@ -22,7 +22,7 @@ const SCRIPTS: &str = "/dev/pipes/";
 /// What is run, and how it is called.
 struct Command {
     args: Vec<String>,
-    text: String,
+    text: Rc<str>,
     script: Option<MountOp>,
 }
 
@@ -76,7 +76,7 @@ impl Lowerer<'_, '_> {
     /// `RUN <<EOF`: the heredoc is the command line, or a script when it begins with `#!`.
     fn only_heredoc(&self, heredoc: &Heredoc, text: &str) -> Command {
         let data = heredoc.text();
-        let text = format!("{text} ({})", summary(&heredoc.content));
+        let text = format!("{text} ({})", summary(&heredoc.content)).into();
         if self.state.image.platform.os == "windows" || !data.starts_with("#!") {
             return Command { args: vec![data], text, script: None };
         }
@@ -109,19 +109,15 @@ impl Lowerer<'_, '_> {
 
     /// What the history says: arguments that were given, and the command.
     fn run_history(&self, args: &[String]) -> String {
-        let mut names: Vec<&str> = Vec::new();
-        let mut values: BTreeMap<&str, &str> = BTreeMap::new();
-        for (name, value) in &self.state.args {
-            let value = self.state.env.get(name).or(value.as_deref()).unwrap_or_default();
-            if values.insert(name, value).is_none() {
-                names.push(name);
-            }
+        let given = &self.state.args;
+        let mut words = Vec::with_capacity(given.len() + args.len() + 1);
+        if !given.is_empty() {
+            words.push(format!("|{}", given.len()));
         }
-        let mut words = Vec::with_capacity(names.len() + args.len() + 1);
-        if !names.is_empty() {
-            words.push(format!("|{}", names.len()));
+        for (name, value) in given.iter() {
+            let value = self.state.env.get(name).or(value).unwrap_or_default();
+            words.push(format!("{name}={value}"));
         }
-        words.extend(names.iter().map(|name| format!("{name}={}", values[name])));
         words.extend_from_slice(args);
         format!("RUN {} # buildkit", words.join(" "))
     }

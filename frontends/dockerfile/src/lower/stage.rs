@@ -7,7 +7,7 @@ use super::{
     ops::{Op, Shown},
 };
 use crate::{
-    env::Env,
+    env::{Args, Env},
     ignore::Ignore,
     image::{DEFAULT_PATH, HISTORY_COMMENT, History, Image, rfc3339},
     instruction::{Command, Instruction},
@@ -35,11 +35,28 @@ pub struct StageState {
     /// Steps.
     pub ops: Vec<Op>,
     /// Arguments that were declared, with the values that they had then.
-    pub(super) args: Vec<(String, Option<String>)>,
+    pub(super) args: Args,
     /// What it asks the client for.
     pub uses: Uses,
     /// A WORKDIR was given in this Dockerfile.
     pub(super) workdir_set: bool,
+}
+
+impl StageState {
+    /// What a stage that is built on this one begins with.
+    fn successor(&self) -> Self {
+        StageState {
+            env: self.env.clone(),
+            dir: self.dir.clone(),
+            image: self.image.clone(),
+            platform: self.platform.clone(),
+            run_platform: self.run_platform.clone(),
+            ops: Vec::new(),
+            args: self.args.clone(),
+            uses: Uses::default(),
+            workdir_set: self.workdir_set,
+        }
+    }
 }
 
 /// What a stage asks the client for, by name.
@@ -99,7 +116,7 @@ fn begin(plan: &Plan, index: usize, lowered: &Lowered) -> StageState {
     let node = &plan.nodes[index];
     let mut state = match node.base {
         Base::Stage(base) => match lowered.stages.get(&base) {
-            Some(base) => StageState { ops: Vec::new(), uses: Uses::default(), ..base.clone() },
+            Some(base) => base.successor(),
             // A named context took the place of the base.
             None => outside(plan, base),
         },
@@ -188,15 +205,14 @@ impl Lowerer<'_, '_> {
         span: Span,
         at: &Instruction,
     ) -> Result<Expansion, Problem> {
-        let expansion = shell::expand(word, rules, &self.state.env).map_err(|why| Problem::new(why, span))?;
+        let expansion = shell::expand_text(word, rules, &self.state.env).map_err(|why| Problem::new(why, span))?;
         self.check_unset(&expansion, at);
         Ok(expansion)
     }
 
     fn check_unset(&mut self, expansion: &Expansion, at: &Instruction) {
         for name in &expansion.unset {
-            let declared = self.state.args.iter().any(|(arg, _)| arg == name);
-            if declared || is_internal_arg(name) {
+            if self.state.args.has(name) || is_internal_arg(name) {
                 continue;
             }
             let mut message = format!("Usage of undefined variable '${name}'");
@@ -209,7 +225,8 @@ impl Lowerer<'_, '_> {
 
     /// The instruction as it is shown: keyword in upper case, variables resolved.
     pub(super) fn shown_text(&self, text: &str, rules: Rules, variables: &dyn Variables) -> String {
-        let text = shell::expand(text, rules, variables).map_or_else(|_| text.to_string(), |expansion| expansion.text);
+        let text =
+            shell::expand_text(text, rules, variables).map_or_else(|_| text.to_string(), |expansion| expansion.text);
         match text.split_once(' ') {
             Some((keyword, rest)) => format!("{} {rest}", keyword.to_uppercase()),
             None => text.to_uppercase(),

@@ -84,14 +84,15 @@ pub struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Cut as `keyword`, in upper case, asks for; what has no known keyword is text.
     pub fn read(&self, keyword: &str, problems: &mut Vec<Problem>) -> Arguments {
         match keyword {
-            "add" | "copy" | "volume" => self.json(problems).unwrap_or_else(|| self.plain_words()),
-            "cmd" | "entrypoint" | "run" | "shell" => self.json(problems).unwrap_or_else(|| self.text()),
-            "expose" | "from" => self.plain_words(),
-            "arg" => Arguments::Words(self.words().map(|range| self.token(range)).collect()),
-            "env" | "label" => self.pairs(keyword, problems),
-            "healthcheck" => self.typed(problems),
+            "ADD" | "COPY" | "VOLUME" => self.json(problems).unwrap_or_else(|| self.plain_words()),
+            "CMD" | "ENTRYPOINT" | "RUN" | "SHELL" => self.json(problems).unwrap_or_else(|| self.text()),
+            "EXPOSE" | "FROM" => self.plain_words(),
+            "ARG" => Arguments::Words(self.words().map(|range| self.token(range)).collect()),
+            "ENV" | "LABEL" => self.pairs(keyword, problems),
+            "HEALTHCHECK" => self.typed(problems),
             _ => self.text(),
         }
     }
@@ -165,7 +166,7 @@ impl Reader<'_> {
 
     fn legacy_pair(&self, keyword: &str, problems: &mut Vec<Problem>) -> Arguments {
         let Some((name, value)) = self.content().split_once(is_space) else {
-            problems.push(Problem::new(format!("{} must have two arguments", keyword.to_uppercase()), self.span()));
+            problems.push(Problem::new(format!("{keyword} must have two arguments"), self.span()));
             return Arguments::Invalid;
         };
         let value = value.trim_start_matches(is_space);

@@ -70,7 +70,7 @@ impl GlobalArgs {
                 let (value, needs) = match (options.build_args.get(&arg.name).filter(|_| given), &arg.default) {
                     (Some(value), _) => (Some(value.clone()), BTreeSet::new()),
                     (None, Some(default)) => {
-                        let expanded = shell::expand(default, rules, &args.env);
+                        let expanded = shell::expand_text(default, rules, &args.env);
                         let expanded = expanded.map_err(|why| Problem::new(why, arg.span))?;
                         (Some(expanded.text), expanded.used)
                     }

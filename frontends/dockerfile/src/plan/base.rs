@@ -117,7 +117,7 @@ impl Plan<'_> {
         let Ok(args) = GlobalArgs::with_defaults(self.file, self.options, &self.platform, false) else { return };
         for stage in &self.file.stages {
             let base = &stage.from.base.text;
-            let Ok(name) = shell::expand(base, Rules::new(self.file.escape), &args.env) else { return };
+            let Ok(name) = shell::expand_text(base, Rules::new(self.file.escape), &args.env) else { return };
             if Reference::parse(&name.text).is_err() {
                 let message = format!("Default value for ARG {base} results in empty or invalid base image name");
                 lint.warn(Rule::InvalidDefaultArgInFrom, message, &stage.head);
@@ -126,7 +126,7 @@ impl Plan<'_> {
     }
 
     fn expand(&self, text: &str) -> Result<Expansion, String> {
-        shell::expand(text, Rules::new(self.file.escape), &self.args.env)
+        shell::expand_text(text, Rules::new(self.file.escape), &self.args.env)
     }
 
     fn suggest_arg(&self, message: String, unset: Option<&String>) -> String {

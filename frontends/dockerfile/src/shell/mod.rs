@@ -73,9 +73,18 @@ pub const MAX_EXPANSION_BYTES: usize = crate::parse::MAX_SOURCE_BYTES;
 
 /// Resolves quotes, escapes and variables in `source`. Errors are lower-case fragments.
 pub fn expand(source: &str, rules: Rules, variables: &dyn Variables) -> Result<Expansion, String> {
-    // Most words have nothing to resolve.
-    if !source.contains(['$', '\'', '"', rules.escape, '<']) && !source.contains(char::is_whitespace) {
-        let words = if source.is_empty() { Vec::new() } else { vec![source.to_string()] };
+    resolve(source, rules, variables, true)
+}
+
+/// As [`expand`], but without [`Expansion::words`], which few ask for.
+pub fn expand_text(source: &str, rules: Rules, variables: &dyn Variables) -> Result<Expansion, String> {
+    resolve(source, rules, variables, false)
+}
+
+fn resolve(source: &str, rules: Rules, variables: &dyn Variables, split: bool) -> Result<Expansion, String> {
+    let has_meaning = |c: char| matches!(c, '$' | '\'' | '"' | '<') || c == rules.escape || split && c.is_whitespace();
+    if !source.contains(has_meaning) {
+        let words = if split && !source.is_empty() { vec![source.to_string()] } else { Vec::new() };
         return Ok(Expansion { text: source.to_string(), words, ..Default::default() });
     }
     let mut expander = Expander {
@@ -87,7 +96,7 @@ pub fn expand(source: &str, rules: Rules, variables: &dyn Variables) -> Result<E
         used: BTreeSet::new(),
         unset: BTreeSet::new(),
     };
-    let out = expander.until(None).map_err(|error| format!("failed to process {source:?}: {error}"))?;
+    let out = expander.until(None, split).map_err(|error| format!("failed to process {source:?}: {error}"))?;
     Ok(Expansion { text: out.text, words: out.words, used: expander.used, unset: expander.unset })
 }
 
@@ -102,9 +111,10 @@ struct Expander<'a> {
     unset: BTreeSet<String>,
 }
 
-/// The text made so far, whole and cut into words.
+/// The text made so far, whole and, where `split`, cut into words.
 #[derive(Default)]
 struct Output {
+    split: bool,
     text: String,
     words: Vec<String>,
     word: String,
@@ -114,6 +124,9 @@ impl Output {
     /// Adds text in which space ends a word.
     fn push_split(&mut self, text: &str) {
         self.text.push_str(text);
+        if !self.split {
+            return;
+        }
         let mut parts = text.split(char::is_whitespace);
         self.word.push_str(parts.next().unwrap_or_default());
         for part in parts {
@@ -125,7 +138,9 @@ impl Output {
     /// Adds text in which space has no meaning.
     fn push_whole(&mut self, text: &str) {
         self.text.push_str(text);
-        self.word.push_str(text);
+        if self.split {
+            self.word.push_str(text);
+        }
     }
 
     fn push_char(&mut self, c: char) {
@@ -153,8 +168,8 @@ impl Expander<'_> {
     }
 
     /// Reads up to `stop` (which is taken) or the end.
-    fn until(&mut self, stop: Option<char>) -> Result<Output, String> {
-        let mut out = Output::default();
+    fn until(&mut self, stop: Option<char>, split: bool) -> Result<Output, String> {
+        let mut out = Output { split, ..Output::default() };
         loop {
             let Some(c) = self.peek() else {
                 if let Some(stop) = stop {
@@ -318,7 +333,7 @@ impl Expander<'_> {
 
     fn operand(&mut self, stop: char, keep_escapes: bool) -> Result<String, String> {
         let before = std::mem::replace(&mut self.rules.keep_escapes, keep_escapes);
-        let out = self.until(Some(stop));
+        let out = self.until(Some(stop), false);
         self.rules.keep_escapes = before;
         match out {
             Ok(out) => Ok(out.text),
