@@ -1,7 +1,7 @@
 //! Runs processes in containers. One file a kind of executor.
 //!
-//! Every kind works through a helper: this very program, started again with a hidden word as its first argument, single-threaded and
-//! with a mount namespace of its own (see [`helper_main`]). What a run needs (configuration, secrets, /etc/hosts) lives in a tmpfs of
+//! Every kind works through a helper, single-threaded and with a mount namespace of its own: a fork of this very program, which was
+//! started again with a hidden word as its first argument (see [`helper_main`]). What a run needs (configuration, secrets, /etc/hosts) lives in a tmpfs of
 //! that namespace, so that nothing is written to a disk and nothing but a cgroup can be left behind.
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ mod run;
 mod seccomp;
 mod security;
 mod select;
+mod server;
 mod spec;
 mod stubs;
 mod user;

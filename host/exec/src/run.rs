@@ -4,25 +4,26 @@ use std::{
     future::pending,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
-    process::Stdio,
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, bail, ensure};
-use rustix::net::RecvFlags;
+use rustix::{
+    net::RecvFlags,
+    process::{Signal, pidfd_send_signal},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, unix::AsyncFd},
     net::unix::pipe,
-    process::{Child, Command},
 };
 
 use crate::{
     Exit, Io, Keep, MountKind, Process, Sink,
     cgroup::{self, Scope},
-    helper::HELPER_WORD,
     pty::{self, Pty},
     seccomp,
+    server::Server,
     spec::{self, Restrictor},
     stubs::{self, Kind, Stubs},
     user,
@@ -40,27 +41,27 @@ const CHUNK_BYTES: usize = 32 * 1024;
 /// What the kinds of executor share.
 #[derive(Clone, Debug)]
 pub struct Runner {
-    /// This program, which must call [`crate::helper_main`] first thing.
-    pub helper: PathBuf,
+    pub server: Arc<Server>,
     /// An empty directory, over which each helper mounts its own tmpfs.
     pub stage: PathBuf,
     pub launch: Launch,
 }
 
 impl Runner {
-    /// Makes the stage directory.
+    /// Makes the stage directory. `helper` is this program, which must call [`crate::helper_main`] first thing.
     pub fn new(helper: PathBuf, state: &Path, launch: Launch) -> anyhow::Result<Runner> {
         let stage = state.join("stage");
         std::fs::create_dir_all(&stage).with_context(|| format!("make {}", stage.display()))?;
         let stage = std::fs::canonicalize(&stage).with_context(|| format!("resolve {}", stage.display()))?;
-        Ok(Runner { helper, stage, launch })
+        Ok(Runner { server: Arc::new(Server::new(helper)), stage, launch })
     }
 
     /// See [`crate::Executor::run`].
     pub async fn run(&self, process: Process, io: Io) -> anyhow::Result<Exit> {
         let (stage, launch) = (self.stage.clone(), self.launch.clone());
         let prepared = tokio::task::spawn_blocking(move || Prepared::new(process, &stage, launch)).await??;
-        let (mut running, ends) = Running::start(&self.helper, prepared, &io)?;
+        let (streams, ends) = if prepared.tty { (Vec::new(), Ends::default()) } else { open_streams(&io)? };
+        let mut running = Running::start(&self.server, prepared, streams).await?;
         let exit = running.drive(ends, io).await;
         if exit.is_ok() {
             running.finish().await?;
@@ -236,41 +237,38 @@ struct Running(Option<Parts>);
 
 struct Parts {
     control: AsyncFd<OwnedFd>,
-    helper: Child,
+    /// Its process, once it has told of it.
+    helper: Option<AsyncFd<OwnedFd>>,
     cgroup: cgroup::Plan,
     stubs: Stubs,
     keep: Keep,
 }
 
 impl Running {
-    fn start(program: &Path, prepared: Prepared, io: &Io) -> anyhow::Result<(Running, Ends)> {
+    /// `streams` are the container's ends of its standard streams; none with a terminal.
+    async fn start(server: &Server, prepared: Prepared, streams: Vec<OwnedFd>) -> anyhow::Result<Running> {
         let (ours, theirs) = wire::pair().context("make a socket pair for the exec helper")?;
-        let (streams, ends) = if prepared.tty { (Vec::new(), Ends::default()) } else { open_streams(io)? };
         let fds: Vec<_> = std::iter::once(&prepared.request).chain(&streams).map(AsFd::as_fd).collect();
         wire::send(&ours, b"request", &fds).context("send the request to the exec helper")?;
-        let helper = Command::new(program)
-            .arg(HELPER_WORD)
-            .env_clear()
-            .current_dir("/")
-            // Ctrl-C in a terminal is for this process to act on: the container may belong to another's build.
-            .process_group(0)
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .with_context(|| format!("start the exec helper {}", program.display()))?;
+        server.start_helper(theirs).await?;
         let control = pty::watch(ours)?;
         let Prepared { cgroup, stubs, keep, .. } = prepared;
-        Ok((Running(Some(Parts { control, helper, cgroup, stubs, keep })), ends))
+        Ok(Running(Some(Parts { control, helper: None, cgroup, stubs, keep })))
     }
 
     /// Moves everything until the process is gone and all of its output is read.
     async fn drive(&mut self, ends: Ends, io: Io) -> anyhow::Result<Exit> {
-        let control = &self.parts()?.control;
+        let parts = self.0.as_mut().context("the container is gone")?;
+        let control = &parts.control;
+        match next_event(control).await? {
+            (Event::Helper, mut fds) => parts.helper = fds.pop().map(pty::watch).transpose()?,
+            (Event::Failed(why), _) => bail!("{why}"),
+            _ => bail!("the exec helper does not say who it is"),
+        }
         let master = match next_event(control).await? {
             (Event::Started, mut fds) => fds.pop(),
             (Event::Failed(why), _) => bail!("{why}"),
-            (Event::Exited(_), _) => bail!("the exec helper told of an end before a start"),
+            _ => bail!("the exec helper told of something else before a start"),
         };
         let pty = master.map(Pty::new).transpose().context("take the terminal")?;
         let Io { stdin, stdout, stderr, signals, resize } = io;
@@ -291,10 +289,6 @@ impl Running {
             exit = end(control, output) => exit,
             () = to_process => bail!("input outlived the process"),
         }
-    }
-
-    fn parts(&self) -> anyhow::Result<&Parts> {
-        self.0.as_ref().context("the container is gone")
     }
 
     /// Removes the mount points that were made. The helper removes the cgroup and ends by itself.
@@ -318,11 +312,17 @@ impl Drop for Running {
 impl Parts {
     /// Closing the control socket tells the helper to kill the container; should it not end, its cgroup is killed.
     async fn kill(self) {
-        let Parts { control, mut helper, cgroup, stubs, keep } = self;
+        let Parts { control, helper, cgroup, stubs, keep } = self;
+        let helper = match helper {
+            Some(helper) => Some(helper),
+            None => who_helps(&control).await,
+        };
         drop(control);
-        if tokio::time::timeout(HELPER_GRACE, helper.wait()).await.is_err() {
+        if let Some(helper) = helper
+            && tokio::time::timeout(HELPER_GRACE, helper.readable()).await.is_err()
+        {
             tracing::warn!("an exec helper did not end: killing it and {}", cgroup.path.display());
-            let _ = helper.start_kill();
+            let _ = pidfd_send_signal(helper.get_ref(), Signal::KILL);
         }
         let cleaned = tokio::task::spawn_blocking(move || {
             cgroup.remove();
@@ -330,6 +330,13 @@ impl Parts {
         });
         let _ = cleaned.await;
     }
+}
+
+/// The process of a helper that was only just asked for; none when it could not be made.
+async fn who_helps(control: &AsyncFd<OwnedFd>) -> Option<AsyncFd<OwnedFd>> {
+    let event = tokio::time::timeout(HELPER_GRACE, next_event(control)).await.ok()?.ok()?;
+    let (Event::Helper, mut fds) = event else { return None };
+    pty::watch(fds.pop()?).ok()
 }
 
 async fn next_event(control: &AsyncFd<OwnedFd>) -> anyhow::Result<(Event, Vec<OwnedFd>)> {
@@ -362,7 +369,7 @@ async fn end(control: &AsyncFd<OwnedFd>, output: impl Future<Output = ()>) -> an
     match event.0 {
         Event::Exited(status) => Ok(status.into()),
         Event::Failed(why) => bail!("{why}"),
-        Event::Started => bail!("the exec helper told of two starts"),
+        Event::Started | Event::Helper => bail!("the exec helper told of two starts"),
     }
 }
 

@@ -1,5 +1,5 @@
 //! What passes between the engine and a run's helper: one request, then events one way and signals the other, over a SEQPACKET socket
-//! pair whose end in the helper is its standard input. Both ends are the same program, so the format has no versions.
+//! pair. Both ends are the same program, so the format has no versions.
 
 use std::{
     fs::File,
@@ -90,6 +90,8 @@ pub struct StagedBind {
 /// What a helper says.
 #[derive(Serialize, Deserialize, Debug)]
 pub enum Event {
+    /// The helper is there; its process handle comes along as a file descriptor.
+    Helper,
     /// The container is there; with a terminal, its master comes along as a file descriptor.
     Started,
     /// The process and all others of the container are gone.

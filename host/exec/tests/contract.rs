@@ -188,6 +188,7 @@ suite![
     terminal,
     sockets,
     many_at_once,
+    the_fork_server_can_be_killed,
 ];
 
 async fn exit_codes(bench: Bench) {
@@ -476,10 +477,46 @@ async fn device_nodes_outside_of_dev(bench: Bench) {
 
 /// Whether a process with `word` in its command line runs on this machine.
 fn runs(word: &str) -> bool {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    processes
-        .filter_map(|p| fs::read(p.path().join("cmdline")).ok())
-        .any(|line| line.split(|b| *b == 0).any(|arg| arg == word.as_bytes()))
+    process_with(word).is_some()
+}
+
+/// The directory under /proc of a process with the argument `word`.
+fn process_with(word: &str) -> Option<PathBuf> {
+    let has_word = |process: &PathBuf| {
+        let line = fs::read(process.join("cmdline")).unwrap_or_default();
+        line.split(|b| *b == 0).any(|arg| arg == word.as_bytes())
+    };
+    fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()).find(has_word)
+}
+
+/// A line of /proc/PID/status.
+fn status(process: &Path, field: &str) -> String {
+    let text = fs::read_to_string(process.join("status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap().trim().to_string()
+}
+
+async fn the_fork_server_can_be_killed(bench: Bench) {
+    let output = Output::default();
+    let (mut input, stdin) = tokio::io::duplex(64);
+    let io = Io { stdin: Some(Box::new(stdin)), stdout: output.sink(), ..Io::default() };
+    let script = format!("echo ready; read line; exit 7 # {}", bench.dir.path().display());
+    let running = bench.executor.run(bench.script(&script), io);
+    let kill = async {
+        output.wait_for("ready").await;
+        let parent = |process: &Path| Path::new("/proc").join(status(process, "PPid"));
+        let server = parent(&parent(&process_with(&script).unwrap()));
+        let pid = server.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        while !status(&server, "State").starts_with('Z') {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        tokio::io::AsyncWriteExt::write_all(&mut input, b"go on\n").await.unwrap();
+    };
+    let (exit, ()) = tokio::join!(running, kill);
+    assert_eq!(exit.unwrap(), Exit::Code(7), "its container goes on");
+    bench.check(bench.script("echo again"), "again\n").await;
 }
 
 async fn drop_kills_everything(bench: Bench) {

@@ -1,14 +1,15 @@
-//! The helper: this program started again for one container.
+//! The helper: a fork of this program, started again, for one container.
 //!
 //! It is single-threaded until the container is there, because libcontainer forks without exec, and because a mount namespace belongs
-//! to a thread. It ends when the container does, and kills the container when the engine goes away: the control socket, its standard
-//! input, is closed then, however the engine ended. Should the helper itself be killed, the kernel kills the container's first
+//! to a thread. It ends when the container does, and kills the container when the engine goes away: the control socket is
+//! closed then, however the engine ended. Should the helper itself be killed, the kernel kills the container's first
 //! process (its parent-death signal), and with it the container's process namespace.
 
 mod devices;
 mod library;
 mod network;
 mod runtime;
+mod server;
 mod stage;
 mod workload;
 
@@ -30,13 +31,13 @@ use crate::{
     wire::{self, Event, ExitStatus, Launch, Request},
 };
 
-/// The hidden first argument that makes this program a helper.
+/// The hidden first argument that makes this program the fork server of helpers.
 pub(crate) const HELPER_WORD: &str = "exec-helper";
 /// The hidden first argument that makes this program end at once: what a probe runs.
 pub(crate) const PROBE_WORD: &str = "exec-probe";
 
 /// A program that uses an executor calls this first thing in `main`, before any thread or runtime is started. It returns at once,
-/// unless this process was started by an executor as the helper of a container: then it never returns.
+/// unless this process was started by an executor, for helpers of containers: then it never returns.
 pub fn helper_main() {
     let Some(word) = std::env::args_os().nth(1) else { return };
     if word == PROBE_WORD {
@@ -52,15 +53,11 @@ fn run() -> i32 {
         eprintln!("{HELPER_WORD} is not for use by hand");
         return 2;
     }
-    let control = match stdin().as_fd().try_clone_to_owned() {
-        Ok(control) => control,
-        Err(_) => return 2,
-    };
-    match serve(&control) {
-        Ok(()) => 0,
+    match server::take_stdin() {
+        Ok(requests) => server::run(requests),
         Err(e) => {
-            let _ = tell(control.as_fd(), &Event::Failed(format!("{e:#}")), &[]);
-            1
+            eprintln!("{HELPER_WORD}: {e:#}");
+            2
         }
     }
 }

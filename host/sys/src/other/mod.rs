@@ -84,6 +84,17 @@ pub mod process {
     pub fn pidfd_kill(_process: &Handle) -> io::Result<()> {
         unsupported()
     }
+    /// See Linux.
+    #[allow(missing_docs)]
+    pub enum Forked {
+        Parent(u32),
+        Child,
+    }
+
+    /// Unsupported.
+    pub fn fork() -> io::Result<Forked> {
+        unsupported()
+    }
     /// Not known, so yes.
     pub fn exists(_pid: u32) -> bool {
         true
