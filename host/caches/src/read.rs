@@ -4,22 +4,18 @@ use std::{collections::HashMap, sync::Arc};
 
 use anyhow::{Result, bail};
 use async_trait::async_trait;
-use futures::{StreamExt as _, TryStreamExt as _};
 use solver::{
     Imported, ImportedResults, World,
     keys::{Class, InputKey},
     memory::{Entry, EntryInput},
 };
-use store::{LazyLayer, Provider, Snapshot, Store};
+use store::{LazyLayer, Snapshot, Store};
 
 use crate::{
     Found,
     format::{Config, DIFF_ID_KEY, Link, Record, Step},
     write::{OUTPUTS_MAX, digest_of},
 };
-
-/// How many layers are asked for at once whether they are still there.
-const ASKED_AT_ONCE: usize = 8;
 
 /// A cache, ready to be asked.
 pub struct Cache<W: World> {
@@ -213,19 +209,11 @@ impl<W: World<Output = Snapshot>> ImportedResults<W> for Results {
         let mut snapshots = Vec::with_capacity(outputs.len());
         for layers in outputs {
             let snapshot = self.store.image(layers.clone())?;
-            if !is_there(&snapshot).await? {
+            if !snapshot.is_available().await? {
                 return Ok(None);
             }
             snapshots.push(snapshot);
         }
         Ok(Some(snapshots))
     }
-}
-
-/// Whether all that is not here can still be had.
-pub async fn is_there(snapshot: &Snapshot) -> Result<bool> {
-    let ask = async |(blob, provider): (store::Descriptor, Arc<dyn Provider>)| provider.has(&blob).await;
-    let asked: Vec<_> = snapshot.lazy()?.into_iter().map(ask).collect();
-    let answers = futures::stream::iter(asked).buffer_unordered(ASKED_AT_ONCE);
-    answers.try_fold(true, |all, one| async move { Ok(all && one) }).await
 }

@@ -47,8 +47,8 @@ impl World for Files {
 
     async fn load(&self, record: &RecordId) -> anyhow::Result<Option<Vec<Snapshot>>> {
         let outputs = snapshots_of(record).map(|name| self.store.load(name)).collect::<Result<Option<Vec<_>>, _>>()?;
-        for (blob, provider) in outputs.iter().flatten().map(Snapshot::lazy).collect::<Result<Vec<_>, _>>()?.concat() {
-            if !provider.has(&blob).await? {
+        for output in outputs.iter().flatten() {
+            if !output.is_available().await? {
                 return Ok(None);
             }
         }

@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 use crate::{
     Registries, Request, Resolved, Source,
     attrs::{Attrs, after_scheme},
-    manifests::{self, Image, Origin, ResolvedImage},
+    manifests::{self, Image, Names, Origin, ResolvedImage},
 };
 
 /// Images of registries.
@@ -172,13 +172,9 @@ impl Source for ImageSource {
             bail!("{reference}: is {}, but its checksum was to be {want}", image.root);
         }
         let pinned = reference.with_digest(&image.root);
-        Ok(Box::new(ResolvedImage {
-            store: self.store.clone(),
-            provider: self.registries.provider(&reference, &request.sessions),
-            pinned: format!("docker-image://{pinned}"),
-            reference: pinned.to_string(),
-            image: image.limited(limit),
-            progress: request.progress.clone(),
-        }))
+        let names = Names { pinned: format!("docker-image://{pinned}"), reference: pinned.to_string() };
+        let provider = self.registries.provider(&reference, &request.sessions);
+        let image = image.limited(limit);
+        Ok(Box::new(ResolvedImage::new(&self.store, image, names, provider, &request.progress)?))
     }
 }

@@ -151,14 +151,45 @@ fn is_layer(media_type: &str) -> bool {
 
 /// An image that was resolved.
 pub(crate) struct ResolvedImage {
-    pub(crate) store: Store,
-    pub(crate) image: Image,
+    image: Image,
+    /// The image's files. It is made when the image is resolved, although they may never be asked for: layers that are known already,
+    /// by whatever name, can be had by this one too from then on.
+    snapshot: Snapshot,
+    /// With scheme and digest.
+    pinned: String,
+    /// What the user calls it, complete.
+    reference: String,
+}
+
+/// What an image is called.
+pub(crate) struct Names {
     /// With scheme and digest.
     pub(crate) pinned: String,
     /// What the user calls it, complete.
     pub(crate) reference: String,
-    pub(crate) provider: Arc<dyn Provider>,
-    pub(crate) progress: Progress,
+}
+
+impl ResolvedImage {
+    /// `image`, whose layers `provider` has.
+    pub(crate) fn new(
+        store: &Store,
+        image: Image,
+        names: Names,
+        provider: Arc<dyn Provider>,
+        progress: &Progress,
+    ) -> anyhow::Result<ResolvedImage> {
+        let lazy = |(blob, diff_id): &(Descriptor, String)| {
+            let (progress, digest) = (progress.clone(), blob.digest.clone());
+            LazyLayer {
+                blob: blob.clone(),
+                diff_id: diff_id.clone(),
+                provider: provider.clone(),
+                progress: Some(Arc::new(move |_, done, total| progress(&digest, "downloading", done, total))),
+            }
+        };
+        let snapshot = store.image(image.layers.iter().map(lazy).collect())?;
+        Ok(ResolvedImage { image, snapshot, pinned: names.pinned, reference: names.reference })
+    }
 }
 
 impl Image {
@@ -190,16 +221,7 @@ impl Resolved for ResolvedImage {
     }
 
     async fn snapshot(&self) -> anyhow::Result<Snapshot> {
-        let lazy = |(blob, diff_id): &(Descriptor, String)| {
-            let (progress, digest) = (self.progress.clone(), blob.digest.clone());
-            LazyLayer {
-                blob: blob.clone(),
-                diff_id: diff_id.clone(),
-                provider: self.provider.clone(),
-                progress: Some(Arc::new(move |_, done, total| progress(&digest, "downloading", done, total))),
-            }
-        };
-        Ok(self.store.image(self.image.layers.iter().map(lazy).collect())?)
+        Ok(self.snapshot.clone())
     }
 
     fn image(&self) -> Option<ImageInfo> {

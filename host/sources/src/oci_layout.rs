@@ -11,7 +11,7 @@ use crate::{
     Request, Resolved, Source,
     attrs::{Attrs, after_scheme},
     layout::Layout,
-    manifests::{self, Origin, ResolvedImage},
+    manifests::{self, Names, Origin, ResolvedImage},
 };
 
 /// Images in OCI layouts that a build's client shares.
@@ -45,14 +45,12 @@ impl Source for OciLayoutSource {
         };
         let origin = LayoutOrigin(layout.clone());
         let image = manifests::read(&self.store, &origin, name, &root, &manifests::platform(request)).await?;
-        Ok(Box::new(ResolvedImage {
-            store: self.store.clone(),
-            provider: layout,
+        let image = image.limited(attrs.parsed("oci.layerlimit", "a number of layers")?);
+        let names = Names {
             pinned: format!("oci-layout://{bare}@{root}"),
             reference: reference.with_digest(&root).to_string(),
-            image: image.limited(attrs.parsed("oci.layerlimit", "a number of layers")?),
-            progress: request.progress.clone(),
-        }))
+        };
+        Ok(Box::new(ResolvedImage::new(&self.store, image, names, layout, &request.progress)?))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     error::{At, Error, Result},
     inner::Inner,
     layer::compress::Hashing,
-    layers::{Source, new_id},
+    layers::new_id,
     record::{self, FileRecord, Usage},
     table::Space,
 };
@@ -98,7 +98,7 @@ impl Store {
     /// Gets a blob from `provider` where it is not here. However many ask for a digest, it is fetched once; a transfer that broke
     /// off, even in an earlier process, goes on where it stopped.
     pub async fn fetch_blob(&self, descriptor: &Descriptor, provider: Arc<dyn crate::Provider>) -> Result<Blob> {
-        self.0.fetch_blob(descriptor, &Source { provider, progress: None }).await
+        self.0.fetch_blob(descriptor, &provider, None).await
     }
 }
 
@@ -144,7 +144,12 @@ impl Inner {
         self.table.write(vec![(Space::Blob, hex.as_bytes().to_vec(), Some(record::encode(&record)?))])
     }
 
-    pub async fn fetch_blob(self: &Arc<Self>, descriptor: &Descriptor, source: &Source) -> Result<Blob> {
+    pub async fn fetch_blob(
+        self: &Arc<Self>,
+        descriptor: &Descriptor,
+        provider: &Arc<dyn crate::Provider>,
+        progress: Option<&crate::Progress>,
+    ) -> Result<Blob> {
         if let Some(blob) = self.pin_blob(&descriptor.digest)? {
             return Ok(blob);
         }
@@ -156,24 +161,39 @@ impl Inner {
         let store = self.clone();
         let wanted = descriptor.clone();
         blocking(move || store.make_room(wanted.size, || format!("blob {}", wanted.digest))).await?;
-        self.download(descriptor, source).await?;
+        self.download(descriptor, provider, progress).await?;
         self.pin_blob(&descriptor.digest)?
             .ok_or_else(|| Error::other(format!("blob {} was deleted right after it was fetched", descriptor.digest)))
     }
 
-    async fn download(self: &Arc<Self>, descriptor: &Descriptor, source: &Source) -> Result<()> {
+    async fn download(
+        self: &Arc<Self>,
+        descriptor: &Descriptor,
+        provider: &Arc<dyn crate::Provider>,
+        progress: Option<&crate::Progress>,
+    ) -> Result<()> {
         let mut resumes = 0;
+        // What another transfer left, perhaps one from elsewhere.
+        let mut inherited = None;
         loop {
             let store = self.clone();
             let wanted = descriptor.clone();
             let partial = blocking(move || Partial::open(&store, &wanted)).await?;
             let begun_at = partial.sink.bytes;
-            let (partial, broken) = self.transfer(partial, descriptor, source).await?;
+            let has_inherited = *inherited.get_or_insert(begun_at > 0);
+            let (partial, broken) = self.transfer(partial, descriptor, provider, progress).await?;
             let progressed = partial.sink.bytes > begun_at;
             let store = self.clone();
             let wanted = descriptor.clone();
             match broken {
-                None => return blocking(move || partial.finish(&store, &wanted)).await,
+                None => match blocking(move || partial.finish(&store, &wanted)).await {
+                    // It may have been wrong, and is gone now.
+                    Err(Error::Other(error)) if has_inherited => {
+                        tracing::debug!("{error:#}: once more from the beginning");
+                        inherited = Some(false);
+                    }
+                    finished => return finished,
+                },
                 Some(_) if progressed && resumes < RESUMES_MAX => resumes += 1,
                 Some(error) => return Err(Error::Other(error.context(format!("fetch {}", descriptor.digest)))),
             }
@@ -185,7 +205,8 @@ impl Inner {
         self: &Arc<Self>,
         partial: Partial,
         descriptor: &Descriptor,
-        source: &Source,
+        provider: &Arc<dyn crate::Provider>,
+        progress: Option<&crate::Progress>,
     ) -> Result<(Partial, Option<anyhow::Error>)> {
         let mut at = partial.sink.bytes;
         let (chunks, incoming) = tokio::sync::mpsc::channel::<Bytes>(CHUNKS_WAITING);
@@ -194,7 +215,7 @@ impl Inner {
             if at >= descriptor.size {
                 return Ok(());
             }
-            let mut reader = source.provider.fetch(descriptor, at).await?;
+            let mut reader = provider.fetch(descriptor, at).await?;
             // One byte more than it should be is enough to know that it is wrong.
             while at <= descriptor.size {
                 let mut chunk = bytes::BytesMut::with_capacity(CHUNK);
@@ -210,7 +231,7 @@ impl Inner {
                 if chunks.send(chunk.freeze()).await.is_err() {
                     break;
                 }
-                if let Some(progress) = &source.progress {
+                if let Some(progress) = progress {
                     progress(&descriptor.digest, at.min(descriptor.size), descriptor.size);
                 }
             }

@@ -19,7 +19,7 @@ use crate::{
         compress::{Compressor, Hashing, decompress},
         pack::pack,
     },
-    layers::Layer,
+    layers::{Layer, Source},
     record::BlobRecord,
     snapshot::Snapshot,
 };
@@ -79,13 +79,12 @@ impl Snapshot {
 }
 
 async fn layer_blob(layer: &Arc<Layer>, options: BlobOptions) -> Result<LayerBlob> {
-    if let Some((descriptor, source)) = fetch::source_and_blob(layer) {
+    if let Some(Source { blob: descriptor, provider }) = fetch::source(layer) {
         let record = layer.record();
         if !options.force || is_of(&descriptor.media_type, options.compression) {
             let pin = layer.store.pin_blob(&descriptor.digest)?.map(Arc::new);
             let file = pin.as_ref().map(|pin| pin.path());
             let diff_id = record.diff_id.ok_or_else(|| Error::other("a layer of an image without a diff id"))?;
-            let provider = source.map(|source| source.provider);
             return Ok(LayerBlob {
                 descriptor,
                 diff_id,
@@ -101,7 +100,7 @@ async fn layer_blob(layer: &Arc<Layer>, options: BlobOptions) -> Result<LayerBlo
     if let Some(found) = find(layer, options)? {
         return Ok(found);
     }
-    let original = if layer.record().origin.is_some() { Some(fetch::fetch(layer).await?) } else { None };
+    let original = if fetch::source(layer).is_some() { Some(fetch::fetch(layer).await?) } else { None };
     let made = layer.clone();
     blocking(move || make(&made, original.as_ref(), options)).await
 }

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     path::Path,
     sync::{
-        Arc, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -13,8 +13,8 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::{
-    Descriptor,
-    blobs::{Blob, blocking},
+    Progress,
+    blobs::{Blob, blocking, hex_of},
     error::{At, Error, Result},
     files,
     inner::Inner,
@@ -22,7 +22,7 @@ use crate::{
         compress::{Hashing, decompress},
         unpack::{Form, Outcome, Unpack},
     },
-    layers::{Layer, Source, new_id, not_here},
+    layers::{Layer, Source, Sources, new_id, not_here},
 };
 
 /// How many layers of one snapshot are fetched and unpacked at once.
@@ -43,29 +43,72 @@ async fn ensure(layer: &Arc<Layer>) -> Result<()> {
     if layer.is_present() {
         return Ok(());
     }
-    let blob = fetch(layer).await?;
-    let unpacked = unpack(layer, &blob, None, &only).await?;
-    if unpacked == Outcome::NeedsLower {
-        let below = below(layer);
-        // The layers below are fetched by themselves: this one waits for them, and they never wait for it.
-        for lower in &below {
-            Box::pin(ensure(lower)).await?;
-        }
-        unpack(layer, &blob, Some(below), &only).await?;
-    }
+    from_any(layer, |source, progress| install(layer, &only, source, progress)).await?;
     layer.update(|record| record.present = true)?;
     let changes = layer.keep()?;
     layer.store.table.write(changes)
 }
 
+/// Fetches a layer and unpacks it.
+async fn install(
+    layer: &Arc<Layer>,
+    only: &Arc<OwnedMutexGuard<()>>,
+    source: Source,
+    progress: Option<Progress>,
+) -> Result<()> {
+    let digest = source.blob.digest.clone();
+    let blob = fetch_from(layer, source, progress).await?;
+    if unpack(layer, &digest, &blob, None, only).await? == Outcome::NeedsLower {
+        let below = below(layer);
+        // The layers below are fetched by themselves: this one waits for them, and they never wait for it.
+        for lower in &below {
+            Box::pin(ensure(lower)).await?;
+        }
+        unpack(layer, &digest, &blob, Some(below), only).await?;
+    }
+    Ok(())
+}
+
 /// The layer's compressed blob; fetched where it is not here.
 pub(crate) async fn fetch(layer: &Layer) -> Result<Blob> {
-    let origin = layer.record().origin.ok_or_else(|| not_here(layer))?;
-    if let Some(blob) = layer.store.pin_blob(&origin.blob.digest)? {
+    from_any(layer, |source, progress| fetch_from(layer, source, progress)).await
+}
+
+/// Takes a layer from wherever it can be had. Where its blob is here already comes first, then the image that was named last; what
+/// went wrong there is told if no other place has it. Where it came from is remembered.
+async fn from_any<T, F>(layer: &Layer, take: impl Fn(Source, Option<Progress>) -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let Sources { list: mut sources, progress } = layer.sources();
+    let is_here = |source: &Source| hex_of(&source.blob.digest).is_ok_and(|hex| layer.store.root.blob(hex).exists());
+    sources.sort_by_cached_key(|source| !is_here(source));
+    let mut failed = None;
+    for source in sources {
+        match take(source.clone(), progress.clone()).await {
+            Ok(taken) => {
+                if let Some(provider) = &source.provider {
+                    layer.update(|record| record.came_from(source.blob, provider.locator()))?;
+                }
+                return Ok(taken);
+            }
+            // Nobody else can mend that.
+            Err(error @ Error::Full(_)) => return Err(error),
+            Err(error) => {
+                tracing::debug!("layer {}: {error}", layer.id);
+                failed.get_or_insert(error);
+            }
+        }
+    }
+    Err(failed.unwrap_or_else(|| not_here(layer)))
+}
+
+async fn fetch_from(layer: &Layer, source: Source, progress: Option<Progress>) -> Result<Blob> {
+    if let Some(blob) = layer.store.pin_blob(&source.blob.digest)? {
         return Ok(blob);
     }
-    let source = layer.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    layer.store.fetch_blob(&origin.blob, &source.ok_or_else(|| not_here(layer))?).await
+    let provider = source.provider.as_ref().ok_or_else(|| not_here(layer))?;
+    layer.store.fetch_blob(&source.blob, provider, progress.as_ref()).await
 }
 
 /// The layers below in its image, bottom first.
@@ -89,16 +132,17 @@ impl Drop for StopOnDrop {
 /// The thread keeps `only`, so that when this is dropped the next who wants the layer waits for the thread to end.
 async fn unpack(
     layer: &Arc<Layer>,
+    digest: &str,
     blob: &Blob,
     below: Option<Vec<Arc<Layer>>>,
     only: &Arc<OwnedMutexGuard<()>>,
 ) -> Result<Outcome> {
     let guard = StopOnDrop::default();
     let (stop, only) = (guard.0.clone(), only.clone());
-    let (layer, path) = (layer.clone(), blob.path());
+    let (layer, path, digest) = (layer.clone(), blob.path(), digest.to_owned());
     let outcome = blocking(move || {
         let _only = only;
-        let work = Work { layer: &layer, blob: &path, stop: &stop };
+        let work = Work { layer: &layer, digest: &digest, blob: &path, stop: &stop };
         match below {
             None => work.alone(),
             Some(below) => work.over(&below),
@@ -111,6 +155,7 @@ async fn unpack(
 
 struct Work<'a> {
     layer: &'a Arc<Layer>,
+    digest: &'a str,
     blob: &'a Path,
     stop: &'a AtomicBool,
 }
@@ -167,7 +212,7 @@ impl Work<'_> {
         match record.diff_id {
             Some(wanted) if wanted != digest => Err(Error::other(format!(
                 "layer {}: uncompressed, its digest is {digest}, and the image's config says {wanted}",
-                record.origin.map_or_else(|| self.layer.id.clone(), |origin| origin.blob.digest)
+                self.digest
             ))),
             _ => Ok(outcome),
         }
@@ -191,10 +236,26 @@ impl Work<'_> {
     }
 }
 
+/// Whether a layer's blob is here, or somebody says that he has it.
+pub(crate) async fn is_available(layer: &Layer) -> anyhow::Result<bool> {
+    let mut failed = None;
+    for source in layer.sources().list {
+        if layer.store.pin_blob(&source.blob.digest)?.is_some() {
+            return Ok(true);
+        }
+        let Some(provider) = source.provider else { continue };
+        match provider.has(&source.blob).await {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(error) => drop(failed.get_or_insert(error)),
+        }
+    }
+    failed.map_or(Ok(false), Err)
+}
+
 /// For layers whose blob is wanted though not their files.
-pub(crate) fn source_and_blob(layer: &Layer) -> Option<(Descriptor, Option<Source>)> {
-    let origin = layer.record().origin?;
-    Some((origin.blob, layer.source.lock().unwrap_or_else(PoisonError::into_inner).clone()))
+pub(crate) fn source(layer: &Layer) -> Option<Source> {
+    layer.sources().list.into_iter().next()
 }
 
 impl Inner {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    LazyLayer, Provider,
+    Descriptor, LazyLayer, Provider,
     error::{Error, Result},
     files,
     index::Index,
@@ -26,19 +26,44 @@ pub(crate) struct Layer {
     record: Mutex<LayerRecord>,
     /// A saved snapshot names it, or it is a layer of an image: it outlives this handle.
     kept: AtomicBool,
-    /// For a layer that is not here: the layers below it in its image, and where to get it.
+    /// For a layer that is not here: the layers below it in its image.
     pub parent: Option<Arc<Layer>>,
-    pub source: Mutex<Option<Source>>,
+    sources: Mutex<Sources>,
     /// Held by who fetches it.
     pub flight: Arc<tokio::sync::Mutex<()>>,
     pub index: OnceLock<Arc<Index>>,
 }
 
-/// Where a layer can be had.
+/// The most places that are remembered for one layer: images of different names may share it.
+const SOURCES_MAX: usize = 8;
+
+/// Where a layer can be had. Images of different names may have the same files in different blobs.
 #[derive(Clone)]
 pub(crate) struct Source {
-    pub provider: Arc<dyn Provider>,
+    pub blob: Descriptor,
+    /// Without one, the blob may still be in the store.
+    pub provider: Option<Arc<dyn Provider>>,
+}
+
+/// All places where a layer can be had: the one that was named last comes first.
+#[derive(Clone, Default)]
+pub(crate) struct Sources {
+    pub list: Vec<Source>,
+    /// Of who asked last.
     pub progress: Option<crate::Progress>,
+}
+
+impl Sources {
+    fn prefer(&mut self, source: Source) {
+        let locator = |source: &Source| source.provider.as_ref().map(|provider| provider.locator());
+        let new = locator(&source);
+        self.list.retain(|old| {
+            let known = locator(old);
+            old.blob.digest != source.blob.digest || (known.is_some() && known != new)
+        });
+        self.list.insert(0, source);
+        self.list.truncate(SOURCES_MAX);
+    }
 }
 
 /// The layers in use, by id.
@@ -103,6 +128,17 @@ impl Layer {
         Ok(changes)
     }
 
+    /// Where it can be had.
+    pub fn sources(&self) -> Sources {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn prefer(&self, source: Source, progress: Option<crate::Progress>) {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.prefer(source);
+        sources.progress = progress;
+    }
+
     fn row(&self, record: &LayerRecord) -> Result<crate::table::Change> {
         Ok((Space::Layer, self.id.clone().into_bytes(), Some(record::encode(record)?)))
     }
@@ -144,7 +180,7 @@ impl Inner {
     /// A handle for a layer that was just made in `layers/ID`.
     pub fn new_layer(self: &Arc<Self>, id: String, mut record: LayerRecord) -> Arc<Layer> {
         record.serial = self.next_serial();
-        self.insert_layer(&mut self.layers.lock(), id, record, None, None, false)
+        self.insert_layer(&mut self.layers.lock(), id, record, None, Sources::default(), false)
     }
 
     fn insert_layer(
@@ -153,7 +189,7 @@ impl Inner {
         id: String,
         record: LayerRecord,
         parent: Option<Arc<Layer>>,
-        source: Option<Source>,
+        sources: Sources,
         kept: bool,
     ) -> Arc<Layer> {
         let layer = Arc::new(Layer {
@@ -162,7 +198,7 @@ impl Inner {
             record: Mutex::new(record),
             kept: AtomicBool::new(kept),
             parent,
-            source: Mutex::new(source),
+            sources: Mutex::new(sources),
             flight: Arc::default(),
             index: OnceLock::new(),
         });
@@ -177,12 +213,15 @@ impl Inner {
         }
         let Some(bytes) = self.table.get(Space::Layer, id.as_bytes())? else { return Ok(None) };
         let record: LayerRecord = record::decode(&bytes)?;
-        let (mut parent, mut source) = (None, None);
+        let (mut parent, mut sources) = (None, Sources::default());
+        if let Some(origin) = &record.origin {
+            let provider = if record.present { None } else { self.provider_of(origin) };
+            sources.prefer(Source { blob: origin.blob.clone(), provider });
+        }
         if !record.present {
-            let Some(origin) = &record.origin else { return Ok(None) };
-            source = self.source_of(origin);
-            let cached = crate::blobs::hex_of(&origin.blob.digest).is_ok_and(|hex| self.root.blob(hex).exists());
-            if source.is_none() && !cached {
+            let Some(source) = sources.list.first() else { return Ok(None) };
+            let cached = crate::blobs::hex_of(&source.blob.digest).is_ok_and(|hex| self.root.blob(hex).exists());
+            if source.provider.is_none() && !cached {
                 return Ok(None);
             }
             if let Some(id) = &record.parent {
@@ -197,7 +236,7 @@ impl Inner {
         if self.table.get(Space::Layer, id.as_bytes())?.is_none() {
             return Ok(None);
         }
-        Ok(Some(self.insert_layer(&mut registry, id.to_owned(), record, parent, source, true)))
+        Ok(Some(self.insert_layer(&mut registry, id.to_owned(), record, parent, sources, true)))
     }
 
     /// The layer of an image over `parent`, known by the chain of diff ids.
@@ -208,28 +247,31 @@ impl Inner {
         parent: Option<Arc<Layer>>,
     ) -> Result<Arc<Layer>> {
         let id = format!("chain-{}", chain.trim_start_matches("sha256:"));
-        let source = Source { provider: lazy.provider, progress: lazy.progress };
+        let LazyLayer { blob, diff_id, provider, progress } = lazy;
+        let locator = provider.locator();
+        let source = Source { blob: blob.clone(), provider: Some(provider) };
         if let Some(layer) = self.load_layer(&id)? {
             // The newest way to get it: it has the credentials of who asks now.
-            *layer.source.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
+            layer.prefer(source, progress);
             return Ok(layer);
         }
         let mut record = LayerRecord::new("regular");
         record.present = false;
         record.parent = parent.as_ref().map(|parent| parent.id.clone());
-        record.diff_id = Some(lazy.diff_id.clone());
-        record.origin = Some(Origin { blob: lazy.blob, locator: source.provider.locator() });
-        record.description = format!("pulled from {}", source.provider.locator());
+        record.diff_id = Some(diff_id);
+        record.came_from(blob, locator);
         let mut registry = self.layers.lock();
         if let Some(layer) = registry.get(&id).and_then(Weak::upgrade) {
+            layer.prefer(source, progress);
             return Ok(layer);
         }
-        Ok(self.insert_layer(&mut registry, id, record, parent, Some(source), false))
+        let sources = Sources { list: vec![source], progress };
+        Ok(self.insert_layer(&mut registry, id, record, parent, sources, false))
     }
 
-    fn source_of(&self, origin: &Origin) -> Option<Source> {
+    fn provider_of(&self, origin: &Origin) -> Option<Arc<dyn Provider>> {
         let make = self.providers.read().unwrap_or_else(PoisonError::into_inner).clone()?;
-        make(&origin.locator).map(|provider| Source { provider, progress: None })
+        make(&origin.locator)
     }
 }
 

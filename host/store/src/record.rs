@@ -87,6 +87,12 @@ impl LayerRecord {
             serial: 0,
         }
     }
+
+    /// It is an image's, and can be had there.
+    pub fn came_from(&mut self, blob: Descriptor, locator: String) {
+        self.description = format!("pulled from {locator}");
+        self.origin = Some(Origin { blob, locator });
+    }
 }
 
 /// A layer's blob in one compression.

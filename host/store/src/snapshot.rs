@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
 
+use futures::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -20,6 +21,9 @@ use crate::{
     snapshotter,
     table::Space,
 };
+
+/// How many layers are asked for at once whether they can still be had.
+const ASKED_AT_ONCE: usize = 8;
 
 /// The name of the empty tree, which needs no record.
 const SCRATCH: &str = "scratch";
@@ -197,18 +201,12 @@ impl Snapshot {
         self.0.layers.iter().map(|layer| layer.id.clone()).collect()
     }
 
-    /// The blobs that would have to be fetched before its files can be read, each with who has it.
-    pub fn lazy(&self) -> Result<Vec<(crate::Descriptor, Arc<dyn crate::Provider>)>> {
-        let mut lazy = Vec::new();
-        for layer in self.0.layers.iter().filter(|layer| !layer.is_present()) {
-            let Some((blob, source)) = fetch::source_and_blob(layer) else { continue };
-            if self.0.store.pin_blob(&blob.digest)?.is_none()
-                && let Some(source) = source
-            {
-                lazy.push((blob, source.provider));
-            }
-        }
-        Ok(lazy)
+    /// Whether its files are here, or can still be had as far as those tell who have them.
+    pub async fn is_available(&self) -> anyhow::Result<bool> {
+        let missing = self.0.layers.iter().filter(|layer| !layer.is_present());
+        let asked: Vec<_> = missing.cloned().map(|layer| async move { fetch::is_available(&layer).await }).collect();
+        let answers = futures::stream::iter(asked).buffer_unordered(ASKED_AT_ONCE);
+        answers.try_fold(true, |all, one| async move { Ok(all && one) }).await
     }
 
     /// The name that [`Store::save`] gives it.

@@ -252,3 +252,91 @@ fn blobs_are_made_once_and_agree_on_their_diff_id() {
         assert!(view.path().join("own").exists());
     });
 }
+
+/// A registry by another name.
+struct Named(&'static str, Arc<Memory>);
+
+#[async_trait::async_trait]
+impl Provider for Named {
+    async fn fetch(&self, descriptor: &Descriptor, offset: u64) -> anyhow::Result<Box<dyn AsyncRead + Send + Unpin>> {
+        Handle(self.1.clone()).fetch(descriptor, offset).await.map_err(|error| error.context(self.0))
+    }
+    fn locator(&self) -> String {
+        format!("memory:{}", self.0)
+    }
+}
+
+/// `layers` as an image of another registry.
+fn renamed(layers: &[LazyLayer], name: &'static str, registry: &Arc<Memory>) -> Vec<LazyLayer> {
+    let provider = |_: &LazyLayer| Arc::new(Named(name, registry.clone())) as Arc<dyn Provider>;
+    layers.iter().map(|layer| LazyLayer { provider: provider(layer), ..layer.clone() }).collect()
+}
+
+#[test]
+fn a_layer_is_had_from_any_image_that_has_it() {
+    let (made, used) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (good, broken) = (Arc::new(Memory::default()), Arc::new(Memory::default()));
+    block_on(async {
+        let (layers, expect) = image(&open(made.path(), "fake"), &good).await;
+        let store = open(used.path(), "fake");
+        let read = async |snapshot: &crate::Snapshot| {
+            let view = snapshot.view().await.map_err(|error| error.to_string())?;
+            Ok::<_, String>(described(view.path()))
+        };
+        // First seen through a registry that does not have it, and saved so.
+        let first = store.image(renamed(&layers, "broken", &broken)).unwrap();
+        let name = store.save(&first).unwrap();
+        let error = read(&first).await.unwrap_err();
+        assert!(error.contains("broken: 404"), "{error}");
+        let worse = store.image(renamed(&layers, "worse", &broken)).unwrap();
+        let error = read(&worse).await.unwrap_err();
+        assert!(error.contains("worse: 404"), "the image that was named last is told: {error}");
+        // Naming it elsewhere is enough, whoever reads it, and the last name comes first.
+        let second = store.image(renamed(&layers, "good", &good)).unwrap();
+        let again = store.image(renamed(&layers[..1], "broken", &broken)).unwrap();
+        assert_eq!(read(&store.load(&name).unwrap().unwrap()).await.unwrap(), expect);
+        assert_eq!(good.fetches.load(Ordering::Relaxed), 3);
+        let blobs = second.blobs(Compression::Gzip(6), false).await.unwrap();
+        assert_eq!(blobs[2].provider.as_ref().unwrap().locator(), "memory:good");
+        drop((first, worse, second, again, blobs, store));
+        // Where it came from is what a later process knows.
+        let store = open(used.path(), "fake");
+        let record = store.disk_usage().await.unwrap().into_iter().find(|record| record.description.contains("memory"));
+        assert_eq!(record.unwrap().description, "pulled from memory:good");
+    });
+}
+
+#[test]
+fn an_image_with_other_blobs_of_the_same_files_is_another_place_to_have_them() {
+    let (made, used) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (good, bad) = (Arc::new(Memory::default()), Arc::new(Memory::default()));
+    block_on(async {
+        let maker = open(made.path(), "fake");
+        let (layers, expect) = image(&maker, &good).await;
+        let zstd = maker.image(layers.clone()).unwrap().blobs(Compression::Zstd(1), true).await.unwrap();
+        // What one registry gives has the right digest, and is not what the config says.
+        let lie = bad.put(&fs::read(zstd[1].file.as_ref().unwrap()).unwrap());
+        let lies = LazyLayer { blob: lie, ..renamed(&layers[..1], "bad", &bad).remove(0) };
+        let store = open(used.path(), "fake");
+        let wrong = store.image(vec![lies]).unwrap();
+        let right = store.image(layers).unwrap();
+        assert_eq!(described(right.view().await.unwrap().path()), expect);
+        assert!(wrong.view().await.is_ok(), "it is the same layer");
+    });
+}
+
+#[test]
+fn what_a_broken_transfer_left_is_no_trap_for_the_next() {
+    let (made, used) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (good, bad) = (Arc::new(Memory::default()), Arc::new(Memory { cut: Some(5), ..Memory::default() }));
+    block_on(async {
+        let (layers, _) = image(&open(made.path(), "fake"), &good).await;
+        let blob = &layers[0].blob;
+        bad.blobs.lock().unwrap().insert(blob.digest.clone(), vec![0; 5]);
+        let store = open(used.path(), "fake");
+        assert!(store.fetch_blob(blob, Arc::new(Handle(bad))).await.is_err());
+        let fetched = store.fetch_blob(blob, Arc::new(Handle(good.clone()))).await.unwrap();
+        assert_eq!(fs::metadata(fetched.path()).unwrap().len(), blob.size);
+        assert_eq!(good.fetches.load(Ordering::Relaxed), 2, "the rest, and then all");
+    });
+}
