@@ -192,7 +192,7 @@ fn replacements_are_bounded() {
     let small = expand(&nested(5), Rules::new('\\'), &variables).unwrap();
     assert_eq!(small.text.len(), 7usize.pow(5));
     let error = expand(&nested(50), Rules::new('\\'), &variables).unwrap_err();
-    assert!(error.ends_with("longer than 16777216 bytes"), "{error}");
+    assert!(error.ends_with("longer than 1048576 bytes"), "{error}");
 }
 
 /// A piece of a word, and what it becomes where A is `one two` and E is empty.

@@ -67,9 +67,9 @@ pub struct Expansion {
 /// `${a:-${b:-...}}` may be this deep.
 pub const MAX_NESTING: usize = 100;
 
-/// So much text may take the place of variables, what stands inside of other replacements included: as much as the longest
-/// Dockerfile has. Replacements inside of replacements would grow without end.
-pub const MAX_EXPANSION_BYTES: usize = crate::parse::MAX_SOURCE_BYTES;
+/// So much text may take the place of variables, what stands inside of other replacements included: more than any variable of
+/// a process may hold. Replacements inside of replacements would grow without end.
+pub const MAX_EXPANSION_BYTES: usize = 1 << 20;
 
 /// Resolves quotes, escapes and variables in `source`. Errors are lower-case fragments.
 pub fn expand(source: &str, rules: Rules, variables: &dyn Variables) -> Result<Expansion, String> {
