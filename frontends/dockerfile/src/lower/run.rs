@@ -94,7 +94,8 @@ impl Lowerer<'_, '_> {
 
     /// The instruction as it is shown. The value of a variable that is a secret is not known here, and is not to be.
     fn run_text(&self, text: &str, mounts: &Mounts) -> String {
-        let rules = Rules { keep_quotes: true, keep_unset: true, ..Rules::new(self.plan.file.escape) };
+        let rules =
+            Rules { keep_quotes: true, keep_escapes: true, keep_unset: true, ..Rules::new(self.plan.file.escape) };
         let masked = Masked { names: &mounts.secret_variables, variables: &self.state.env };
         self.shown_text(text, rules, &masked)
     }

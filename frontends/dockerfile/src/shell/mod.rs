@@ -92,6 +92,7 @@ fn resolve(source: &str, rules: Rules, variables: &dyn Variables, split: bool) -
         rules,
         variables,
         depth: 0,
+        in_pattern: false,
         replaced: 0,
         used: BTreeSet::new(),
         unset: BTreeSet::new(),
@@ -105,6 +106,8 @@ struct Expander<'a> {
     rules: Rules,
     variables: &'a dyn Variables,
     depth: usize,
+    /// What is read is a pattern, which is read once more: escape characters in its quotes must be doubled.
+    in_pattern: bool,
     /// Bytes that took the place of variables so far.
     replaced: usize,
     used: BTreeSet<String>,
@@ -232,7 +235,10 @@ impl Expander<'_> {
         let (inside, rest) =
             self.rest.split_once('\'').ok_or("unexpected end of statement while looking for matching single-quote")?;
         self.rest = rest;
-        Ok(if self.rules.keep_quotes { format!("'{inside}'") } else { inside.to_string() })
+        let escape = self.rules.escape;
+        let inside =
+            if self.in_pattern { inside.replace(escape, &format!("{escape}{escape}")) } else { inside.to_string() };
+        Ok(if self.rules.keep_quotes { format!("'{inside}'") } else { inside })
     }
 
     fn double_quoted(&mut self) -> Result<String, String> {
@@ -261,17 +267,18 @@ impl Expander<'_> {
     /// Inside double quotes only a quote, a dollar sign and the escape character itself can be escaped.
     fn escaped_in_quotes(&mut self, out: &mut String) {
         self.next();
-        let escape = self.rules.escape;
-        if self.rules.keep_escapes {
-            out.push(escape);
-        }
+        let Rules { escape, keep_escapes, keep_quotes, .. } = self.rules;
         match self.peek() {
             None => {}
             Some(c) if c == '"' || c == '$' || c == escape => {
                 self.next();
+                out.extend(keep_escapes.then_some(escape));
                 out.push(c);
             }
-            Some(_) => out.push(escape),
+            Some(_) => {
+                out.extend((keep_escapes && (!keep_quotes || self.in_pattern)).then_some(escape));
+                out.push(escape);
+            }
         }
     }
 
@@ -331,10 +338,11 @@ impl Expander<'_> {
         }
     }
 
-    fn operand(&mut self, stop: char, keep_escapes: bool) -> Result<String, String> {
-        let before = std::mem::replace(&mut self.rules.keep_escapes, keep_escapes);
+    fn operand(&mut self, stop: char, keep_escapes: bool, pattern: bool) -> Result<String, String> {
+        let escapes = std::mem::replace(&mut self.rules.keep_escapes, keep_escapes);
+        let in_pattern = std::mem::replace(&mut self.in_pattern, pattern);
         let out = self.until(Some(stop), false);
-        self.rules.keep_escapes = before;
+        (self.rules.keep_escapes, self.in_pattern) = (escapes, in_pattern);
         match out {
             Ok(out) => Ok(out.text),
             Err(_) if self.rest.is_empty() && stop == '/' => Err("syntax error: missing '/' in ${}".to_string()),
@@ -345,7 +353,7 @@ impl Expander<'_> {
 
     /// `${name-word}`, `${name:-word}` and their like. With a colon, empty counts as not set.
     fn conditional(&mut self, name: &str, modifier: char, colon: bool) -> Result<String, String> {
-        let word = self.operand('}', false)?;
+        let word = self.operand('}', false, false)?;
         let value = self.lookup(name);
         if value.is_none() && self.rules.keep_unset {
             let colon = if colon { ":" } else { "" };
@@ -366,7 +374,7 @@ impl Expander<'_> {
 
     /// `${name#pattern}`, `${name%pattern}`; doubled, the longest match is taken.
     fn trim(&mut self, name: &str, modifier: char) -> Result<String, String> {
-        let word = self.operand('}', true)?;
+        let word = self.operand('}', true, true)?;
         let value = match self.lookup(name) {
             None if self.rules.keep_unset => return Ok(format!("${{{name}{modifier}{word}}}")),
             value => value.unwrap_or_default(),
@@ -385,8 +393,8 @@ impl Expander<'_> {
         if all {
             self.next();
         }
-        let word = self.operand('/', true)?;
-        let replacement = self.operand('}', true)?;
+        let word = self.operand('/', true, true)?;
+        let replacement = self.operand('}', true, false)?;
         let value = match self.lookup(name) {
             None if self.rules.keep_unset => return Ok(format!("${{{name}/{word}/{replacement}}}")),
             value => value.unwrap_or_default(),

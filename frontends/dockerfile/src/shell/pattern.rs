@@ -68,11 +68,15 @@ impl Pattern {
     /// becomes longer than [`MAX_EXPANSION_BYTES`].
     pub fn replace(&self, value: &str, replacement: &str, all: bool) -> Option<String> {
         let chars: Vec<char> = value.chars().collect();
-        let (mut out, mut at) = (String::with_capacity(value.len()), 0);
+        let (mut out, mut at, mut last_end) = (String::with_capacity(value.len()), 0, None);
         while at <= chars.len() {
             let Some((start, end)) = self.find(&chars, at) else { break };
             out.extend(&chars[at..start]);
-            out.push_str(replacement);
+            // An empty match right behind another one does not count.
+            if end > start || last_end != Some(start) {
+                out.push_str(replacement);
+            }
+            last_end = Some(end);
             if out.len() > MAX_EXPANSION_BYTES {
                 return None;
             }
@@ -145,5 +149,6 @@ mod tests {
         assert_eq!(replace("b*o", "foo boo", true), "foo -");
         assert_eq!(replace("", "ab", true), "-a-b-");
         assert_eq!(replace("x", "ab", true), "ab");
+        assert_eq!([replace("*", "ab", true), replace("b*", "ab", true), replace("*", "", true)], ["-", "a-", "-"]);
     }
 }
