@@ -71,11 +71,16 @@ impl Opened {
         if let Some(guests) = guests {
             guests.gone().await;
         }
-        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
-            tracing::warn!(
-                "the store is still in use after {CLOSE_TIMEOUT:?}: what is mounted is undone by the next build"
-            );
-        }
+        store_closed(closed).await;
+    }
+}
+
+/// Waits for [`store::Store::closed`], but not for ever.
+pub async fn store_closed(closed: impl Future<Output = ()>) {
+    if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+        tracing::warn!(
+            "the store is still in use after {CLOSE_TIMEOUT:?}: what is mounted is undone by the next build"
+        );
     }
 }
 

@@ -44,6 +44,8 @@ pub async fn serve(
     let engine = embedded::engine(place, entitlements.iter().copied().collect())?;
     let api = Api::new(engine).with_history(history)?;
     daemon::serve(&api, options).await?;
-    api.engine.store().close().await?;
+    let closed = api.engine.store().closed();
+    drop(api);
+    embedded::store_closed(closed).await;
     Ok(())
 }

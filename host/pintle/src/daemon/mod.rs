@@ -1,9 +1,14 @@
 //! The engine behind sockets.
 
+mod ending;
 mod listen;
+
+use std::io;
 
 use anyhow::bail;
 use client::TlsFiles;
+use ending::{Ending, Watched};
+use tokio_stream::{Stream, StreamExt};
 
 use crate::api::{Api, server};
 pub use listen::bind;
@@ -22,9 +27,10 @@ pub struct Options {
     pub owner: Owner,
 }
 
-/// Serves `api` on each address until the process is told to end.
+/// Serves `api` on each address until the process is told to end, and the builds that run then have ended, well or not.
 pub async fn serve(api: &Api, options: &Options) -> anyhow::Result<()> {
     let tls = server::tls(&options.tls)?;
+    let ending = Ending::on_signals()?;
     let mut servers = tokio::task::JoinSet::new();
     let mut listeners = Vec::new();
     for address in &options.addresses {
@@ -38,10 +44,10 @@ pub async fn serve(api: &Api, options: &Options) -> anyhow::Result<()> {
         let shown = listener.to_string();
         match listener {
             Listener::Unix(incoming, _) => {
-                servers.spawn(async move { router.serve_with_incoming_shutdown(incoming, ended()).await })
+                servers.spawn(router.serve_with_incoming_shutdown(watched(incoming, ending.clone()), ending.clone().told()))
             }
             Listener::Tcp(incoming, _) => {
-                servers.spawn(async move { router.serve_with_incoming_shutdown(incoming, ended()).await })
+                servers.spawn(router.serve_with_incoming_shutdown(watched(incoming, ending.clone()), ending.clone().told()))
             }
         };
         eprintln!("pintle: listening on {shown}");
@@ -65,14 +71,9 @@ fn check(listener: &Listener, options: &Options) -> anyhow::Result<()> {
     )
 }
 
-/// Ends when the process is told to.
-async fn ended() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
+fn watched<S>(
+    incoming: impl Stream<Item = io::Result<S>>,
+    ending: Ending,
+) -> impl Stream<Item = io::Result<Watched<S>>> {
+    incoming.map(move |stream| stream.map(|stream| ending.watch(stream)))
 }
