@@ -71,6 +71,8 @@ pub(crate) struct State {
     pub asked: Mutex<Option<Asked>>,
     /// Build languages by name, with the digests of their components.
     pub components: Mutex<BTreeMap<String, String>>,
+    /// Frontends that had no digest, with the one that they turned out to have.
+    pub pinned: Mutex<BTreeMap<String, String>>,
     /// What was solved, for frontends or as a result.
     pub solved: Mutex<Vec<(Arc<Graph>, llb::Edge)>>,
     /// Images that frontends looked at.
@@ -110,6 +112,7 @@ impl State {
             governed: Mutex::default(),
             asked: Mutex::default(),
             components: Mutex::default(),
+            pinned: Mutex::default(),
             images: Mutex::default(),
             solved: Mutex::default(),
             caches,

@@ -12,6 +12,7 @@ mod failure;
 mod frontends;
 mod journal;
 mod lazy;
+mod lock;
 mod nested;
 mod permit;
 pub mod policy;
@@ -29,6 +30,7 @@ pub use frontends::{
     fetch as fetch_frontend,
 };
 pub use journal::{Activity, Journal, Subscription};
+pub use lock::{LOCK_BYTES_MAX, LOCK_FILE, LOCK_NAMES_MAX, Lock, LockError, Pins};
 pub use permit::{Policies, QUESTIONS_MAX};
 pub use provenance::{Attest, ProvenanceOptions, SbomOptions};
 pub use run::{Export, Request, Response, What};

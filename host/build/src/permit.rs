@@ -1,4 +1,4 @@
-//! Whether a build may have a source: by the policies that came with it, and by a client that decides.
+//! Whether a build may have a source: by the policies and the lock that came with it, and by a client that decides.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,7 +13,7 @@ use session::{
 };
 
 use crate::{
-    Failure,
+    Failure, Pins,
     bridge::{State, lock},
     policy::{self, Policy},
 };
@@ -28,12 +28,14 @@ pub struct Policies {
     pub rules: Vec<Policy>,
     /// A client that is asked of each source.
     pub verifier: Option<Arc<dyn Session>>,
+    /// What names mean.
+    pub pins: Pins,
 }
 
 impl Policies {
     /// Whether nothing is decided: every source is allowed.
     pub(crate) fn is_empty(&self) -> bool {
-        self.rules.is_empty() && self.verifier.is_none()
+        self.rules.is_empty() && self.verifier.is_none() && !self.pins.governs_images()
     }
 }
 
@@ -84,6 +86,7 @@ impl State {
         }
         let mut permitted = source.clone();
         policy::apply(&self.policies.rules, &mut permitted)?;
+        self.policies.pins.image(&mut permitted)?;
         if let Some(verifier) = &self.policies.verifier {
             self.verify(verifier, &mut permitted, platform).await?;
         }
@@ -113,6 +116,7 @@ impl State {
                 PolicyAnswer::Convert { identifier, attrs } => {
                     *source = SourceOp { identifier, attrs };
                     policy::apply(&self.policies.rules, source)?;
+                    self.policies.pins.image(source)?;
                 }
                 PolicyAnswer::Look(look) if look.identifier != source.identifier => {
                     let (asked, own) = (look.identifier, &source.identifier);

@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use exporters::{Attestation, Built, Target};
-use frontend::{Definition, Output};
+use frontend::{Definition, Output, SourceQuery};
 use futures::future::try_join_all;
 use session::Session;
 
 use crate::{
-    Attest, CacheOption, Failure, Journal,
+    Attest, CacheOption, Failure, Journal, Lock,
     bridge::{BuildBridge, State, lock},
     cache::{self, Top},
     engine::Engine,
@@ -123,7 +123,9 @@ impl Engine {
             }
         };
         if request.lower {
+            let pins = request.policies.pins.fresh.then_some(pins(&state, &output).await?);
             let mut response = lowered(output)?;
+            response.exporter.extend(pins.map(|pins| ("pintle.pins".to_string(), pins)));
             response.exporter.insert("pintle.statistics".into(), statistics(&state));
             return Ok(response);
         }
@@ -147,6 +149,9 @@ impl Engine {
             if wanted && value.len() <= MAX_RESPONSE_VALUE_BYTES {
                 response.exporter.insert(key.clone(), String::from_utf8_lossy(value).into_owned());
             }
+        }
+        if request.policies.pins.locked {
+            response.exporter.insert("pintle.locked".into(), "true".into());
         }
         if request.explain {
             response.exporter.insert("pintle.explain".into(), explanations(&journal));
@@ -231,6 +236,33 @@ fn lowered(output: Output) -> Result<Response, Failure> {
         response.exporter.insert(key, BASE64_STANDARD.encode(bytes));
     }
     Ok(response)
+}
+
+/// What the names of frontends and images turned out to be, as a lock file.
+async fn pins(state: &Arc<State>, output: &Output) -> Result<String, Failure> {
+    for (_, definition) in &output.refs {
+        for (_, vertex) in definition.graph.iter() {
+            let llb::Op::Source(source) = &vertex.op else { continue };
+            let Some(name) = source.identifier.strip_prefix("docker-image://") else { continue };
+            if lock(&state.images).iter().any(|image| image.reference == name) || name.contains('@') {
+                continue;
+            }
+            let query = SourceQuery {
+                identifier: source.identifier.clone(),
+                attrs: source.attrs.clone(),
+                platform: vertex.platform.clone(),
+                ..SourceQuery::default()
+            };
+            state.resolve_source(query).await?;
+        }
+    }
+    let images = lock(&state.images);
+    let images = images.iter().filter(|image| !image.is_local).filter_map(|image| {
+        let reference: oci::Reference = image.reference.parse().ok()?;
+        reference.digest().is_none().then(|| (reference.to_string(), image.digest.clone()))
+    });
+    let pins = Lock { frontends: lock(&state.pinned).clone(), images: Some(images.collect()) };
+    Ok(pins.to_string())
 }
 
 /// What each frontend used, as JSON: a list of objects.

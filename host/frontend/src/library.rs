@@ -108,6 +108,13 @@ impl Library {
         entry.blobs().iter().all(|digest| self.blob(digest).is_some()).then_some(entry)
     }
 
+    /// An entry whose manifest has this digest, under whatever name.
+    pub fn find_manifest(&self, digest: &str) -> Option<Entry> {
+        let entries = self.entries().ok()?;
+        let name = entries.into_iter().find(|entry| entry.manifest == digest)?.name;
+        self.find(&name)
+    }
+
     /// All entries, by name.
     pub fn entries(&self) -> anyhow::Result<Vec<Entry>> {
         let dir = self.dir.join("names");
@@ -212,6 +219,8 @@ mod tests {
         let c = entry(&library, "c", "two");
         assert_eq!(library.entries().unwrap(), [a.clone(), b.clone(), c.clone()]);
         assert_eq!(library.find("a"), Some(a));
+        assert_eq!(library.find_manifest(&c.manifest), Some(c.clone()));
+        assert_eq!(library.find_manifest("sha256:0"), None);
         assert_eq!(fs::read(library.blob(&c.component).unwrap()).unwrap(), b"two");
 
         assert!(library.remove("a").unwrap());

@@ -142,6 +142,9 @@ impl Client {
 
     /// Sends, and once more with other credentials when the registry asks for them.
     pub(crate) async fn send_once(&self, at: &Endpoint, call: &Call<'_>) -> Result<reqwest::Response> {
+        if self.hosts.is_offline() {
+            return Err(call.error(at, Kind::Offline));
+        }
         // A location elsewhere, to which an upload was sent, gets no credentials of this registry.
         let ours = call.url.origin() == at.base.origin();
         let first = match ours {

@@ -71,6 +71,8 @@ pub enum Kind {
         /// Bytes.
         limit: u64,
     },
+    /// Nothing may be asked.
+    Offline,
     /// No connection, repeatedly: name resolution, refusal, TLS.
     Unreachable {
         /// The chain of causes.
@@ -141,6 +143,7 @@ impl fmt::Display for Error {
                 )
             }
             Kind::TooLarge { limit } => write!(f, "sent more than the {limit} bytes that are allowed here"),
+            Kind::Offline => write!(f, "is not asked: nothing may be fetched (offline)"),
             Kind::Unreachable { cause } => {
                 write!(
                     f,

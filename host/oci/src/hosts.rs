@@ -65,6 +65,7 @@ impl Default for Retry {
 #[derive(Default)]
 pub struct Hosts {
     configs: BTreeMap<String, HostConfig>,
+    offline: bool,
     retry: Retry,
     live: Mutex<HashMap<String, Arc<Live>>>,
 }
@@ -105,6 +106,16 @@ impl Hosts {
     /// The same with another patience.
     pub fn with_retry(self, retry: Retry) -> Hosts {
         Hosts { retry, ..self }
+    }
+
+    /// The same, and nothing is asked: each call fails with [`Kind::Offline`](crate::Kind::Offline).
+    pub fn offline(self) -> Hosts {
+        Hosts { offline: true, ..self }
+    }
+
+    /// Whether nothing is asked.
+    pub fn is_offline(&self) -> bool {
+        self.offline
     }
 
     pub(crate) fn retry(&self) -> &Retry {

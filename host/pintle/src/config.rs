@@ -28,6 +28,9 @@ pub struct Config {
     /// What the daemon says of itself, beside what it is.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Fetch nothing: registries, repositories and servers are not asked.
+    #[serde(default)]
+    pub offline: bool,
     /// Registries by name.
     #[serde(default)]
     pub registry: BTreeMap<String, Registry>,
@@ -164,7 +167,7 @@ impl Config {
         let interval = own.check_interval.as_ref().map(parse).transpose()?;
         Ok(FrontendSettings {
             aliases: own.alias.clone(),
-            freshness: match own.offline {
+            freshness: match own.offline || self.offline {
                 true => Freshness::Offline,
                 false => Freshness::After(interval.unwrap_or(FrontendSettings::CHECK_INTERVAL)),
             },
@@ -185,7 +188,8 @@ impl Config {
             };
             (name.clone(), config)
         });
-        Arc::new(oci::Hosts::new(configs.collect()))
+        let hosts = oci::Hosts::new(configs.collect());
+        Arc::new(if self.offline { hosts.offline() } else { hosts })
     }
 }
 

@@ -38,14 +38,15 @@ pub struct GitSource {
 
 struct Inner {
     store: Store,
+    offline: bool,
     /// By the remote: who works with its mirror, works alone.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl GitSource {
-    /// Commits that are kept in `store`.
-    pub fn new(store: Store) -> GitSource {
-        GitSource { inner: Arc::new(Inner { store, turns: Mutex::default() }) }
+    /// Commits that are kept in `store`; `offline`, nothing is fetched.
+    pub fn new(store: Store, offline: bool) -> GitSource {
+        GitSource { inner: Arc::new(Inner { store, offline, turns: Mutex::default() }) }
     }
 }
 
@@ -79,7 +80,7 @@ impl Source for GitSource {
         let want = Want::read(request)?;
         let pinned = match remote::known(&want)? {
             Some(pinned) => pinned,
-            None => remote::ask(&want, &Access::ask(&want, &request.sessions).await?).await?,
+            None => remote::ask(&want, &Access::ask(&want, &request.sessions, self.inner.offline).await?).await?,
         };
         Ok(Box::new(ResolvedGit { inner: self.inner.clone(), want, pinned, request: request.clone() }))
     }
@@ -108,7 +109,7 @@ struct ResolvedGit {
 impl ResolvedGit {
     /// Does `work` with a mirror that has the commit.
     async fn with_mirror<T>(&self, work: impl AsyncFnOnce(&Mirror<'_>) -> anyhow::Result<T>) -> anyhow::Result<T> {
-        let access = Access::ask(&self.want, &self.request.sessions).await?;
+        let access = Access::ask(&self.want, &self.request.sessions, self.inner.offline).await?;
         let mirror = Mirror::open(&self.inner.store, &self.want, &access, self.pinned.is_sha256()).await?;
         mirror.fetch(&self.want, &self.pinned).await?;
         work(&mirror).await

@@ -24,15 +24,16 @@ pub struct HttpSource {
 }
 
 struct Inner {
+    offline: bool,
     store: Store,
     /// Made when it is first needed: that reads every certificate of the system.
     client: OnceLock<reqwest::Client>,
 }
 
 impl HttpSource {
-    /// Files that are kept in `store`.
-    pub fn new(store: Store) -> HttpSource {
-        HttpSource { inner: Arc::new(Inner { store, client: OnceLock::new() }) }
+    /// Files that are kept in `store`; `offline`, nothing is fetched.
+    pub fn new(store: Store, offline: bool) -> HttpSource {
+        HttpSource { inner: Arc::new(Inner { store, offline, client: OnceLock::new() }) }
     }
 }
 
@@ -73,6 +74,7 @@ impl Source for HttpSource {
 
 impl Inner {
     fn client(&self) -> anyhow::Result<&reqwest::Client> {
+        anyhow::ensure!(!self.offline, "nothing may be fetched (offline)");
         if let Some(client) = self.client.get() {
             return Ok(client);
         }

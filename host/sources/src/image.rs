@@ -114,7 +114,13 @@ fn cannot_ask(error: &anyhow::Error) -> bool {
     let kind = error.downcast_ref::<oci::Error>().map(|error| &error.kind);
     matches!(
         kind,
-        Some(Kind::Unreachable { .. } | Kind::Server { .. } | Kind::TooManyRequests { .. } | Kind::Truncated { .. })
+        Some(
+            Kind::Offline
+                | Kind::Unreachable { .. }
+                | Kind::Server { .. }
+                | Kind::TooManyRequests { .. }
+                | Kind::Truncated { .. }
+        )
     )
 }
 

@@ -105,13 +105,14 @@ impl Sources {
     pub fn standard(store: &store::Store, registries: Arc<Registries>) -> Sources {
         let reopen = registries.clone();
         store.set_providers(move |locator| reopen.reopen(locator));
+        let offline = registries.is_offline();
         let mut sources = Sources::default();
         sources.add(Arc::new(BlobSource::new(store.clone(), registries.clone())));
         sources.add(Arc::new(ImageSource::new(store.clone(), registries)));
         sources.add(Arc::new(OciLayoutSource::new(store.clone())));
         sources.add(Arc::new(LocalSource::new(store.clone())));
-        sources.add(Arc::new(HttpSource::new(store.clone())));
-        sources.add(Arc::new(GitSource::new(store.clone())));
+        sources.add(Arc::new(HttpSource::new(store.clone(), offline)));
+        sources.add(Arc::new(GitSource::new(store.clone(), offline)));
         sources
     }
 

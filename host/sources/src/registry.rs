@@ -47,6 +47,11 @@ impl Registries {
         self.access(sessions).client
     }
 
+    /// Whether nothing may be fetched.
+    pub fn is_offline(&self) -> bool {
+        self.hosts.is_offline()
+    }
+
     fn access(&self, sessions: &[Arc<dyn Session>]) -> Access {
         let key = sessions.iter().map(|session| session.id().to_string()).collect();
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);

@@ -31,6 +31,16 @@ pub enum Fetched {
     Image(Reference),
 }
 
+impl Fetched {
+    /// Digest of its manifest, or index.
+    pub fn digest(&self) -> &str {
+        match self {
+            Fetched::Component(entry) => &entry.manifest,
+            Fetched::Image(reference) => reference.digest().unwrap_or_default(),
+        }
+    }
+}
+
 /// Looks `reference` up, in the library first, and fetches its component if it is not there. Of an image the library keeps the name.
 ///
 /// A digest needs no registry once its component is in the library. A tag that the registry does not tell now is what it was last.
@@ -41,7 +51,9 @@ pub async fn fetch(
     freshness: Freshness,
 ) -> anyhow::Result<Fetched> {
     let name = reference.to_string();
-    let known = library.find(&name);
+    // By its digest it may be known under another name.
+    let same = || Some(Entry { name: name.clone(), ..library.find_manifest(reference.digest()?)? });
+    let known = library.find(&name).or_else(same);
     if let Some(entry) = &known
         && is_fresh(entry, reference, freshness)
     {

@@ -12,7 +12,7 @@ pub use fetch::{Fetched, Freshness, fetch};
 use image::ImageFrontend;
 pub use image::{Gateway, GatewayCall, ImageSettings};
 
-use crate::bridge::{BuildBridge, State, failed};
+use crate::bridge::{BuildBridge, State, failed, lock};
 
 /// The build languages that an engine knows, and the runtime that runs others. Cheap to clone.
 #[derive(Clone)]
@@ -101,6 +101,9 @@ impl Frontends {
         }
         if source.ends_with(".wasm") {
             let component = bridge.state.client_file(&source).await?;
+            let digest = oci::digest_of(&component);
+            bridge.state.policies.pins.file(&source, &digest).map_err(Error::from)?;
+            lock(&bridge.state.pinned).insert(source.clone(), digest);
             return Ok(Arc::new(self.runtime.load(component, &source).await?));
         }
         match &self.library {
@@ -142,7 +145,12 @@ impl Frontends {
         let state = &bridge.state;
         let reference: Reference =
             source.parse().map_err(|error| failed("invalid-argument", format!("frontend {source:?}: {error}")))?;
-        let entry = match self.fetch(library, &reference, state).await? {
+        let pinned = state.policies.pins.frontend(reference.clone()).map_err(Error::from)?;
+        let fetched = self.fetch(library, &pinned, state).await?;
+        if reference.digest().is_none() {
+            lock(&state.pinned).insert(reference.to_string(), fetched.digest().into());
+        }
+        let entry = match fetched {
             Fetched::Component(entry) => entry,
             Fetched::Image(reference) => return self.image(reference, bridge),
         };
@@ -163,7 +171,12 @@ impl Frontends {
         let activity = state.journal.activity(&format!("[frontend] resolve {reference}"));
         let registries = state.engine.registries();
         let repository = registries.client(&state.environment.sessions).repository(reference);
-        let fetched = fetch(library, &repository, reference, self.settings.freshness).await;
+        let freshness = match self.settings.freshness {
+            Freshness::Offline => Freshness::Offline,
+            _ if state.policies.pins.fresh => Freshness::Now,
+            usual => usual,
+        };
+        let fetched = fetch(library, &repository, reference, freshness).await;
         activity.end(&fetched);
         fetched.map_err(|error| failed("not-found", format!("frontend {reference}: {error:#}")))
     }

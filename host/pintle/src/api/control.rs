@@ -117,9 +117,10 @@ impl Control {
         };
         let attrs = request.frontend_attrs;
         let flag = |name: &str| attrs.get(name).is_some_and(|value| value.is_empty() || value == "true");
-        let (no_cache, explain, lower) = (flag("no-cache"), flag("pintle.explain"), flag("pintle.lower"));
+        let (no_cache, explain, lower) = (flag("no-cache"), flag("pintle.explain"), flag(LOWER));
         // What is no number is for the frontend to look up.
         let epoch = attrs.get(EPOCH_ARG).filter(|epoch| epoch.parse::<i64>().is_ok()).cloned();
+        let pins = pins(&attrs)?;
         let attest = build::Attest::read(&attrs)?;
         let what = self.what(&request.r#ref, request.definition, request.frontend, attrs, request.frontend_inputs)?;
         let mut exports = exports(request.exporters, request.exporter_deprecated, request.exporter_attrs_deprecated);
@@ -134,7 +135,7 @@ impl Control {
             "" => None,
             id => Some(self.session(id).await?),
         };
-        let policies = build::Policies { rules, verifier };
+        let policies = build::Policies { rules, verifier, pins };
         let (cache_imports, cache_exports) = caches(request.cache.unwrap_or_default());
         let request = build::Request {
             id,
@@ -180,12 +181,29 @@ impl Control {
     }
 }
 
+/// What names are pinned to, and whether all must be.
+fn pins(attrs: &BTreeMap<String, String>) -> Result<build::Pins, Failure> {
+    let invalid = |error: build::LockError| Failure::new("invalid-argument", error.to_string());
+    let lock = attrs.get(LOCK).map(|text| build::Lock::parse(text)).transpose().map_err(invalid)?;
+    let is_set = |name: &str| attrs.contains_key(name);
+    Ok(build::Pins { lock: Arc::new(lock.unwrap_or_default()), locked: is_set(LOCKED), fresh: is_set(FRESH) })
+}
+
 /// A definition from the wire, checked.
 pub(super) fn decode(definition: proto::pb::Definition) -> Result<Definition, Failure> {
     let (graph, edge) = llb::Graph::decode(definition, &llb::Limits::default())
         .map_err(|error| Failure::new("invalid-argument", format!("invalid definition: {error}")))?;
     Ok(Definition { graph: graph.into(), edge })
 }
+
+/// The option that answers the graph, and builds nothing.
+pub const LOWER: &str = "pintle.lower";
+/// The option with a lock file's text.
+pub const LOCK: &str = "pintle.lock";
+/// The option that refuses what is not locked.
+pub const LOCKED: &str = "pintle.locked";
+/// The option that asks what names mean now, and answers it.
+pub const FRESH: &str = "pintle.fresh";
 
 /// The build argument that says as of when all is made, in seconds since 1970...
 const EPOCH_ARG: &str = "build-arg:SOURCE_DATE_EPOCH";

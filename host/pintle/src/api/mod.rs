@@ -18,7 +18,7 @@ mod stdio;
 mod usage;
 
 pub use builds::Builds;
-pub use control::Control;
+pub use control::{Control, FRESH, LOCK, LOCKED, LOWER};
 pub use guests::Guests;
 pub use history::Limits as HistoryLimits;
 pub use stdio::Stdio;

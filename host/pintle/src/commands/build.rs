@@ -3,18 +3,16 @@
 mod cache;
 mod call;
 mod context;
+pub mod lock;
 mod output;
 mod request;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use client::{SessionHandle, SolveResponse, progress};
 
-use crate::{
-    embedded::{Link, Place},
-    exit,
-};
+use crate::{api, embedded::Place, exit};
 use call::Call;
 pub use request::{FrontendArgs, credentials, prepare, solve};
 
@@ -116,10 +114,15 @@ async fn build(args: Args, place: Place) -> anyhow::Result<ExitCode> {
     if args.explain {
         prepared.request.frontend_attrs.insert("pintle.explain".into(), "true".into());
     }
-    let link = Link::open(&place).await?;
+    let link = args.frontend.open(place).await?;
     let response = request::solve(&link, prepared, display.as_mut()).await;
     link.close().await?;
     let mut response = response?;
+    let was_locked = response.exporter.remove(api::LOCKED).is_some();
+    ensure!(
+        was_locked || !args.frontend.is_locked() || call.is_some(),
+        "--locked: the daemon knows nothing of lock files: what it built is not held to one"
+    );
     if let Some(explanation) = response.exporter.remove("pintle.explain") {
         explain(&explanation)?;
     }

@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use client::progress;
 
 use super::build::{FrontendArgs, prepare, solve};
-use crate::embedded::{Link, Place};
+use crate::{api, embedded::Place};
 
 /// Options of `pintle lower`.
 #[derive(clap::Args)]
@@ -43,8 +43,8 @@ pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
 /// Prints the graph, and answers what the frontends used, as the engine says it.
 pub async fn lower(args: &Args, place: Place) -> anyhow::Result<Vec<Used>> {
     let mut prepared = prepare(&args.frontend, &[], &[])?;
-    prepared.request.frontend_attrs.insert("pintle.lower".into(), "true".into());
-    let link = Link::open(&place).await?;
+    prepared.request.frontend_attrs.insert(api::LOWER.into(), "true".into());
+    let link = args.frontend.open(place).await?;
     let mut display = progress::for_stderr(progress::Mode::Quiet, "")?;
     let response = solve(&link, prepared, display.as_mut()).await;
     link.close().await?;

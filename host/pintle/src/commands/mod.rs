@@ -4,6 +4,7 @@ mod build;
 pub mod daemon;
 mod du;
 mod frontend;
+mod lock;
 mod lower;
 mod prune;
 
@@ -16,6 +17,8 @@ use crate::{embedded::Place, exit};
 pub enum Command {
     /// Build an image, or files, from a directory with a Dockerfile (or another build language).
     Build(Box<build::Args>),
+    /// Pin what the frontends (and images) of a Dockerfile are now, in pintle.lock beside it.
+    Lock(Box<lock::Args>),
     /// Print the build graph (LLB) that a frontend makes, without building it.
     Lower(Box<lower::Args>),
     /// Show what the store holds.
@@ -39,6 +42,7 @@ pub async fn run(command: Command, place: Place) -> ExitCode {
 async fn run_to_end(command: Command, place: Place) -> ExitCode {
     exit::code(match command {
         Command::Build(args) => return build::run(*args, place).await,
+        Command::Lock(args) => lock::run(*args, place).await,
         Command::Lower(args) => lower::run(*args, place).await,
         Command::Du(args) => du::run(args, place).await,
         Command::Prune(args) => prune::run(args, place).await,

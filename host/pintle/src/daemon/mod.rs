@@ -43,12 +43,10 @@ pub async fn serve(api: &Api, options: &Options) -> anyhow::Result<()> {
         let router = api.serve_on(server::new(tls.as_ref().filter(|_| listener.is_tcp()))?);
         let shown = listener.to_string();
         match listener {
-            Listener::Unix(incoming, _) => {
-                servers.spawn(router.serve_with_incoming_shutdown(watched(incoming, ending.clone()), ending.clone().told()))
-            }
-            Listener::Tcp(incoming, _) => {
-                servers.spawn(router.serve_with_incoming_shutdown(watched(incoming, ending.clone()), ending.clone().told()))
-            }
+            Listener::Unix(incoming, _) => servers
+                .spawn(router.serve_with_incoming_shutdown(watched(incoming, ending.clone()), ending.clone().told())),
+            Listener::Tcp(incoming, _) => servers
+                .spawn(router.serve_with_incoming_shutdown(watched(incoming, ending.clone()), ending.clone().told())),
         };
         eprintln!("pintle: listening on {shown}");
     }

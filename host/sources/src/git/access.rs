@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 
 use super::{
     command::REMOTE,
+    error::GitError,
     want::{Want, redacted},
 };
 
@@ -23,11 +24,17 @@ pub(super) struct Access {
     authorization: Option<String>,
     socket: Option<SshSocket>,
     known_hosts: Option<NamedTempFile>,
+    /// The remote is not asked.
+    offline: bool,
 }
 
 impl Access {
     /// Asks the clients for what `want` names.
-    pub(super) async fn ask(want: &Want, sessions: &[Arc<dyn Session>]) -> anyhow::Result<Access> {
+    pub(super) async fn ask(want: &Want, sessions: &[Arc<dyn Session>], offline: bool) -> anyhow::Result<Access> {
+        if offline {
+            // Whoever asks nobody needs no login.
+            return Ok(Access { offline, ..Access::plain(&want.remote) });
+        }
         Ok(Access {
             authorization: authorization(want, sessions).await?,
             socket: match &want.ssh {
@@ -41,7 +48,19 @@ impl Access {
 
     fn plain(remote: &str) -> Access {
         let (remote, shown) = (remote.to_string(), redacted(remote));
-        Access { remote, shown, authorization: None, socket: None, known_hosts: None }
+        Access { remote, shown, authorization: None, socket: None, known_hosts: None, offline: false }
+    }
+
+    /// Fails where the remote is not asked.
+    pub(super) fn check_online(&self) -> Result<(), GitError> {
+        match self.offline {
+            true => Err(GitError::Offline { remote: self.shown.clone() }),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn is_offline(&self) -> bool {
+        self.offline
     }
 
     /// The remote for messages.

@@ -71,7 +71,9 @@ impl<'a> Git<'a> {
 
     /// Runs, and gives what was written to stdout. `task` says in errors what could not be done.
     pub(super) async fn run(&self, task: &'static str, args: &[&str]) -> Result<Vec<u8>, GitError> {
-        self.run_with(task, args, &SCHEMES).await
+        // Of submodules git asks by itself.
+        let protocols = if self.access.is_offline() { &[][..] } else { &SCHEMES[..] };
+        self.run_with(task, args, protocols).await
     }
 
     /// Runs with the one transport that reads a directory of this machine.

@@ -63,6 +63,12 @@ pub enum GitError {
         /// The end of what git said.
         stderr: String,
     },
+    /// Nothing may be fetched, and it is not here.
+    #[error("git repository {remote}: nothing may be fetched (offline)")]
+    Offline {
+        /// The repository.
+        remote: String,
+    },
     /// Git failed.
     #[error("git repository {remote}: cannot {task}: {stderr}")]
     Failed {
@@ -84,7 +90,9 @@ impl GitError {
         match self {
             GitError::Attr { .. } | GitError::Url { .. } => "invalid-argument",
             GitError::Denied { .. } => "denied",
-            GitError::NoRef { .. } | GitError::Subdir { .. } | GitError::Failed { .. } => "not-found",
+            GitError::NoRef { .. } | GitError::Subdir { .. } | GitError::Failed { .. } | GitError::Offline { .. } => {
+                "not-found"
+            }
             GitError::Checksum { .. } => "denied",
             GitError::Run(_) => "internal",
         }

@@ -78,6 +78,7 @@ impl<'a> Mirror<'a> {
         if self.has(&pinned.object).await {
             return Ok(());
         }
+        self.access.check_online()?;
         let kept = format!("{REFS}/{}", hex::encode(Sha256::digest(pinned.reference.as_bytes())));
         let is_named = !is_commit(&pinned.reference) && !want.fetch_by_commit;
         let source = if is_named { &pinned.reference } else { &pinned.object };

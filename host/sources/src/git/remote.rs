@@ -64,6 +64,7 @@ pub(super) fn known(want: &Want) -> Result<Option<Pinned>, GitError> {
 
 /// Asks the remote.
 pub(super) async fn ask(want: &Want, access: &Access) -> Result<Pinned, GitError> {
+    access.check_online()?;
     // Outside of any repository.
     let git = Git::new(access, Path::new("/dev/null"));
     let output = match want.reference.as_str() {

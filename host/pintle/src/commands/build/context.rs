@@ -24,6 +24,15 @@ pub struct Directories {
     _temporary: Vec<tempfile::TempDir>,
 }
 
+impl Directories {
+    /// Where a lock file may lie: beside the Dockerfile, where that is a file of the user's.
+    pub fn lock_dir(&self) -> Option<&Path> {
+        let dir = self.dockerfile.as_deref()?;
+        let is_temporary = self._temporary.iter().any(|temporary| temporary.path() == dir);
+        (!is_temporary).then_some(dir)
+    }
+}
+
 /// Opens what the command line names. Where it names no build file, `is_dockerfile` tells whether that is a Dockerfile.
 pub fn open(context: &str, file: Option<&str>, is_dockerfile: bool) -> anyhow::Result<Directories> {
     let mut temporary = Vec::new();

@@ -9,8 +9,11 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use client::{Attachments, SecretSource, SolveRequest, SolveResponse, SshAgent, outputs as flags, progress::Display};
 
-use super::context::{self, Directories};
-use crate::embedded::Link;
+use super::{
+    context::{self, Directories},
+    lock,
+};
+use crate::embedded::{Link, Place};
 
 /// The frontend that is meant when none is named.
 const DOCKERFILE: &str = "dockerfile.v0";
@@ -90,9 +93,41 @@ pub struct FrontendArgs {
     /// An option for the frontend: KEY=VALUE.
     #[arg(long = "opt", value_name = "KEY=VALUE")]
     opts: Vec<String>,
+
+    /// Refuse frontends (and images, where they are locked) that pintle.lock beside the Dockerfile does not have.
+    #[arg(long)]
+    locked: bool,
+
+    /// Fetch nothing: what is not in the store is an error.
+    #[arg(long)]
+    offline: bool,
 }
 
 impl FrontendArgs {
+    /// Whether names must be in the lock file.
+    pub fn is_locked(&self) -> bool {
+        self.locked
+    }
+
+    /// Opens the engine for this build.
+    pub async fn open(&self, mut place: Place) -> anyhow::Result<Link> {
+        if self.offline {
+            ensure!(
+                place.addr.is_none(),
+                "--offline is for an engine in this process, and not for one that others use too: a daemon fetches nothing when its \
+                 configuration has offline = true"
+            );
+            place.config.offline = true;
+        }
+        let link = Link::open(&place).await?;
+        ensure!(
+            !self.offline || matches!(link, Link::Embedded { .. }),
+            "--offline: another process has the store {}, and may fetch: wait until it has ended",
+            place.root.display()
+        );
+        Ok(link)
+    }
+
     /// What the user calls the build file.
     pub fn build_file(&self) -> String {
         match self.file.as_deref() {
@@ -149,6 +184,7 @@ pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyho
         attrs.insert(key.into(), value.into());
     }
     attests(args, &mut attrs)?;
+    lock::fill(directories.lock_dir(), args.locked, &mut attrs)?;
     let mut dirs = BTreeMap::new();
     let frontend = elsewhere(&args.frontend, directories.dockerfile.as_deref(), &mut dirs);
     dirs.extend(directories.context.clone().map(|dir| ("context".to_string(), dir)));
