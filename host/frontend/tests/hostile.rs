@@ -38,7 +38,7 @@ const ERRORS: &[(&str, usize, &str, &str)] = &[
         "frontend guest panicked at host/frontend/tests/guest/src/lib.rs:[..]:\nindex out of bounds[..]",
     ),
     ("allocate", 1 << 30, "limit", "frontend guest needs more than 8 MiB of memory"),
-    ("recurse", 1 << 30, "trap", "frontend guest trapped: wasm trap: out of bounds memory access"),
+    ("recurse", 1 << 30, "trap", "frontend guest recursed until its stack was full"),
     ("supports", 1 << 30, "limit", "frontend guest used up its 30000000 instructions"),
     ("vertices", 101, "limit", "frontend guest makes a graph of more than 100 vertices"),
     (

@@ -5,6 +5,7 @@ mod caps;
 mod containers;
 mod content;
 mod control;
+mod ending;
 mod errors;
 mod exec_json;
 mod gateway;
@@ -19,6 +20,7 @@ mod usage;
 
 pub use builds::Builds;
 pub use control::{Control, FRESH, LOCK, LOCKED, LOWER};
+pub use ending::{Ending, Watched};
 pub use guests::Guests;
 pub use history::Limits as HistoryLimits;
 pub use stdio::Stdio;

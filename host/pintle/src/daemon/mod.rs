@@ -1,16 +1,14 @@
 //! The engine behind sockets.
 
-mod ending;
 mod listen;
 
 use std::io;
 
 use anyhow::bail;
 use client::TlsFiles;
-use ending::{Ending, Watched};
 use tokio_stream::{Stream, StreamExt};
 
-use crate::api::{Api, server};
+use crate::api::{Api, Ending, Watched, server};
 pub use listen::bind;
 use listen::{Listener, Owner};
 
