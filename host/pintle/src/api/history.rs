@@ -1,7 +1,7 @@
 //! Builds that ran: a record of each, with its log and its result as blobs in the store.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -41,6 +41,9 @@ impl Default for Limits {
 const PREFIX: &str = "history/";
 /// The most records that are read when the engine starts: pinned ones are not bounded otherwise.
 const MAX_READ: usize = 100_000;
+/// Blobs of records that are gone are deleted when there are so many of them: to find out what else names one takes a look at all
+/// that the store has.
+const FORGOTTEN_MAX: usize = 100;
 /// Events that a slow listener may be behind.
 const EVENTS_WAITING: usize = 1024;
 /// Status messages, each behind its length as 32 bits, little endian (`solver/llbsolver/history`).
@@ -60,6 +63,8 @@ struct Shared {
     store: Store,
     limits: Limits,
     table: Mutex<BTreeMap<String, Entry>>,
+    /// Digests of blobs that were named by records that are gone.
+    forgotten: Mutex<HashSet<String>>,
     events: broadcast::Sender<BuildHistoryEvent>,
 }
 
@@ -96,7 +101,13 @@ impl History {
             }
         }
         let events = broadcast::Sender::new(EVENTS_WAITING);
-        Ok(History(Arc::new(Shared { store: store.clone(), limits, table: Mutex::new(table), events })))
+        Ok(History(Arc::new(Shared {
+            store: store.clone(),
+            limits,
+            table: Mutex::new(table),
+            forgotten: Mutex::default(),
+            events,
+        })))
     }
 
     /// Records a build that begins.
@@ -185,13 +196,32 @@ impl History {
         by_digest.into_values().collect()
     }
 
-    /// Removes a record; the store collects its blobs later.
+    /// Removes a record, and its blobs a little later.
     fn delete(&self, table: &mut BTreeMap<String, Entry>, id: &str) -> Result<(), store::Error> {
         self.0.store.write(vec![(key(id), None)])?;
         if let Some(entry) = table.remove(id) {
             self.tell(Kind::Deleted, &entry.record);
+            self.discard(descriptors(&entry.record).map(|blob| blob.digest.clone()));
         }
         Ok(())
+    }
+
+    /// Deletes blobs that nothing names any more, once enough of them have come together.
+    fn discard(&self, digests: impl Iterator<Item = String>) {
+        let mut forgotten = self.0.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
+        forgotten.extend(digests);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if forgotten.len() < FORGOTTEN_MAX {
+            return;
+        }
+        let (store, gone) = (self.0.store.clone(), std::mem::take(&mut *forgotten));
+        runtime.spawn_blocking(move || {
+            let filter = |record: &store::DiskRecord| gone.contains(&record.id);
+            let prune = store::Prune { filter: Some(&filter), ..Default::default() };
+            if let Err(error) = store.prune(&prune) {
+                tracing::warn!("the blobs of builds that are no longer recorded stay until the next prune: {error}");
+            }
+        });
     }
 
     /// Forgets what is too old, or too much.
