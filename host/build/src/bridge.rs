@@ -21,7 +21,7 @@ use store::Snapshot;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    CacheOption, Entitlements, Failure, Journal, Left, container,
+    Activity, CacheOption, Entitlements, Failure, Journal, Left, container,
     engine::Engine,
     entitlements,
     lazy::{LazyRef, SnapshotRef, internal},
@@ -239,8 +239,24 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// The bridge of one frontend call.
 pub(crate) struct BuildBridge {
     pub state: Arc<State>,
-    /// How many frontends called one another to get here.
-    pub depth: usize,
+    depth: usize,
+    /// What the frontend says, once it says something.
+    said: Mutex<Option<Activity>>,
+}
+
+impl BuildBridge {
+    /// For a frontend of a build that is `depth` calls of frontends deep.
+    pub fn new(state: Arc<State>, depth: usize) -> BuildBridge {
+        BuildBridge { state, depth, said: Mutex::default() }
+    }
+}
+
+impl Drop for BuildBridge {
+    fn drop(&mut self) {
+        if let Some(said) = lock(&self.said).take() {
+            said.end::<(), String>(&Ok(()));
+        }
+    }
 }
 
 #[async_trait]
@@ -293,9 +309,9 @@ impl Bridge for BuildBridge {
     fn log(&self, level: &str, message: &str) {
         tracing::debug!(target: "frontend", level, message);
         if matches!(level, "error" | "warn" | "info") {
-            let activity = self.state.journal.activity(&format!("[frontend] {level}"));
-            activity.log(message);
-            activity.end::<(), String>(&Ok(()));
+            let mut said = lock(&self.said);
+            let activity = said.get_or_insert_with(|| self.state.journal.activity("[frontend] log"));
+            activity.log(&if level == "info" { message.to_owned() } else { format!("{level}: {message}") });
         }
     }
 }
@@ -327,7 +343,7 @@ impl State {
         if self.engine.frontends().fetch_dockerfile() {
             request.opts.entry(DOCKERFILE_IMAGE.into()).or_insert_with(|| "true".into());
         }
-        let bridge = Arc::new(BuildBridge { state: self.clone(), depth });
+        let bridge = Arc::new(BuildBridge::new(self.clone(), depth));
         let frontend = self.engine.frontends().find(source, &request, &bridge).await?;
         let (outcome, statistics) = frontend.measured(bridge, request).await;
         if let Some(statistics) = statistics {

@@ -118,7 +118,7 @@ impl Engine {
             }
             What::Frontend { name, request } => state.frontend(&name, request, 0).await?,
             What::Custom { frontend, request } => {
-                let bridge = Arc::new(BuildBridge { state: state.clone(), depth: 0 });
+                let bridge = Arc::new(BuildBridge::new(state.clone(), 0));
                 frontend.build(bridge, request).await?
             }
         };

@@ -88,7 +88,7 @@ impl Generator {
         let name = &options.generator;
         let invalid = |why: String| Failure::new("invalid-argument", format!("sbom generator {name}: {why}"));
         let reference: oci::Reference = name.parse().map_err(|error| invalid(format!("{error}")))?;
-        let bridge = BuildBridge { state: state.clone(), depth: 0 };
+        let bridge = BuildBridge::new(state.clone(), 0);
         let query = SourceQuery { identifier: format!("docker-image://{reference}"), ..SourceQuery::default() };
         let answer = bridge.resolve_sources(vec![query]).await.pop();
         let meta = answer.ok_or_else(|| invalid("no answer".into()))??;

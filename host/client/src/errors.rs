@@ -168,7 +168,8 @@ impl BuildError {
     /// The text for a user: the excerpts of the sources, then one line that says what failed.
     pub fn render(&self) -> String {
         let mut out: String = self.sources().filter_map(excerpt).collect();
-        let _ = writeln!(out, "ERROR: {}", harmless(&self.to_string()));
+        // A carriage return would hide what stands before it.
+        let _ = writeln!(out, "ERROR: {}", harmless(&self.to_string().replace('\r', " ")));
         out
     }
 }

@@ -236,6 +236,12 @@ impl Error {
         Self::new("limit", message)
     }
 
+    /// The same, with the limit's name, by which its owner can raise it.
+    pub(crate) fn with_limit(mut self, name: &str) -> Self {
+        self.detail.push((crate::LIMIT.to_owned(), name.to_owned()));
+        self
+    }
+
     /// What should not happen.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new("internal", message)

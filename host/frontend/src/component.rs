@@ -69,9 +69,8 @@ pub fn check(bytes: &[u8], name: &str) -> Result<(), Error> {
 pub(crate) fn check_size(name: &str, size: u64, limit: usize) -> Result<(), Error> {
     if size > limit as u64 {
         let limit = limit >> 20;
-        return Err(Error::limit(format!(
-            "frontend {name}: {size} bytes are more than the {limit} MiB that a component may have"
-        )));
+        let text = format!("frontend {name}: {size} bytes are more than the {limit} MiB that a component may have");
+        return Err(Error::limit(text).with_limit("component"));
     }
     Ok(())
 }

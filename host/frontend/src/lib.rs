@@ -27,6 +27,6 @@ pub use compiler::{Compiler, helper_main};
 pub use component::{Interfaces, check, encode, interfaces};
 pub use container::{Container, ContainerIo, ContainerProcess, ContainerSpec, Output as ContainerOutput};
 pub use library::{Entry, Library};
-pub use limits::Limits;
+pub use limits::{LIMIT, Limits};
 pub use runtime::{Options, Runtime};
 pub use wasm::{Statistics, WasmFrontend};

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::Error;
+
 /// What one call of a frontend may use. A breach is an error of that build, with the limit's name and figure; the engine goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -110,7 +112,93 @@ impl Default for Limits {
     }
 }
 
+/// Key of the detail of an error that names the limit that was broken, one of [`Limits::NAMES`].
+pub const LIMIT: &str = "limit";
+
+impl Limits {
+    /// The limits that [`Limits::set`] knows.
+    pub const NAMES: [&str; 18] = [
+        "component",
+        "memory",
+        "table",
+        "instances",
+        "instructions",
+        "running",
+        "call",
+        "value",
+        "vertices",
+        "graph",
+        "copied-vertices",
+        "source-texts",
+        "refs",
+        "queries",
+        "log",
+        "warnings",
+        "results",
+        "metadata",
+    ];
+
+    /// Sets a limit by its name: a number of things or of bytes, or milliseconds of time. Answers whether there is one of this name.
+    pub fn set(&mut self, name: &str, value: u64) -> bool {
+        let size = usize::try_from(value).unwrap_or(usize::MAX);
+        match name {
+            "component" => self.component_bytes = size,
+            "memory" => self.memory_bytes = size,
+            "table" => self.table_elements = size,
+            "instances" => self.instances = size,
+            "instructions" => self.instructions = value,
+            "running" => self.running = Duration::from_millis(value),
+            "call" => self.call_bytes = size,
+            "value" => self.value_bytes = size,
+            "vertices" => self.vertices = size,
+            "graph" => self.graph_bytes = size,
+            "copied-vertices" => self.copied_vertices = size,
+            "source-texts" => self.source_files = size,
+            "refs" => self.refs = size,
+            "queries" => self.queries = size,
+            "log" => self.log_bytes = size,
+            "warnings" => self.warnings = size,
+            "results" => self.results = size,
+            "metadata" => self.metadata_bytes = size,
+            _ => return false,
+        }
+        true
+    }
+}
+
 /// A limit that was broken, as an error that ends the guest.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Breach(pub(crate) String);
+#[error("{text}")]
+pub(crate) struct Breach {
+    /// One of [`Limits::NAMES`].
+    pub(crate) limit: &'static str,
+    text: String,
+}
+
+impl Breach {
+    /// `text` says what the frontend did.
+    pub(crate) fn of(limit: &'static str, text: String) -> Breach {
+        Breach { limit, text }
+    }
+}
+
+impl From<Breach> for Error {
+    fn from(breach: Breach) -> Error {
+        Error::limit(breach.text).with_limit(breach.limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_has_a_name() {
+        for name in Limits::NAMES {
+            let mut limits = Limits::default();
+            assert!(limits.set(name, 7), "{name}");
+            assert_ne!(limits, Limits::default(), "{name}");
+        }
+        assert!(!Limits::default().set("patience", 7));
+    }
+}

@@ -40,7 +40,7 @@ impl ResourceLimiter for Meter {
         let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
         if total > self.memory_bytes_max {
             let limit = self.memory_bytes_max >> 20;
-            return Err(Breach(format!("needs more than {limit} MiB of memory")).into());
+            return Err(Breach::of("memory", format!("needs more than {limit} MiB of memory")).into());
         }
         self.memory_bytes = total;
         Ok(true)
@@ -48,7 +48,9 @@ impl ResourceLimiter for Meter {
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         if desired > self.table_elements_max {
-            return Err(Breach(format!("needs a table of more than {} entries", self.table_elements_max)).into());
+            return Err(
+                Breach::of("table", format!("needs a table of more than {} entries", self.table_elements_max)).into()
+            );
         }
         Ok(true)
     }
@@ -90,7 +92,7 @@ impl<F: Future> Future for Running<F> {
         match polled {
             Poll::Ready(output) => Poll::Ready((Ok(output), self.spent)),
             Poll::Pending if self.spent > self.limit => {
-                let breach = Breach(format!("ran for more than {} s", self.limit.as_secs_f32()));
+                let breach = Breach::of("running", format!("ran for more than {} s", self.limit.as_secs_f32()));
                 Poll::Ready((Err(breach), self.spent))
             }
             Poll::Pending => Poll::Pending,

@@ -16,34 +16,47 @@ const CALL_BYTES_TEXT: &str = "fuel allocated for hostcalls has been exhausted";
 
 /// A limit that was broken outside of the guest's code.
 pub(crate) fn breach(name: &str, breach: &Breach) -> Error {
-    let mut error = Error::limit(format!("frontend {name} {breach}"));
+    let mut error = Error::limit(format!("frontend {name} {breach}")).with_limit(breach.limit);
     error.detail.push((FRONTEND.to_owned(), name.to_owned()));
     error
 }
 
 /// An error that ended a guest. `panic` is what the guest said before.
 pub(crate) fn explain(name: &str, error: &wasmtime::Error, panic: Option<&str>, limits: &Limits) -> Error {
-    let (code, what) = what(error, panic, limits);
-    let mut explained = Error::new(code, format!("frontend {name} {what}"));
-    explained.detail.push((FRONTEND.to_owned(), name.to_owned()));
+    let mut explained = match broken(error, limits) {
+        Some(breached) => breach(name, &breached),
+        None => Error::new("trap", format!("frontend {name} {}", trapped(error, panic))),
+    };
+    if explained.detail.is_empty() {
+        explained.detail.push((FRONTEND.to_owned(), name.to_owned()));
+    }
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         explained.detail.push((BACKTRACE.to_owned(), backtrace.to_string()));
     }
     explained
 }
 
-fn what(error: &wasmtime::Error, panic: Option<&str>, limits: &Limits) -> (&'static str, String) {
+/// The limit that was broken, where that ended the guest.
+fn broken(error: &wasmtime::Error, limits: &Limits) -> Option<Breach> {
     if let Some(breach) = error.downcast_ref::<Breach>() {
-        return ("limit", breach.to_string());
+        return Some(breach.clone());
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::OutOfFuel) => ("limit", format!("used up its {} instructions", limits.instructions)),
-        Some(Trap::StackOverflow) => ("trap", "recursed until its stack was full".to_owned()),
-        Some(trap) => ("trap", panic.map_or_else(|| format!("trapped: {trap}"), panicked)),
-        None if error.chain().any(|cause| cause.to_string().contains(CALL_BYTES_TEXT)) => {
-            ("limit", format!("hands over more than {} MiB in one call", limits.call_bytes >> 20))
+        Some(Trap::OutOfFuel) => {
+            Some(Breach::of("instructions", format!("used up its {} instructions", limits.instructions)))
         }
-        None => ("trap", format!("broke the interface: {}", error.root_cause())),
+        None if error.chain().any(|cause| cause.to_string().contains(CALL_BYTES_TEXT)) => {
+            Some(Breach::of("call", format!("hands over more than {} MiB in one call", limits.call_bytes >> 20)))
+        }
+        _ => None,
+    }
+}
+
+fn trapped(error: &wasmtime::Error, panic: Option<&str>) -> String {
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => "recursed until its stack was full".to_owned(),
+        Some(trap) => panic.map_or_else(|| format!("trapped: {trap}"), panicked),
+        None => format!("broke the interface: {}", error.root_cause()),
     }
 }
 

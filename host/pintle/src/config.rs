@@ -57,6 +57,19 @@ pub struct Frontends {
     /// How those run that are images.
     #[serde(default)]
     pub image: Image,
+    /// What those may use that are components, by the names of [`frontend::Limits::NAMES`].
+    #[serde(default)]
+    pub limits: BTreeMap<String, Limit>,
+}
+
+/// A number, a size (`1GB`) or a time (`90s`).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Limit {
+    /// Of things, or of bytes.
+    Number(u64),
+    /// A size or a time.
+    Text(String),
 }
 
 /// How frontends run that are images.
@@ -151,6 +164,7 @@ impl Config {
         let config: Config = toml::from_str(text)?;
         config.max_bytes()?;
         config.frontends()?;
+        config.limits()?;
         Ok(config)
     }
 
@@ -174,6 +188,26 @@ impl Config {
             fetch_dockerfile: own.dockerfile == Dockerfile::Image,
             image: own.image.settings()?,
         })
+    }
+
+    /// What frontends that are components may use.
+    pub fn limits(&self) -> anyhow::Result<frontend::Limits> {
+        let mut limits = frontend::Limits::default();
+        for (name, limit) in &self.frontends.limits {
+            let context = || format!("frontends.limits.{name}");
+            let value = match limit {
+                Limit::Number(value) => *value,
+                Limit::Text(text) if name == "running" => {
+                    client::usage::parse_duration(text).with_context(context)?.as_millis().try_into()?
+                }
+                Limit::Text(text) => client::usage::parse_size(text).with_context(context)?.try_into()?,
+            };
+            if !limits.set(name, value) {
+                let known = frontend::Limits::NAMES.join(", ");
+                anyhow::bail!("frontends.limits: there is no limit {name:?}, but {known}");
+            }
+        }
+        Ok(limits)
     }
 
     /// The registries, as the engine takes them.
@@ -204,6 +238,10 @@ mod tests {
             executor = "runc"
             maxUsedSpace = "20GB"
             max-parallelism = 3
+            [frontends.limits]
+            memory = "1GB"
+            running = "90s"
+            vertices = 12
             [registry."docker.io"]
             mirrors = ["mirror.example:5000/hub"]
             [registry."mirror.example:5000"]
@@ -214,6 +252,8 @@ mod tests {
         "#;
         let config = Config::parse(text).unwrap();
         assert_eq!(config.max_bytes().unwrap(), Some(20_000_000_000));
+        let limits = config.limits().unwrap();
+        assert_eq!((limits.memory_bytes, limits.running.as_secs(), limits.vertices), (1_000_000_000, 90, 12));
         assert_eq!(config.registry["docker.io"].mirrors, ["mirror.example:5000/hub"]);
         assert_eq!(config.registry["mirror.example:5000"].http, Some(true));
     }
@@ -229,6 +269,8 @@ mod tests {
             ("frontends.image.network = [\"A\"]", "frontends.image.network"),
             ("frontends.image.memory = \"much\"", "frontends.image.memory"),
             ("frontends.image.idle = \"soon\"", "frontends.image.idle"),
+            ("frontends.limits.patience = 3", "there is no limit \"patience\", but component, memory"),
+            ("frontends.limits.memory = \"much\"", "frontends.limits.memory"),
             ("frontends.image.cpu = 1", "unknown field `cpu`"),
             ("[registry.\"a\"]\nmirror = []", "unknown field `mirror`"),
         ] {

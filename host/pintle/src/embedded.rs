@@ -155,7 +155,8 @@ pub fn engine(place: &Place, entitlements: Entitlements) -> anyhow::Result<Engin
         entitlements,
         labels: configured.labels.clone(),
     };
-    let frontends = frontends::shipped(&place.root, configured.frontends()?)?.with_gateway(Arc::new(Stdio));
+    let frontends =
+        frontends::shipped(&place.root, configured.frontends()?, configured.limits()?)?.with_gateway(Arc::new(Stdio));
     Engine::open(&config, frontends)
 }
 

@@ -24,8 +24,8 @@ pub fn library(root: &Path) -> Library {
 }
 
 /// All of them, and those that `settings` lets names of registries mean.
-pub fn shipped(root: &Path, settings: FrontendSettings) -> anyhow::Result<Frontends> {
-    let runtime = runtime(root, Limits::default())?;
+pub fn shipped(root: &Path, settings: FrontendSettings, limits: Limits) -> anyhow::Result<Frontends> {
+    let runtime = runtime(root, limits)?;
     let mut frontends = Frontends::new(runtime.clone()).with_library(library(root), settings);
     let dockerfile = Arc::new(Shipped { runtime, name: "dockerfile.v0", loaded: OnceCell::new() });
     // A build is likely to come at once: what can be done for it beside the opening of the store is done beside it.

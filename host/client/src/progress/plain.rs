@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Display, Out, SolveStatus, format,
-    trace::{Outcome, Trace, failures, part_text},
+    trace::{Outcome, Trace, last_words, part_text},
 };
 
 /// A step that says nothing for so long makes room for another.
@@ -202,7 +202,7 @@ impl Display for Plain {
                 self.write_step(id, now);
             }
         }
-        let _ = self.out.write_all(failures(&self.trace).as_bytes());
+        let _ = self.out.write_all(last_words(&self.trace).as_bytes());
         let _ = self.out.flush();
     }
 }

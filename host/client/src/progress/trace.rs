@@ -10,6 +10,8 @@ use super::{SolveStatus, Vertex, VertexLog, VertexStatus, VertexWarning, format}
 const LAST_LINES: usize = 10;
 /// The longest line of output, in bytes; longer ones are cut in two.
 const LINE_MAX_BYTES: usize = 16 << 10;
+/// The most warnings of one step that are shown, and of those that belong to none.
+pub(super) const WARNINGS_SHOWN: usize = 20;
 
 /// A build as far as it is known.
 #[derive(Default)]
@@ -20,6 +22,8 @@ pub(super) struct Trace {
     groups: HashMap<String, usize>,
     /// Steps that have begun and are to be shown, in that order.
     pub(super) started: Vec<usize>,
+    /// Warnings that belong to no step.
+    warnings: Vec<String>,
     /// When the first began, by the engine's clock.
     pub(super) begin: Option<Timestamp>,
     /// What our clock is ahead of the engine's.
@@ -103,9 +107,15 @@ impl Trace {
             changes.parts.extend(self.part(part).filter(|part| !changes.parts.contains(part)));
         }
         for warning in &status.warnings {
-            if let Some(id) = self.find(&warning.vertex) {
-                changes.warnings.push((id, format::one_line(&warning.short.text())));
-                self.steps[id].warnings.push(warning.clone());
+            let text = format::one_line(&warning.short.text());
+            match self.find(&warning.vertex) {
+                Some(id) => {
+                    self.steps[id].warnings.push(warning.clone());
+                    if self.steps[id].warnings.len() <= WARNINGS_SHOWN {
+                        changes.warnings.push((id, text));
+                    }
+                }
+                None => self.warnings.push(text),
             }
         }
         for log in &status.logs {
@@ -278,9 +288,25 @@ pub(super) fn part_text(part: &VertexStatus) -> (String, String) {
     (format::one_line(&part.id), format::amount(part.current, part.total))
 }
 
-/// The last lines of each step that failed.
-pub(super) fn failures(trace: &Trace) -> String {
+/// What is left to say when all has ended: warnings that were not shown with a step, and the last lines of each step that failed.
+pub(super) fn last_words(trace: &Trace) -> String {
     let mut out = String::new();
+    let (mut count, mut more) = (0, 0);
+    for step in &trace.steps {
+        match step.is_started() && !step.hidden {
+            true => more += step.warnings.len().saturating_sub(WARNINGS_SHOWN),
+            false => count += step.warnings.len(),
+        }
+    }
+    let unshown = trace.steps.iter().filter(|step| !step.is_started() || step.hidden).flat_map(|step| &step.warnings);
+    let unshown = unshown.map(|warning| format::one_line(&warning.short.text()));
+    for warning in trace.warnings.iter().cloned().chain(unshown).take(WARNINGS_SHOWN) {
+        out.push_str(&format!("WARN: {warning}\n"));
+    }
+    more += (count + trace.warnings.len()).saturating_sub(WARNINGS_SHOWN);
+    if more > 0 {
+        out.push_str(&format!("WARN: and {more} more\n"));
+    }
     for id in &trace.started {
         let step = trace.step(*id);
         if step.outcome() == Some(Outcome::Failed) {

@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Data, Display, Out, SolveStatus, format,
-    trace::{Outcome, Step, Trace, failures, part_text},
+    trace::{Outcome, Step, Trace, WARNINGS_SHOWN, last_words, part_text},
 };
 
 /// Least time between two drawings.
@@ -225,7 +225,7 @@ impl Display for Tty {
         if self.trace.begin.is_some() {
             self.draw(now, true);
         }
-        let text = failures(&self.trace).replace('\n', "\r\n");
+        let text = last_words(&self.trace).replace('\n', "\r\n");
         let _ = self.out.write_all(text.as_bytes());
         let _ = self.out.flush();
     }
@@ -284,7 +284,7 @@ fn rows(step: &Step, now: Timestamp, columns: usize) -> Vec<Row> {
         let style = if ended { Style::Done } else { Style::Plain };
         out.push(Row { text: format!(" => => {name}"), amount, time, style, runs: !ended });
     }
-    for warning in &step.warnings {
+    for warning in step.warnings.iter().take(WARNINGS_SHOWN) {
         let text = format!(" => WARN: {}", format::one_line(&warning.short.text()));
         out.push(Row { text, amount: String::new(), time: String::new(), style: Style::Warn, runs: false });
     }

@@ -137,7 +137,7 @@ impl Guest {
     pub(super) fn error_out(&self, error: impl Into<Fault>) -> Error {
         let error = match error.into() {
             Fault::Refusal(error) => error,
-            Fault::Breach(breach) => return Error::limit(breach.0),
+            Fault::Breach(breach) => return breach.into(),
         };
         let cause =
             error.detail.iter().find(|(key, _)| key == CAUSE).and_then(|(_, number)| number.parse::<usize>().ok());
@@ -161,7 +161,7 @@ impl Guest {
     /// What `build` answered.
     pub(super) fn output(&self, output: bindings::Output) -> Result<Output, Error> {
         if output.results.len() > self.limits.results {
-            return Err(Error::limit(format!("answers more than {} results", self.limits.results)));
+            return Err(Breach::of("results", format!("answers more than {} results", self.limits.results)).into());
         }
         let mut refs = Vec::with_capacity(output.results.len());
         for (platform, edge) in output.results {
@@ -187,7 +187,7 @@ impl Guest {
             bytes += key.len() + value.len();
             if bytes > self.limits.metadata_bytes {
                 let limit = self.limits.metadata_bytes >> 20;
-                return Err(Error::limit(format!("answers more than {limit} MiB of metadata")));
+                return Err(Breach::of("metadata", format!("answers more than {limit} MiB of metadata")).into());
             }
             metadata.insert(key, value);
         }

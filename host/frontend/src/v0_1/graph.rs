@@ -107,7 +107,11 @@ impl GuestGraph {
             self.count(bytes)?;
         }
         if self.graph.sources().len() > self.limits.source_files {
-            return Err(Breach(format!("adds more than {} source texts", self.limits.source_files)).into());
+            return Err(Breach::of(
+                "source-texts",
+                format!("adds more than {} source texts", self.limits.source_files),
+            )
+            .into());
         }
         Ok(number)
     }
@@ -126,10 +130,13 @@ impl GuestGraph {
         if Arc::get_mut(&mut self.graph).is_none() {
             self.copied += self.graph.len();
             if self.copied > self.limits.copied_vertices {
-                return Err(Breach(format!(
-                    "solves a growing graph so often that {} vertices were copied; solve once for many reads",
-                    self.limits.copied_vertices
-                )));
+                return Err(Breach::of(
+                    "copied-vertices",
+                    format!(
+                        "solves a growing graph so often that {} vertices were copied; solve once for many reads",
+                        self.limits.copied_vertices
+                    ),
+                ));
             }
         }
         Ok(Arc::make_mut(&mut self.graph))
@@ -138,10 +145,16 @@ impl GuestGraph {
     fn count(&mut self, bytes: usize) -> Result<(), Breach> {
         self.bytes += bytes;
         if self.graph.len() > self.limits.vertices {
-            return Err(Breach(format!("makes a graph of more than {} vertices", self.limits.vertices)));
+            return Err(Breach::of(
+                "vertices",
+                format!("makes a graph of more than {} vertices", self.limits.vertices),
+            ));
         }
         if self.bytes > self.limits.graph_bytes {
-            return Err(Breach(format!("makes a graph of more than {} MiB", self.limits.graph_bytes >> 20)));
+            return Err(Breach::of(
+                "graph",
+                format!("makes a graph of more than {} MiB", self.limits.graph_bytes >> 20),
+            ));
         }
         Ok(())
     }

@@ -142,7 +142,11 @@ impl Host for Guest {
     async fn resolve_sources(&mut self, queries: Vec<SourceQuery>) -> Result<Vec<Result<SourceMeta, wit::Error>>> {
         self.calls += 1;
         if queries.len() > self.limits.queries {
-            return Err(Breach(format!("resolves more than {} sources in one call", self.limits.queries)).into());
+            return Err(Breach::of(
+                "queries",
+                format!("resolves more than {} sources in one call", self.limits.queries),
+            )
+            .into());
         }
         let checked: Vec<Result<crate::SourceQuery, Fault>> = queries.iter().map(query).collect();
         let valid: Vec<crate::SourceQuery> = checked.iter().filter_map(|query| query.as_ref().ok().cloned()).collect();

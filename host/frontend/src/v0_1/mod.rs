@@ -100,7 +100,11 @@ impl Guest {
 
     fn hold(&mut self, reference: GuestRef) -> Result<wasmtime::component::Resource<GuestRef>> {
         if self.refs_held >= self.limits.refs {
-            return Err(Breach(format!("holds more than {} refs; drop those that are read", self.limits.refs)).into());
+            return Err(Breach::of(
+                "refs",
+                format!("holds more than {} refs; drop those that are read", self.limits.refs),
+            )
+            .into());
         }
         self.refs_held += 1;
         Ok(self.refs.push(reference)?)

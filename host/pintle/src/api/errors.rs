@@ -67,8 +67,12 @@ pub fn left(left: &build::Left, input_ids: Vec<String>, mount_ids: Vec<String>) 
 fn message(failure: &Failure) -> String {
     let mut message = failure.message.clone();
     for detail in &failure.detail {
-        if let (build::Detail::Text(name, text), None) = (detail, named(detail)) {
-            message.push_str(&format!("\n{name}: {text}"));
+        match (detail, named(detail)) {
+            (build::Detail::Text(name, text), None) if name == frontend::LIMIT => {
+                message.push_str(&format!("\nthe configuration can raise it: frontends.limits.{text}"));
+            }
+            (build::Detail::Text(name, text), None) => message.push_str(&format!("\n{name}: {text}")),
+            _ => {}
         }
     }
     message

@@ -13,6 +13,8 @@ impl Frontend for Guest {
         match request.opt("do").unwrap_or("honest") {
             "honest" => honest(cx),
             "loop" => spin(),
+            "trap" => std::process::abort(),
+            "names" => names(cx),
             "panic" => panic!("no {} here", request.opt("times").unwrap_or("panic")),
             "index" => Err(Error::invalid([""][times].to_owned())),
             "allocate" => allocate(times),
@@ -65,6 +67,16 @@ fn honest(cx: &Host) -> Result<Output> {
     let source = ran.mount("/src").ok_or_else(|| Error::invalid("the mount is writable"))?;
     let output = cx.scratch().file().copy(file::Copy::new(&source, "/out", "/out")).add()?;
     Ok(Output::new(output).metadata("containerimage.config", "{}"))
+}
+
+/// Names and texts that would do something to a terminal.
+fn names(cx: &Host) -> Result<Output> {
+    const NASTY: &str = "\x1b[2J\x1b]0;mine\x07\x1b[31mred\u{9b}1mbold\rover\u{202e}turned";
+    cx.log(Level::Info, NASTY);
+    let state = cx.scratch().file().mkfile(file::Mkfile::new("/f", "x")).name(NASTY).add()?;
+    cx.warn(&Warning::new(NASTY))?;
+    cx.solve(&state)?.read_file("/f")?;
+    Err(Error::invalid(NASTY).with(NASTY, NASTY))
 }
 
 fn spin() -> Result<Output> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use anyhow::{Context, bail};
 use build::{Fetched, Freshness};
 use bytes::Bytes;
-use frontend::{Library, Limits};
+use frontend::Library;
 use oci::{Anonymous, Client, Reference, Repository, wasm};
 
 use super::Push;
@@ -58,7 +58,7 @@ pub async fn pull(reference: &Reference, library: &Library, place: &Place) -> an
     // Compiled now, so that no build waits for it, and so that what cannot run is known now.
     let file = library.blob(&entry.component).context("it was fetched just now")?;
     let key = entry.key().context("it was fetched just now")?;
-    let runtime = crate::frontends::runtime(&place.root, Limits::default())?;
+    let runtime = crate::frontends::runtime(&place.root, place.config.limits()?)?;
     runtime.load_file(key, file, &entry.name).await?;
     println!("{}", reference.with_digest(&entry.manifest));
     Ok(())
