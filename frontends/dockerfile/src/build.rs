@@ -7,7 +7,7 @@ use pintle_sdk::{Error, Host, Output, Request, Result, Solved, SourceMeta, State
 use crate::{
     caps,
     context::Contexts,
-    emit::emit,
+    emit::{Emitted, emit},
     epoch,
     ignore::Ignore,
     image::Image,
@@ -200,8 +200,8 @@ impl<'a> Build<'a> {
         for (number, plan) in plans.iter().enumerate() {
             let lint = if number == 0 { &mut *lint } else { &mut quiet };
             let lowered = lower(plan, &ignore, lint).map_err(|problem| self.loaded.source.error(&problem))?;
-            let state = emit(self.cx, plan, &lowered, self.loaded, &ignore)?;
-            output = self.answer(output, plan, &lowered, state, &mut exported);
+            let emitted = emit(self.cx, plan, &lowered, self.loaded, &ignore)?;
+            output = self.answer(output, plan, &lowered, emitted, &mut exported);
         }
         Ok(output.metadata("refs.platforms", serde_json::json!({ "Platforms": exported }).to_string()))
     }
@@ -255,7 +255,7 @@ impl<'a> Build<'a> {
         output: Output,
         plan: &Plan,
         lowered: &Lowered,
-        state: State,
+        emitted: Emitted,
         exported: &mut Vec<serde_json::Value>,
     ) -> Output {
         let id = plan.platform.normalized().to_string();
@@ -265,9 +265,12 @@ impl<'a> Build<'a> {
         let (result, suffix) =
             if self.options.multi_platform { (id.as_str(), format!("/{id}")) } else { ("", String::new()) };
         let mut output =
-            output.platform(result, state).metadata(format!("containerimage.config{suffix}"), image.to_json());
+            output.platform(result, emitted.state).metadata(format!("containerimage.config{suffix}"), image.to_json());
         if let Some(base) = lowered.base_image(plan) {
             output = output.metadata(format!("containerimage.base.config{suffix}"), base.to_json());
+        }
+        if !emitted.scanned.is_empty() {
+            output = output.scanned(result, &emitted.scanned);
         }
         if let Some(epoch) = plan.args.epoch {
             output = output.metadata(format!("source.date.epoch{suffix}"), epoch.to_string());

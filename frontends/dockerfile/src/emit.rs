@@ -18,14 +18,22 @@ use crate::{
     plan::{Base, Plan},
 };
 
-/// Adds a plan's operations to the graph and answers what the target made.
+/// What a plan's operations made.
+pub struct Emitted {
+    /// The target.
+    pub state: State,
+    /// What a bill of materials is made of beside it, by name, where one is asked for.
+    pub scanned: BTreeMap<String, State>,
+}
+
+/// Adds a plan's operations to the graph.
 ///
 /// # Errors
 /// What the host refuses.
-pub fn emit(cx: &Host, plan: &Plan, lowered: &Lowered, loaded: &Loaded, ignore: &Ignore) -> Result<State> {
+pub fn emit(cx: &Host, plan: &Plan, lowered: &Lowered, loaded: &Loaded, ignore: &Ignore) -> Result<Emitted> {
     let mut emitter = Emitter { cx, plan, lowered, loaded, ignore, context: None, nodes: BTreeMap::new(), scripts: 0 };
     emitter.all()?;
-    emitter.node(plan.target)
+    Ok(Emitted { state: emitter.node(plan.target)?, scanned: emitter.scanned()? })
 }
 
 /// Adds one plan.
@@ -95,6 +103,21 @@ impl Emitter<'_, '_> {
         }
         self.nodes.insert(begun.index, state);
         Ok(None)
+    }
+
+    fn scanned(&mut self) -> Result<BTreeMap<String, State>> {
+        if !self.plan.options.sbom {
+            return Ok(BTreeMap::new());
+        }
+        let wanted = self.lowered.scanned(self.plan);
+        let mut out = BTreeMap::new();
+        if wanted.context {
+            out.insert("context".to_string(), self.context()?);
+        }
+        for node in wanted.stages {
+            out.insert(self.plan.nodes[node].name.clone(), self.node(node)?);
+        }
+        Ok(out)
     }
 
     /// What a node made.

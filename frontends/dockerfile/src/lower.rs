@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use add::url_filename;
 pub use copy::is_http;
+use stage::{SCAN_CONTEXT, SCAN_STAGE};
 pub use stage::{StageState, Uses, Wanted, step_prefix};
 
 use crate::{
@@ -76,6 +77,26 @@ impl Lowered {
     /// The config, unchanged, of the image that the target was made from.
     pub fn base_image(&self, plan: &Plan) -> Option<Image> {
         plan.nodes[root(plan, plan.target)].base_image.clone()
+    }
+}
+
+/// What a bill of materials is made of beside the target.
+pub struct Scanned {
+    /// The build context.
+    pub context: bool,
+    /// Nodes of stages.
+    pub stages: Vec<usize>,
+}
+
+impl Lowered {
+    /// What the arguments that speak of bills of materials ask for: of the target the context, of other stages themselves.
+    pub fn scanned(&self, plan: &Plan) -> Scanned {
+        let asks = |node: &usize, name| self.stages.get(node).is_some_and(|stage| stage.asks(plan, *node, name));
+        let others = plan.reachable().into_iter().filter(|node| *node != plan.target);
+        Scanned {
+            context: asks(&plan.target, SCAN_CONTEXT),
+            stages: others.filter(|node| asks(node, SCAN_STAGE)).collect(),
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Options {
     pub found_epoch: Option<Option<i64>>,
     /// `--build-arg`.
     pub build_args: BTreeMap<String, String>,
+    /// A bill of materials is asked for.
+    pub sbom: bool,
     /// `--label`.
     pub labels: BTreeMap<String, String>,
     /// Stages whose steps always run.
@@ -97,6 +99,7 @@ impl Options {
             platforms,
             build_platform,
             build_args: pairs("build-arg:").collect(),
+            sbom: request.opts.contains_key("attest:sbom"),
             labels: pairs("label:").collect(),
             no_cache: match request.opts.get("no-cache").map(String::as_str) {
                 None => NoCache::None,

@@ -113,9 +113,7 @@ impl Engine {
         );
         let _stop = Stop(state.clone());
         let output = match request.what {
-            What::Definition(definition) => {
-                Output { refs: vec![(String::new(), definition)], metadata: BTreeMap::new() }
-            }
+            What::Definition(definition) => Output { refs: vec![(String::new(), definition)], ..Output::default() },
             What::Frontend { name, request } => state.frontend(&name, request, 0).await?,
             What::Custom { frontend, request } => {
                 let bridge = Arc::new(BuildBridge::new(state.clone(), 0));
@@ -129,9 +127,10 @@ impl Engine {
             response.exporter.insert("pintle.statistics".into(), statistics(&state));
             return Ok(response);
         }
+        let extras = output.extras.clone();
         let (mut built, tops) = evaluate(&state, output).await?;
         if let Some(options) = &request.attest.sbom {
-            built.attestations.extend(sbom::attest(&state, options, &tops).await?);
+            built.attestations.extend(sbom::attest(&state, options, &tops, &extras).await?);
         }
         if let Some(options) = &request.attest.provenance {
             built.attestations.extend(provenance::attest(&state, &about, options, &tops)?);

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use exporters::Attestation;
-use frontend::{Bridge, Definition, Ref as _, SourceQuery};
+use frontend::{Bridge, Definition, Extra, Ref as _, SourceQuery};
 use llb::{
     Edge, Graph, Op, VertexMeta,
     op::{ExecOp, Mount, MountKind, SourceOp},
@@ -27,6 +27,8 @@ pub const STATEMENT_BYTES_MAX: u64 = 40 << 20;
 /// The most statements of one result.
 pub const STATEMENTS_MAX: usize = 256;
 const SOURCE: &str = "/run/src/core/sbom";
+/// Trees that were used on the way, each as `sbom-NAME`.
+const EXTRAS: &str = "/run/src/extras/";
 const DESTINATION: &str = "/run/out/";
 /// What a bill of materials is.
 const SPDX: &str = "https://spdx.dev/Document";
@@ -38,11 +40,13 @@ pub(crate) async fn attest(
     state: &Arc<State>,
     options: &SbomOptions,
     tops: &[Top],
+    extras: &[Extra],
 ) -> Result<Vec<Attestation>, Failure> {
     let generator = Generator::find(state, options).await?;
     let mut attestations = Vec::new();
     for top in tops {
-        let found = generator.scan(state, top).await?;
+        let extras: Vec<&Extra> = extras.iter().filter(|extra| extra.platform == top.platform).collect();
+        let found = generator.scan(state, top, &extras).await?;
         attestations.extend(found);
     }
     Ok(attestations)
@@ -106,8 +110,9 @@ impl Generator {
         Ok(Generator { identifier: meta.identifier, args, env, cwd, name: name.clone() })
     }
 
-    async fn scan(&self, state: &Arc<State>, top: &Top) -> Result<Vec<Attestation>, Failure> {
-        let definition = self.definition(state, top).map_err(|error| Failure::new("internal", error.to_string()))?;
+    async fn scan(&self, state: &Arc<State>, top: &Top, extras: &[&Extra]) -> Result<Vec<Attestation>, Failure> {
+        let definition =
+            self.definition(state, top, extras).map_err(|error| Failure::new("internal", error.to_string()))?;
         let output = LazyRef::new(state.clone(), definition);
         let mut statements = Vec::new();
         for entry in output.read_dir("/", None).await? {
@@ -142,8 +147,20 @@ impl Generator {
     }
 
     /// The step that makes the statements of a result.
-    fn definition(&self, state: &State, top: &Top) -> Result<Definition, llb::GraphError> {
+    fn definition(&self, state: &State, top: &Top, extras: &[&Extra]) -> Result<Definition, llb::GraphError> {
         let (mut graph, result) = top.definition.graph.subgraph(top.edge)?;
+        let mut inputs = vec![result];
+        let mut scanned = Vec::with_capacity(extras.len());
+        for extra in extras {
+            let mut input = None;
+            if let Some(edge) = extra.definition.edge {
+                let (tree, edge) = extra.definition.graph.subgraph(edge)?;
+                inputs.extend(graph.append(&tree)?.edge(edge));
+                // The generator's image is the first input of all.
+                input = Some(inputs.len() as u32);
+            }
+            scanned.push((input, format!("{EXTRAS}{CORE}-{}", extra.name)));
+        }
         let image = Op::Source(SourceOp { identifier: self.identifier.clone(), attrs: Default::default() });
         let platform = Some(state.environment.platform.clone());
         let image = graph.add(image, vec![], platform.clone(), vec![], VertexMeta::default())?;
@@ -156,22 +173,16 @@ impl Generator {
             ..Mount::default()
         };
         let tmp = Mount { dest: "/tmp".into(), kind: MountKind::Tmpfs { size: 0 }, ..Mount::default() };
-        let exec = ExecOp {
-            args: self.args.clone(),
-            env: self.env.clone(),
-            cwd: self.cwd.clone(),
-            mounts: vec![
-                bind(Some(0), "/", Some(0), false),
-                tmp,
-                bind(Some(1), SOURCE, None, true),
-                bind(None, DESTINATION, Some(1), false),
-            ],
-            ..ExecOp::default()
-        };
+        let mut mounts = vec![bind(Some(0), "/", Some(0), false), tmp, bind(Some(1), SOURCE, None, true)];
+        mounts.extend(scanned.iter().map(|(input, dest)| bind(*input, dest, None, true)));
+        mounts.push(bind(None, DESTINATION, Some(1), false));
+        let mut env = self.env.clone();
+        env.extend((!extras.is_empty()).then(|| format!("BUILDKIT_SCAN_SOURCE_EXTRAS={EXTRAS}")));
+        let exec = ExecOp { args: self.args.clone(), env, cwd: self.cwd.clone(), mounts, ..ExecOp::default() };
         let platform_name = if top.platform.is_empty() { String::new() } else { format!("[{}] ", top.platform) };
         let name = format!("{platform_name}generating sbom using {}", self.name);
         let meta = VertexMeta { description: [("llb.customname".into(), name)].into(), ..VertexMeta::default() };
-        let exec = graph.add(Op::Exec(exec), vec![image, result], platform, vec![], meta)?;
+        let exec = graph.add(Op::Exec(exec), [vec![image], inputs].concat(), platform, vec![], meta)?;
         Ok(Definition { graph: Arc::new(graph) as Arc<Graph>, edge: Some(Edge { vertex: exec, output: 1 }) })
     }
 }

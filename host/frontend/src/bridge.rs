@@ -54,6 +54,19 @@ pub struct Output {
     pub refs: Vec<(String, Definition)>,
     /// `containerimage.config` (or with `/PLATFORM`), `result.json` and `result.txt` of subrequests, and others.
     pub metadata: BTreeMap<String, Vec<u8>>,
+    /// What a bill of materials is made of beside the results.
+    pub extras: Vec<Extra>,
+}
+
+/// A tree that a bill of materials is made of beside a result.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Extra {
+    /// Which result.
+    pub platform: String,
+    /// Letters, digits, `.`, `_` and `-`.
+    pub name: String,
+    pub definition: Definition,
 }
 
 /// What a frontend may ask. Implemented by `build`, and by fakes in tests.

@@ -125,7 +125,7 @@ fn converted(output: &Output) -> Result<Output, Error> {
     let json = json.map_err(|error| Error::internal(error.to_string()))?;
     let metadata = [("result.json", json), ("version", CONVERT_VERSION.to_owned())];
     let metadata = metadata.map(|(key, value)| (key.to_owned(), value.into_bytes()));
-    Ok(Output { refs: Vec::new(), metadata: metadata.into() })
+    Ok(Output { metadata: metadata.into(), ..Output::default() })
 }
 
 /// What the host answers for a frontend that leaves it to it.
@@ -150,5 +150,5 @@ fn default_answer(kind: &str) -> Result<Output, Error> {
     let metadata =
         [("result.json", format!("{answer:#}")), ("result.txt", text.to_owned()), ("version", "1.0.0".to_owned())];
     let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value.into_bytes())).collect();
-    Ok(Output { refs: Vec::new(), metadata })
+    Ok(Output { metadata, ..Output::default() })
 }

@@ -52,6 +52,9 @@ pub struct Output {
     pub metadata: Vec<(String, Content)>,
 }
 
+/// The metadata key of [`Output::scanned`].
+const SCANNED: &str = "sbom.extras";
+
 impl Output {
     /// One result, for no platform in particular.
     pub fn new(state: State) -> Self {
@@ -75,6 +78,17 @@ impl Output {
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<Content>) -> Self {
         self.metadata.push((key.into(), value.into()));
         self
+    }
+
+    /// Trees that a bill of materials is made of beside the result for `platform`, by names of letters, digits, `.`, `_` and
+    /// `-`. The host looks at them when it makes one.
+    #[must_use]
+    pub fn scanned(self, platform: &str, trees: &BTreeMap<String, State>) -> Self {
+        let edge = |state: &State| state.edge().map(|edge| [edge.vertex, edge.output]);
+        let edges: BTreeMap<&String, Option<[u32; 2]>> =
+            trees.iter().map(|(name, state)| (name, edge(state))).collect();
+        let key = if platform.is_empty() { SCANNED.to_owned() } else { format!("{SCANNED}/{platform}") };
+        self.metadata(key, serde_json::json!(edges).to_string())
     }
 
     /// The image config of the one result.

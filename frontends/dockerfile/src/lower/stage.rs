@@ -16,7 +16,7 @@ use crate::{
     platform::Platform,
     shell::{self, Expansion, Rules, Variables},
     source::{Lines, Problem, Span},
-    text::{nearest, path},
+    text::{nearest, parse_bool, path},
 };
 
 /// A stage as its last instruction leaves it.
@@ -56,6 +56,15 @@ impl StageState {
             uses: Uses::default(),
             workdir_set: self.workdir_set,
         }
+    }
+}
+
+impl StageState {
+    /// Whether an argument of the stage, or one above all stages, is true or names the stage.
+    pub(super) fn asks(&self, plan: &Plan, node: usize, name: &str) -> bool {
+        let own = self.args.iter().find(|(arg, _)| *arg == name).and_then(|(_, value)| value);
+        let Some(value) = own.or_else(|| plan.args.env.get(name)) else { return false };
+        parse_bool(value).unwrap_or_else(|| value.split(',').any(|stage| stage == plan.nodes[node].name))
     }
 }
 
@@ -305,7 +314,12 @@ pub fn step_prefix(platform: &str, stage: &str, number: usize, total: usize) -> 
     format!("[{platform}{stage}{space}{number:>width$}/{total}] ")
 }
 
+/// Whether a bill of materials looks at the build context too; `true`, or the stages for which it does.
+pub(super) const SCAN_CONTEXT: &str = "BUILDKIT_SBOM_SCAN_CONTEXT";
+/// Whether it looks at a stage that is not the result, likewise.
+pub(super) const SCAN_STAGE: &str = "BUILDKIT_SBOM_SCAN_STAGE";
+
 /// Arguments that speak to the build alone; steps do not see them.
 pub(super) fn is_internal_arg(name: &str) -> bool {
-    matches!(name, "BUILDKIT_SBOM_SCAN_CONTEXT" | "BUILDKIT_SBOM_SCAN_STAGE")
+    matches!(name, SCAN_CONTEXT | SCAN_STAGE)
 }

@@ -9,7 +9,7 @@ use super::{
     bindings::{self, pintle::frontend::host::FileInfo},
     wit,
 };
-use crate::{Error, Output, Stat, limits::Breach, words::WordError};
+use crate::{Definition, Error, Output, Stat, limits::Breach, words::WordError};
 
 /// What a host function answers: an error for the guest, or one that ends it.
 pub(super) type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
@@ -168,14 +168,19 @@ impl Guest {
             if refs.iter().any(|(known, _)| *known == platform) {
                 return Err(Error::invalid(format!("answers two results for platform {platform:?}")));
             }
-            let definition = self.graph.definition(edge).map_err(|fault| {
-                let mut error = self.error_out(fault);
-                error.message = format!("answers an edge that is not there: {}", error.message);
-                error
-            })?;
-            refs.push((platform, definition));
+            refs.push((platform, self.answered(edge)?));
         }
-        Ok(Output { refs, metadata: self.metadata(output.metadata)? })
+        let mut metadata = self.metadata(output.metadata)?;
+        let extras = self.extras(&mut metadata)?;
+        Ok(Output { refs, metadata, extras })
+    }
+
+    pub(super) fn answered(&self, edge: Option<wit::Edge>) -> Result<Definition, Error> {
+        self.graph.definition(edge).map_err(|fault| {
+            let mut error = self.error_out(fault);
+            error.message = format!("answers an edge that is not there: {}", error.message);
+            error
+        })
     }
 
     /// Metadata entries.

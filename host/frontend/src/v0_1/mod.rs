@@ -5,6 +5,7 @@
 
 mod convert;
 mod exec;
+mod extras;
 mod file;
 mod graph;
 mod host;
@@ -143,7 +144,7 @@ pub(crate) async fn run(
             let guest = store.data_mut();
             Ok(answer
                 .map_err(|error| guest.error_out(error))
-                .and_then(|entries| Ok(Output { refs: Vec::new(), metadata: guest.metadata(entries)? })))
+                .and_then(|entries| Ok(Output { metadata: guest.metadata(entries)?, ..Output::default() })))
         }
     }
 }

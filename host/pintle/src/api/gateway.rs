@@ -272,7 +272,7 @@ impl Client {
         let refs =
             ids.into_iter().map(|(platform, id)| Ok((platform, definition(&id)?))).collect::<Result<_, Status>>()?;
         let metadata = result.metadata.into_iter().map(|(key, value)| (key, value.to_vec())).collect();
-        Ok(Output { refs, metadata })
+        Ok(Output { refs, metadata, ..Output::default() })
     }
 }
 
