@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use futures::StreamExt;
 use proto::control;
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     connect::Connection,
@@ -15,8 +16,6 @@ use crate::{
 
 /// How long the progress may be silent after the build has ended before it is taken to be complete.
 const STATUS_SILENCE: Duration = Duration::from_secs(5);
-/// Pieces of news that may wait to be shown.
-const NEWS_WAITING: usize = 64;
 
 /// What is to be built. See BuildKit's `SolveRequest`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,7 +73,7 @@ pub async fn build(
 ) -> Result<SolveResponse, BuildError> {
     let session = SessionHandle::open(connection, session_id, shared_key, attachments).await;
     let session = session.map_err(|status| BuildError::from_status("cannot open a session", status))?;
-    let (news, incoming) = mpsc::channel(NEWS_WAITING);
+    let (news, incoming) = mpsc::unbounded_channel();
     let (solved, ()) = tokio::join!(solve(connection, session.id(), request, news), drive(display, incoming));
     solved
 }
@@ -84,7 +83,7 @@ pub async fn solve(
     connection: &Connection,
     session: &str,
     request: SolveRequest,
-    news: mpsc::Sender<SolveStatus>,
+    news: mpsc::UnboundedSender<SolveStatus>,
 ) -> Result<SolveResponse, BuildError> {
     let build = SessionHandle::new_id();
     let wire = to_wire(request, build.clone(), session.to_owned());
@@ -101,16 +100,19 @@ pub async fn solve(
 }
 
 /// Forwards the news of a build until there are no more.
+///
+/// They are read by a task of their own, and as many as there are: a terminal may stand still, and news that nobody reads let the
+/// HTTP/2 library close the connection (too many small messages are an attack to it). The engine bounds what a build may say.
 async fn follow(
     connection: &Connection,
     build: String,
-    news: mpsc::Sender<SolveStatus>,
+    news: mpsc::UnboundedSender<SolveStatus>,
     has_ended: tokio::sync::oneshot::Receiver<()>,
 ) {
     let mut control = connection.control();
     let mut has_ended = std::pin::pin!(has_ended);
     let mut over = false;
-    let stream = async {
+    let mut stream = AbortOnDropHandle::new(tokio::spawn(async move {
         let mut stream = match control.status(control::StatusRequest { r#ref: build }).await {
             Ok(answer) => answer.into_inner(),
             // The build itself says what is wrong.
@@ -119,18 +121,17 @@ async fn follow(
         while let Some(item) = stream.next().await {
             match item {
                 Ok(status) => {
-                    if news.send(status.into()).await.is_err() {
+                    if news.send(status.into()).is_err() {
                         return;
                     }
                 }
                 Err(status) => return tracing::debug!(%status, "progress ended early"),
             }
         }
-    };
-    let mut stream = std::pin::pin!(stream);
+    }));
     loop {
         tokio::select! {
-            () = &mut stream => return,
+            _ = &mut stream => return,
             _ = &mut has_ended, if !over => over = true,
             () = tokio::time::sleep(STATUS_SILENCE), if over => return,
         }

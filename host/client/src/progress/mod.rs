@@ -105,7 +105,7 @@ pub fn for_stderr(mode: Mode, description: &str) -> anyhow::Result<Box<dyn Displ
 }
 
 /// Gives a display the news until there are no more.
-pub async fn drive(display: &mut dyn Display, mut news: mpsc::Receiver<SolveStatus>) {
+pub async fn drive(display: &mut dyn Display, mut news: mpsc::UnboundedReceiver<SolveStatus>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     // A build that is cancelled drops this future; the display must leave the terminal in order then too.

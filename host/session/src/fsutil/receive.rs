@@ -1,21 +1,35 @@
 //! The receiving end of a transfer.
 
-use std::{collections::HashMap, fs::File, io::Write, os::fd::OwnedFd};
+use std::{
+    collections::{HashMap, VecDeque},
+    fs::File,
+    io::Write,
+    os::fd::OwnedFd,
+    sync::Arc,
+};
 
 use anyhow::Context;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use prost::Message;
 use proto::fsutil::{Packet, packet::PacketType};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{
     ERROR_GRACE,
     apply::{Apply, Options, Wanted},
 };
 
-/// Packets that may wait for the thread that writes files.
-const PACKETS_WAITING: usize = 64;
+/// Bytes of contents that may wait for the thread that writes files.
+const CONTENTS_WAITING_BYTES: usize = 16 << 20;
+/// Bytes of all else that may wait for it: the sender's list, which is read ahead. A connection whose small messages are left
+/// unread is closed by the HTTP/2 library (h2 from 0.4.16 on) as an attack, and the time in which a sender lists a large tree is
+/// longer than what this holds only when writing is slower than listing for millions of files.
+const LIST_WAITING_BYTES: usize = 256 << 20;
+/// What a packet takes in memory beside its bytes.
+const PACKET_OVERHEAD_BYTES: usize = 128;
+/// Files that are asked for and not there yet. What is asked for must be read soon, for the same reason.
+pub(super) const REQUESTED_MAX: usize = 256;
 /// Files that a sender may send at the same time. Others of its kind use four.
 const OPEN_FILES_MAX: usize = 64;
 
@@ -34,11 +48,12 @@ where
     S: Stream<Item = Result<Packet, E>> + Send,
     E: std::error::Error + Send + Sync + 'static,
 {
-    let (packets, mut waiting) = mpsc::channel(PACKETS_WAITING);
+    let (packets, mut waiting) = mpsc::unbounded_channel::<(Packet, OwnedSemaphorePermit)>();
+    let room = Room::default();
     let replies = outgoing.clone();
     let mut writer = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
         let mut receiver = Receiver::new(dest, options, replies)?;
-        while let Some(packet) = waiting.blocking_recv() {
+        while let Some((packet, _room)) = waiting.blocking_recv() {
             if receiver.packet(packet)? {
                 return Ok(());
             }
@@ -61,7 +76,11 @@ where
             if packet.r#type() == PacketType::PacketErr {
                 anyhow::bail!("the sender failed: {}", String::from_utf8_lossy(&packet.data));
             }
-            if packets.send(packet).await.is_err() {
+            let taken = tokio::select! {
+                taken = room.take(&packet) => taken?,
+                () = packets.closed() => break,
+            };
+            if packets.send((packet, taken)).is_err() {
                 break;
             }
         }
@@ -85,11 +104,39 @@ where
     result
 }
 
+/// How much may wait.
+struct Room {
+    contents: Arc<Semaphore>,
+    list: Arc<Semaphore>,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        let bytes = |bytes| Arc::new(Semaphore::new(bytes));
+        Room { contents: bytes(CONTENTS_WAITING_BYTES), list: bytes(LIST_WAITING_BYTES) }
+    }
+}
+
+impl Room {
+    /// Waits until there is room for a packet.
+    async fn take(&self, packet: &Packet) -> anyhow::Result<OwnedSemaphorePermit> {
+        let (room, most) = match packet.r#type() {
+            PacketType::PacketData => (&self.contents, CONTENTS_WAITING_BYTES),
+            _ => (&self.list, LIST_WAITING_BYTES),
+        };
+        let bytes = (packet.encoded_len() + PACKET_OVERHEAD_BYTES).min(most);
+        Ok(room.clone().acquire_many_owned(u32::try_from(bytes)?).await?)
+    }
+}
+
 struct Receiver {
     apply: Option<Apply>,
     outgoing: mpsc::UnboundedSender<Packet>,
     next_id: u32,
+    /// Asked for.
     wanted: HashMap<u32, Wanted>,
+    /// To be asked for.
+    later: VecDeque<(u32, Wanted)>,
     open: HashMap<u32, OpenFile>,
     listed: bool,
 }
@@ -104,7 +151,7 @@ impl Receiver {
     fn new(dest: OwnedFd, options: Options, outgoing: mpsc::UnboundedSender<Packet>) -> anyhow::Result<Self> {
         let apply = Some(Apply::new(dest, options)?);
         let (wanted, open) = (HashMap::new(), HashMap::new());
-        Ok(Receiver { apply, outgoing, next_id: 0, wanted, open, listed: false })
+        Ok(Receiver { apply, outgoing, next_id: 0, wanted, later: VecDeque::new(), open, listed: false })
     }
 
     /// Takes a packet; true says that it was the last.
@@ -139,10 +186,20 @@ impl Receiver {
         self.next_id = id.checked_add(1).context("the sender lists more files than can be numbered")?;
         let apply = self.apply.as_mut().context("the transfer has ended")?;
         if let Some(wanted) = apply.entry(stat)? {
+            self.later.push_back((id, wanted));
+            self.ask();
+        }
+        Ok(())
+    }
+
+    /// Asks for files, as many as may be on their way.
+    fn ask(&mut self) {
+        while self.wanted.len() + self.open.len() < REQUESTED_MAX
+            && let Some((id, wanted)) = self.later.pop_front()
+        {
             self.wanted.insert(id, wanted);
             self.reply(PacketType::PacketReq, id);
         }
-        Ok(())
     }
 
     fn data(&mut self, id: u32, data: Bytes) -> anyhow::Result<()> {
@@ -170,6 +227,7 @@ impl Receiver {
         );
         apply.finish_file(&open.wanted, &open.file).with_context(|| format!("finish {path:?}"))?;
         self.open.remove(&id);
+        self.ask();
         Ok(())
     }
 

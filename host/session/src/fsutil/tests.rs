@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tonic::Status;
 
-use super::*;
+use super::{receive::REQUESTED_MAX, *};
 use crate::Filter;
 
 const KEEP: Options = Options { delete: true, keep_unchanged: true, owner: None, devices: false };
@@ -252,6 +252,40 @@ async fn a_file_that_grew_is_taken_as_it_was_read() {
     ];
     receive_list(list, to.path()).await.unwrap();
     assert_eq!(fs::read(to.path().join("a")).unwrap(), b"abcde");
+}
+
+#[tokio::test]
+async fn files_are_asked_for_as_others_come() {
+    const FILES: usize = 4 * REQUESTED_MAX + 1;
+    let to = tempfile::tempdir().unwrap();
+    let (to_receiver, incoming) = mpsc::unbounded_channel();
+    let (to_sender, mut asked) = mpsc::unbounded_channel::<Packet>();
+    let send = |packet: Packet| to_receiver.send(Ok::<_, Status>(packet)).unwrap();
+    let sending = async {
+        for number in 0..FILES {
+            send(stat(&format!("{number:06}"), FILE, 1, ""));
+        }
+        send(Packet::default());
+        let (mut waiting, mut sent) = (Vec::new(), 0);
+        while sent < FILES {
+            waiting.push(asked.recv().await.unwrap().id);
+            assert!(waiting.len() <= REQUESTED_MAX);
+            if waiting.len() == REQUESTED_MAX || sent + waiting.len() == FILES {
+                sent += waiting.len();
+                waiting.drain(..).for_each(|id| {
+                    send(data(id, "x"));
+                    send(data(id, ""));
+                });
+            }
+        }
+        assert_eq!(asked.recv().await.unwrap().r#type(), PacketType::PacketFin);
+        send(other(PacketType::PacketFin));
+    };
+    let incoming = UnboundedReceiverStream::new(incoming);
+    let receiving = receive(incoming, to_sender, open_root(to.path()).unwrap(), KEEP, &|_, _| ());
+    let (received, ()) = tokio::join!(receiving, sending);
+    received.unwrap();
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), FILES);
 }
 
 #[tokio::test]
