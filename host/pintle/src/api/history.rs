@@ -110,6 +110,19 @@ impl History {
         })))
     }
 
+    /// The blobs of what a daemon remembers in `store`, held: an engine that remembers nothing itself must not delete them.
+    pub fn held(store: &Store) -> anyhow::Result<Vec<Blob>> {
+        let records = store.scan(PREFIX.as_bytes(), MAX_READ)?;
+        let records = records.iter().filter_map(|(_, value)| Record::decode(&value[..]).ok());
+        let mut held = Vec::new();
+        for record in records {
+            for blob in descriptors(&record) {
+                held.extend(store.pin_blob(&blob.digest)?);
+            }
+        }
+        Ok(held)
+    }
+
     /// Records a build that begins.
     pub fn begin(&self, request: &wire::SolveRequest, journal: Journal) -> Recording {
         let record = Record {

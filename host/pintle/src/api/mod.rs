@@ -25,6 +25,8 @@ pub use guests::Guests;
 pub use history::Limits as HistoryLimits;
 pub use stdio::Stdio;
 
+use std::sync::Arc;
+
 use build::Engine;
 use proto::{
     MAX_MESSAGE_BYTES, content::content_server::ContentServer, control::control_server::ControlServer,
@@ -46,19 +48,23 @@ pub struct Api {
     pub clients: gateway::Clients,
     /// Builds that ran, where they are remembered.
     pub history: Option<history::History>,
+    /// What a daemon remembers of builds in this store, where this engine remembers none.
+    _held: Arc<Vec<store::Blob>>,
 }
 
 impl Api {
     /// Services for `engine`.
     pub fn new(engine: Engine) -> Self {
         let (sessions, builds, clients) = (Manager::new(), Builds::default(), gateway::Clients::default());
-        Api { engine, sessions, builds, clients, history: None }
+        let held = history::History::held(engine.store());
+        let held = held.inspect_err(|error| tracing::warn!("what a daemon remembers cannot be read: {error:#}"));
+        Api { engine, sessions, builds, clients, history: None, _held: held.unwrap_or_default().into() }
     }
 
     /// The same, and builds are remembered.
     pub fn with_history(self, limits: HistoryLimits) -> anyhow::Result<Self> {
         let history = Some(history::History::open(self.engine.store(), limits)?);
-        Ok(Api { history, ..self })
+        Ok(Api { history, _held: Arc::default(), ..self })
     }
 
     /// All services, ready to be served on a connection or a socket.

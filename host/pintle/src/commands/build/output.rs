@@ -7,6 +7,9 @@ use client::{Export, ExportTarget, SolveResponse, outputs as flags};
 
 use super::request::Prepared;
 
+/// What loads an image.
+const DOCKER: &str = "docker";
+
 /// All results of a build.
 pub struct Outputs {
     exports: Vec<(Export, Option<ExportTarget>)>,
@@ -27,6 +30,10 @@ pub fn outputs(specs: &[String], tags: &[String], push: bool, load: bool) -> any
         outputs.push("image", &[("push", "true")], None);
     }
     if load {
+        ensure!(
+            is_in_path(DOCKER),
+            "--load needs the {DOCKER} command, which is not in PATH; --output type=docker,dest=FILE writes what it loads"
+        );
         let dir = tempfile::tempdir()?;
         outputs.push("docker", &[], Some(ExportTarget::File(dir.path().join("image.tar"))));
         outputs.load = Some(dir);
@@ -42,6 +49,10 @@ pub fn outputs(specs: &[String], tags: &[String], push: bool, load: bool) -> any
         }
     }
     Ok(outputs)
+}
+
+fn is_in_path(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
 impl Outputs {
@@ -69,7 +80,7 @@ impl Outputs {
     pub fn finish(&self) -> anyhow::Result<()> {
         let Some(dir) = &self.load else { return Ok(()) };
         let image: PathBuf = dir.path().join("image.tar");
-        let status = Command::new("docker").arg("load").arg("-i").arg(&image).status();
+        let status = Command::new(DOCKER).arg("load").arg("-i").arg(&image).status();
         let status = status.context("--load: run the docker command")?;
         if !status.success() {
             bail!("--load: docker load failed: {status}");

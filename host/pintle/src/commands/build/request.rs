@@ -66,6 +66,18 @@ pub struct FrontendArgs {
     #[arg(long, value_name = "MODE")]
     network: Option<String>,
 
+    /// Size of /dev/shm in steps: 64MB.
+    #[arg(long, value_name = "SIZE")]
+    shm_size: Option<String>,
+
+    /// A limit of processes in steps: TYPE=SOFT[:HARD], such as nofile=1024:2048; may be given several times.
+    #[arg(long = "ulimit", value_name = "LIMIT")]
+    ulimits: Vec<String>,
+
+    /// The cgroup that steps run in a child of.
+    #[arg(long, value_name = "PATH")]
+    cgroup_parent: Option<String>,
+
     /// What steps may do beyond the sandbox: network.host (--network host implies it), security.insecure.
     #[arg(long = "allow", value_name = "NAME")]
     allow: Vec<String>,
@@ -161,6 +173,14 @@ pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyho
     put(&mut attrs, "force-network-mode", args.network.as_deref().filter(|mode| *mode != "default"));
     put(&mut attrs, "no-cache", args.no_cache.then_some(""));
     put(&mut attrs, "image-resolve-mode", args.pull.then_some("pull"));
+    put(&mut attrs, "cgroup-parent", args.cgroup_parent.as_deref());
+    if let Some(size) = &args.shm_size {
+        let bytes = memory_size(size).with_context(|| format!("--shm-size {size:?}: want a size such as 64MB"))?;
+        attrs.insert("shm-size".into(), bytes.to_string());
+    }
+    if !args.ulimits.is_empty() {
+        attrs.insert("ulimit".into(), args.ulimits.join(","));
+    }
     if !args.add_hosts.is_empty() {
         attrs.insert("add-hosts".into(), hosts(&args.add_hosts)?);
     }
@@ -222,6 +242,21 @@ pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyho
         ..SolveRequest::default()
     };
     Ok(Prepared { request, attachments, caches: session::Dirs::new(), directories })
+}
+
+/// Bytes of memory as docker reads them: `64m`, `64MB` and `64MiB` are the same, in units of 1024.
+fn memory_size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim().to_ascii_lowercase();
+    let shift = match unit.strip_suffix("ib").or(unit.strip_suffix('b')).unwrap_or(&unit) {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// `--attest`, `--provenance` and `--sbom` as options of the build.
@@ -331,4 +366,15 @@ fn shared_key(context: &std::path::Path) -> String {
     let path: PathBuf = context.canonicalize().unwrap_or_else(|_| context.to_path_buf());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     llb::Digest::of(format!("{host}\0{}", path.display()).as_bytes()).hex()[..32].to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn sizes_of_memory() {
+        let sizes = ["7", "7b", "64k", "64MB", "64m", "1GiB", "1.5g", "m", "-1", "99999999999g"];
+        let bytes = sizes.map(super::memory_size);
+        let mega = Some(64 << 20);
+        assert_eq!(bytes, [Some(7), Some(7), Some(64 << 10), mega, mega, Some(1 << 30), None, None, None, None]);
+    }
 }
