@@ -24,6 +24,7 @@ use crate::{
     Activity, CacheOption, Entitlements, Failure, Journal, Left, container,
     engine::Engine,
     entitlements,
+    frontends::{Found, Grant, Grants, Verdict},
     lazy::{LazyRef, SnapshotRef, internal},
     nested,
     permit::{Permitted, Policies},
@@ -71,6 +72,8 @@ pub(crate) struct State {
     pub asked: Mutex<Option<Asked>>,
     /// Build languages by name, with the digests of their components.
     pub components: Mutex<BTreeMap<String, String>>,
+    /// What was found of frontends by the rules, by name.
+    pub verdicts: Mutex<BTreeMap<String, Verdict>>,
     /// Frontends that had no digest, with the one that they turned out to have.
     pub pinned: Mutex<BTreeMap<String, String>>,
     /// What was solved, for frontends or as a result.
@@ -113,6 +116,7 @@ impl State {
             asked: Mutex::default(),
             components: Mutex::default(),
             pinned: Mutex::default(),
+            verdicts: Mutex::default(),
             images: Mutex::default(),
             solved: Mutex::default(),
             caches,
@@ -239,15 +243,24 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// The bridge of one frontend call.
 pub(crate) struct BuildBridge {
     pub state: Arc<State>,
+    /// How many frontends called one another to get here.
     depth: usize,
+    /// What it may ask.
+    grants: Grants,
     /// What the frontend says, once it says something.
     said: Mutex<Option<Activity>>,
 }
 
 impl BuildBridge {
-    /// For a frontend of a build that is `depth` calls of frontends deep.
+    /// For a frontend of a build that is `depth` calls of frontends deep, and may ask everything.
     pub fn new(state: Arc<State>, depth: usize) -> BuildBridge {
-        BuildBridge { state, depth, said: Mutex::default() }
+        BuildBridge { state, depth, grants: Grants::all(), said: Mutex::default() }
+    }
+
+    /// The same for one that may ask `grants` alone.
+    fn granted(mut self, grants: Grants) -> BuildBridge {
+        self.grants = grants;
+        self
     }
 }
 
@@ -262,10 +275,16 @@ impl Drop for BuildBridge {
 #[async_trait]
 impl Bridge for BuildBridge {
     async fn solve(&self, definition: Definition, options: SolveOptions) -> Result<Arc<dyn Ref>, Error> {
+        if !options.cache_imports.is_empty() {
+            self.grants.check(Grant::Registry)?;
+        }
         let caches = options.cache_imports.into_iter();
         let caches: Vec<_> = caches.map(|cache| CacheOption { kind: cache.kind, attrs: cache.attrs }).collect();
         self.state.import(&caches).await;
+        self.grants.check_solve(&definition)?;
         let definition = nested::expand(&self.state, definition, 0).await?;
+        // What a build op unfolds to is part of it.
+        self.grants.check_solve(&definition)?;
         let result = LazyRef::new(self.state.clone(), definition);
         if options.evaluate {
             result.evaluate().await?;
@@ -274,7 +293,9 @@ impl Bridge for BuildBridge {
     }
 
     async fn solve_frontend(&self, source: &str, request: Request) -> Result<SolvedFrontend, Error> {
-        let output = self.state.frontend(source, request, self.depth + 1).await?;
+        self.grants.check(Grant::Registry)?;
+        let output = self.state.frontend(source, request, self.depth + 1, &self.grants).await?;
+        output.refs.iter().try_for_each(|(_, definition)| self.grants.check_solve(definition))?;
         let refs = output.refs.into_iter().map(|(platform, definition)| {
             let result: Arc<dyn Ref> = LazyRef::new(self.state.clone(), definition);
             (platform, result)
@@ -283,11 +304,16 @@ impl Bridge for BuildBridge {
     }
 
     async fn new_container(&self, spec: ContainerSpec) -> Result<Arc<dyn Container>, Error> {
+        self.grants.check(Grant::Processes)?;
         container::new(&self.state, spec).await
     }
 
     async fn resolve_sources(&self, queries: Vec<SourceQuery>) -> Vec<Result<SourceMeta, Error>> {
-        futures::future::join_all(queries.into_iter().map(|query| self.state.resolve_source(query))).await
+        let answers = queries.into_iter().map(|query| async {
+            self.grants.check(if is_download(&query.identifier) { Grant::Sources } else { Grant::Images })?;
+            self.state.resolve_source(query).await
+        });
+        futures::future::join_all(answers).await
     }
 
     fn warn(&self, warning: Warning) {
@@ -316,6 +342,10 @@ impl Bridge for BuildBridge {
     }
 }
 
+fn is_download(identifier: &str) -> bool {
+    identifier.starts_with("http://") || identifier.starts_with("https://")
+}
+
 fn quad(range: &Range) -> [i32; 4] {
     [range.start_line, range.start_character, range.end_line, range.end_character]
 }
@@ -327,6 +357,7 @@ impl State {
         source: &str,
         request: Request,
         depth: usize,
+        outer: &Grants,
     ) -> Result<frontend::Output, Error> {
         if depth > MAX_FRONTEND_DEPTH {
             return Err(failed(
@@ -343,13 +374,18 @@ impl State {
         if self.engine.frontends().fetch_dockerfile() {
             request.opts.entry(DOCKERFILE_IMAGE.into()).or_insert_with(|| "true".into());
         }
-        let bridge = Arc::new(BuildBridge::new(self.clone(), depth));
-        let frontend = self.engine.frontends().find(source, &request, &bridge).await?;
+        let finder = Arc::new(BuildBridge::new(self.clone(), depth));
+        let Found { frontend, grants } = self.engine.frontends().find(source, &request, &finder).await?;
+        let grants = grants.within(outer);
+        let bridge = Arc::new(BuildBridge::new(self.clone(), depth).granted(grants.clone()));
         let (outcome, statistics) = frontend.measured(bridge, request).await;
         if let Some(statistics) = statistics {
             lock(&self.ran).push((source.to_owned(), statistics));
         }
         let output = outcome?;
+        let extras = output.extras.iter().map(|extra| &extra.definition);
+        let mut results = output.refs.iter().map(|(_, definition)| definition).chain(extras);
+        results.try_for_each(|definition| grants.check_result(definition))?;
         lock(&self.components).extend(frontend.component().map(|digest| (source.to_string(), digest)));
         Ok(output)
     }

@@ -26,8 +26,8 @@ pub use entitlements::{Entitlement, Entitlements};
 pub use exporters::Attestation;
 pub use failure::{Detail, Failure, Left};
 pub use frontends::{
-    Fetched, Freshness, Frontends, Gateway, GatewayCall, ImageSettings, Settings as FrontendSettings,
-    fetch as fetch_frontend,
+    Consequence, Fetched, Freshness, Frontends, Gateway, GatewayCall, Grant, Grants, ImageSettings,
+    Settings as FrontendSettings, Trust, TrustRule, fetch as fetch_frontend,
 };
 pub use journal::{Activity, Journal, Subscription};
 pub use lock::{LOCK_BYTES_MAX, LOCK_FILE, LOCK_NAMES_MAX, Lock, LockError, Pins};

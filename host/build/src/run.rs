@@ -12,7 +12,9 @@ use crate::{
     bridge::{BuildBridge, State, lock},
     cache::{self, Top},
     engine::Engine,
-    entitlements, nested,
+    entitlements,
+    frontends::Grants,
+    nested,
     permit::Policies,
     provenance, sbom,
 };
@@ -114,7 +116,7 @@ impl Engine {
         let _stop = Stop(state.clone());
         let output = match request.what {
             What::Definition(definition) => Output { refs: vec![(String::new(), definition)], ..Output::default() },
-            What::Frontend { name, request } => state.frontend(&name, request, 0).await?,
+            What::Frontend { name, request } => state.frontend(&name, request, 0, &Grants::all()).await?,
             What::Custom { frontend, request } => {
                 let bridge = Arc::new(BuildBridge::new(state.clone(), 0));
                 frontend.build(bridge, request).await?

@@ -1,7 +1,7 @@
 //! Frontends that were fetched: what their names meant, and the blobs under them.
 //!
 //! Layout of the directory: `blobs/HEX`, content with SHA-256 HEX (manifests, configs, components); `names/HEX.json`, an [`Entry`],
-//! where HEX is the SHA-256 of the name. Each file appears whole or not at all, so that several processes may use one library.
+//! where HEX is the SHA-256 of the name; `signatures/HEX.json`, what was found beside the manifest HEX. Each file appears whole or not at all, so that several processes may use one library.
 
 use std::{
     collections::HashSet,
@@ -17,6 +17,8 @@ use sha2::{Digest, Sha256};
 
 /// The largest entry that is read, in bytes.
 const ENTRY_BYTES_MAX: u64 = 64 << 10;
+/// The largest file of signatures that is read, in bytes.
+const SIGNATURES_BYTES_MAX: u64 = 4 << 20;
 /// What digests begin with.
 const SHA256: &str = "sha256:";
 
@@ -93,6 +95,23 @@ impl Library {
         Ok(format!("{SHA256}{hex}"))
     }
 
+    /// The signatures that were kept for a manifest.
+    pub fn signatures(&self, manifest: &str) -> Option<Vec<u8>> {
+        let path = self.signatures_path(manifest)?;
+        let is_small = fs::metadata(&path).ok()?.len() <= SIGNATURES_BYTES_MAX;
+        is_small.then(|| fs::read(&path).ok()).flatten()
+    }
+
+    /// Keeps the signatures of a manifest, so that they can be checked without its registry.
+    pub fn keep_signatures(&self, manifest: &str, signatures: &[u8]) -> anyhow::Result<()> {
+        let path = self.signatures_path(manifest).context("the manifest has a digest")?;
+        write(&path, signatures).with_context(|| format!("keep {}", path.display()))
+    }
+
+    fn signatures_path(&self, manifest: &str) -> Option<PathBuf> {
+        Some(self.dir.join("signatures").join(format!("{}.json", hex::encode(key(manifest)?))))
+    }
+
     /// Notes what a name means, in place of what it meant; what nothing means any longer is deleted.
     pub fn note(&self, entry: &Entry) -> anyhow::Result<()> {
         let path = self.name_path(&entry.name);
@@ -149,6 +168,12 @@ impl Library {
     fn sweep(&self, gone: &Entry) -> anyhow::Result<()> {
         let entries = self.entries()?;
         let needed: HashSet<_> = entries.iter().flat_map(Entry::blobs).collect();
+        if !entries.iter().any(|entry| entry.manifest == gone.manifest)
+            && let Some(path) = self.signatures_path(&gone.manifest)
+        {
+            // Not every manifest has some.
+            let _ = fs::remove_file(path);
+        }
         for path in gone.blobs().iter().filter(|digest| !needed.contains(**digest)).filter_map(|d| self.blob_path(d)) {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -231,6 +256,21 @@ mod tests {
         assert!(library.blob(&b.config).is_some(), "another component has the same config");
         assert_eq!(entry(&library, "c", "three"), library.find("c").unwrap(), "noted anew");
         assert!(library.blob(&c.component).is_none(), "nothing means it any longer");
+    }
+
+    #[test]
+    fn signatures_live_as_long_as_their_manifest() {
+        let dir = tempfile::tempdir().unwrap();
+        let library = Library::new(dir.path().to_owned());
+        let a = entry(&library, "a", "one");
+        let b = entry(&library, "b", "one");
+        assert_eq!(library.signatures(&a.manifest), None);
+        library.keep_signatures(&a.manifest, b"[]").unwrap();
+        assert!(library.keep_signatures("../a", b"[]").is_err());
+        library.remove("a").unwrap();
+        assert_eq!(library.signatures(&b.manifest).as_deref(), Some(b"[]".as_slice()));
+        library.remove("b").unwrap();
+        assert_eq!(library.signatures(&b.manifest), None);
     }
 
     #[test]

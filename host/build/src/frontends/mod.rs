@@ -2,17 +2,23 @@
 
 mod fetch;
 mod image;
+mod trust;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use frontend::{Error, Frontend, Library, Request, Runtime};
-use oci::Reference;
+use oci::{Reference, cosign::Signature};
 
 pub use fetch::{Fetched, Freshness, fetch};
 use image::ImageFrontend;
 pub use image::{Gateway, GatewayCall, ImageSettings};
+pub(crate) use trust::Verdict;
+pub use trust::{Consequence, Grant, Grants, Trust, TrustRule};
 
-use crate::bridge::{BuildBridge, State, failed, lock};
+use crate::{
+    bridge::{BuildBridge, State, failed, lock},
+    lazy::internal,
+};
 
 /// The build languages that an engine knows, and the runtime that runs others. Cheap to clone.
 #[derive(Clone)]
@@ -22,6 +28,19 @@ pub struct Frontends {
     library: Option<Library>,
     settings: Settings,
     gateway: Option<Arc<dyn Gateway>>,
+}
+
+/// A frontend that may run.
+pub(crate) struct Found {
+    pub frontend: Arc<dyn Frontend>,
+    pub grants: Grants,
+}
+
+impl Found {
+    /// One of this program.
+    fn shipped(frontend: Arc<dyn Frontend>) -> Found {
+        Found { frontend, grants: Grants::all() }
+    }
 }
 
 /// How names of frontends are understood.
@@ -35,6 +54,8 @@ pub struct Settings {
     pub fetch_dockerfile: bool,
     /// How those run that are images.
     pub image: ImageSettings,
+    /// Which may run, and what they may ask.
+    pub trust: Trust,
 }
 
 impl Settings {
@@ -45,7 +66,13 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         let freshness = Freshness::After(Self::CHECK_INTERVAL);
-        Settings { aliases: BTreeMap::new(), freshness, fetch_dockerfile: false, image: ImageSettings::default() }
+        Settings {
+            aliases: BTreeMap::new(),
+            freshness,
+            fetch_dockerfile: false,
+            image: ImageSettings::default(),
+            trust: Trust::default(),
+        }
     }
 }
 
@@ -91,20 +118,21 @@ impl Frontends {
         source: &str,
         request: &Request,
         bridge: &Arc<BuildBridge>,
-    ) -> Result<Arc<dyn Frontend>, Error> {
+    ) -> Result<Found, Error> {
         let source = self.meaning(source, request)?;
         if let Some(frontend) = self.builtin.get(&source) {
-            return Ok(frontend.clone());
+            return Ok(Found::shipped(frontend.clone()));
         }
         if is_dockerfile_image(&source) && !self.settings.fetch_dockerfile {
-            return self.builtin.get(DEFAULT).cloned().ok_or_else(|| self.unknown(&source));
+            return self.builtin.get(DEFAULT).cloned().map(Found::shipped).ok_or_else(|| self.unknown(&source));
         }
         if source.ends_with(".wasm") {
             let component = bridge.state.client_file(&source).await?;
             let digest = oci::digest_of(&component);
             bridge.state.policies.pins.file(&source, &digest).map_err(Error::from)?;
+            let grants = self.admit(&source, &source, &digest, &[], &bridge.state)?;
             lock(&bridge.state.pinned).insert(source.clone(), digest);
-            return Ok(Arc::new(self.runtime.load(component, &source).await?));
+            return Ok(Found { frontend: Arc::new(self.runtime.load(component, &source).await?), grants });
         }
         match &self.library {
             Some(library) if source.contains(['/', ':', '@']) => self.fetched(library, &source, bridge).await,
@@ -136,12 +164,7 @@ impl Frontends {
     }
 
     /// A frontend of a registry, made ready to run.
-    async fn fetched(
-        &self,
-        library: &Library,
-        source: &str,
-        bridge: &Arc<BuildBridge>,
-    ) -> Result<Arc<dyn Frontend>, Error> {
+    async fn fetched(&self, library: &Library, source: &str, bridge: &Arc<BuildBridge>) -> Result<Found, Error> {
         let state = &bridge.state;
         let reference: Reference =
             source.parse().map_err(|error| failed("invalid-argument", format!("frontend {source:?}: {error}")))?;
@@ -150,9 +173,15 @@ impl Frontends {
         if reference.digest().is_none() {
             lock(&state.pinned).insert(reference.to_string(), fetched.digest().into());
         }
+        let (name, digest) = (reference.name(), fetched.digest().to_owned());
+        let signatures = match self.settings.trust.wants_signatures(&name, &digest) {
+            true => self.signatures(library, &reference, &digest, state).await?,
+            false => Vec::new(),
+        };
+        let grants = self.admit(source, &name, &digest, &signatures, state)?;
         let entry = match fetched {
             Fetched::Component(entry) => entry,
-            Fetched::Image(reference) => return self.image(reference, bridge),
+            Fetched::Image(reference) => return Ok(Found { frontend: self.image(reference, bridge)?, grants }),
         };
         let broken = || failed("internal", format!("frontend {source}: {:?} is no digest", entry.component));
         let key = entry.key().ok_or_else(broken)?;
@@ -164,7 +193,65 @@ impl Frontends {
         if let Some(activity) = compiling {
             activity.end(&loaded);
         }
-        Ok(Arc::new(loaded?))
+        Ok(Found { frontend: Arc::new(loaded?), grants })
+    }
+
+    /// The signatures of a frontend: those that were kept, else those that lie beside it.
+    async fn signatures(
+        &self,
+        library: &Library,
+        reference: &Reference,
+        digest: &str,
+        state: &Arc<State>,
+    ) -> Result<Vec<Signature>, Error> {
+        let kept = library.signatures(digest).and_then(|kept| serde_json::from_slice(&kept).ok());
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
+        if self.settings.freshness == Freshness::Offline {
+            return Ok(Vec::new());
+        }
+        let activity = state.journal.activity(&format!("[frontend] signatures of {}@{digest}", reference.name()));
+        let repository = state.engine.registries().client(&state.environment.sessions).repository(reference);
+        let found = oci::cosign::signatures(&repository, digest).await;
+        activity.end(&found);
+        let found =
+            found.map_err(|error| failed("not-found", format!("signatures of frontend {reference}: {error:#}")))?;
+        // None yet may be some tomorrow.
+        if !found.is_empty() {
+            let json = serde_json::to_vec(&found).map_err(|error| internal(error.into()))?;
+            library.keep_signatures(digest, &json).map_err(internal)?;
+        }
+        Ok(found)
+    }
+
+    /// What a frontend may ask, if it may run at all. `source` is what it was called by.
+    fn admit(
+        &self,
+        source: &str,
+        name: &str,
+        digest: &str,
+        signatures: &[Signature],
+        state: &State,
+    ) -> Result<Grants, Error> {
+        if self.settings.trust.is_silent() {
+            return Ok(Grants::all());
+        }
+        let activity = state.journal.activity(&format!("[frontend] trust {name}@{digest}"));
+        let verdict = self.settings.trust.judge(name, digest, signatures);
+        match &verdict {
+            Ok(Verdict { signer, grants, warning }) => {
+                warning.iter().for_each(|warning| activity.log(&format!("WARNING: {warning}")));
+                let by = signer.as_ref().map_or(String::new(), |signer| format!("signed by {signer}; "));
+                activity.log(&format!("{by}may ask for: {grants}"));
+            }
+            Err(why) => activity.log(why),
+        }
+        activity.end(&verdict);
+        let verdict = verdict.map_err(|why| failed("denied", format!("frontend {source}: may not run: {why}")))?;
+        let grants = verdict.grants.clone();
+        lock(&state.verdicts).insert(source.to_owned(), verdict);
+        Ok(grants)
     }
 
     async fn fetch(&self, library: &Library, reference: &Reference, state: &Arc<State>) -> Result<Fetched, Error> {

@@ -89,6 +89,7 @@ fn attestation(
         finished: Timestamp::now(),
         platform: oci::Platform::new(&platform.os, &platform.architecture, &platform.variant).to_string(),
         components: &components,
+        trust: serde_json::json!(*lock(&state.verdicts)),
         steps,
     };
     let predicate = predicate::predicate(&about, &capture, options);

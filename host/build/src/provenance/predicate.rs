@@ -24,6 +24,9 @@ const LEFT_OUT: [&str; 4] = ["cgroup-parent", "image-resolve-mode", "platform", 
 /// Where the component of a build language stands among what the build was made with.
 const COMPONENTS_KEY: &str = "frontendComponents";
 
+/// Our own part: who signed build languages, and what they were granted.
+const TRUST_KEY: &str = "frontendTrust";
+
 /// Where a source has URLs.
 const URLS: [&str; 2] = ["/identifier", "/attrs/git.fullurl"];
 
@@ -39,6 +42,8 @@ pub struct About<'a> {
     pub platform: String,
     /// Build languages by name, with the digests of their components.
     pub components: &'a BTreeMap<String, String>,
+    /// Who signed build languages and what they may ask, by name, where rules say so.
+    pub trust: Value,
     /// What the result is made of, for mode=max.
     pub steps: Option<Steps>,
 }
@@ -172,6 +177,9 @@ fn metadata(about: &About<'_>, vcs: Map<String, Value>) -> Value {
 fn components(about: &About<'_>, to: &mut Map<String, Value>) {
     if !about.components.is_empty() {
         to.insert(COMPONENTS_KEY.into(), json!(about.components));
+    }
+    if about.trust.as_object().is_some_and(|trust| !trust.is_empty()) {
+        to.insert(TRUST_KEY.into(), about.trust.clone());
     }
 }
 

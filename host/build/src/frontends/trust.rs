@@ -1,0 +1,285 @@
+//! Which frontends may run, and what each may ask of the host.
+
+use std::{collections::BTreeSet, fmt};
+
+use oci::cosign::{Key, Signature};
+use serde::{Deserialize, Serialize};
+
+/// Rules on frontends: the first that fits decides. The frontends of this program are none of theirs.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// In order.
+    pub rules: Vec<TrustRule>,
+    /// What becomes of frontends that no rule fits.
+    pub unlisted: Consequence,
+}
+
+/// What becomes of some frontends.
+#[derive(Clone, Debug)]
+pub struct TrustRule {
+    /// Repositories, complete (`docker.io/acme/lang`), and paths of components; `*` at the end stands for any rest. None: all.
+    pub names: Vec<String>,
+    /// Digests of manifests, or of components that are files. None: all.
+    pub digests: BTreeSet<String>,
+    /// Who may sign. None: nobody has to.
+    pub keys: Vec<Key>,
+    /// What follows when none of the keys has signed.
+    pub unsigned: Consequence,
+    /// What the frontends may ask.
+    pub grants: Grants,
+}
+
+/// What follows of a doubt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consequence {
+    /// It runs.
+    #[default]
+    Allow,
+    /// It runs, and the user is told.
+    Warn,
+    /// It does not run.
+    Refuse,
+}
+
+/// A group of things that a frontend may ask of the host.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grant {
+    /// What images and refs of repositories are.
+    Images,
+    /// Files of the build's context, read while the graph is made.
+    Context,
+    /// Downloads and repositories in graphs.
+    Sources,
+    /// Processes that run while the graph is made.
+    Processes,
+    /// Other frontends by name, and caches.
+    Registry,
+}
+
+impl Grant {
+    const ALL: [Grant; 5] = [Grant::Images, Grant::Context, Grant::Sources, Grant::Processes, Grant::Registry];
+
+    fn word(self) -> &'static str {
+        match self {
+            Grant::Images => "images",
+            Grant::Context => "context",
+            Grant::Sources => "sources",
+            Grant::Processes => "processes",
+            Grant::Registry => "registry",
+        }
+    }
+}
+
+/// What a frontend may ask.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Grants(BTreeSet<Grant>);
+
+impl Grants {
+    /// Everything.
+    pub fn all() -> Grants {
+        Grants(Grant::ALL.into())
+    }
+
+    /// What both may ask: a frontend that another one calls may do no more than that.
+    pub(crate) fn within(&self, outer: &Grants) -> Grants {
+        Grants(self.0.intersection(&outer.0).copied().collect())
+    }
+
+    /// Fails where `grant` is not among them.
+    pub(crate) fn check(&self, grant: Grant) -> Result<(), frontend::Error> {
+        if self.0.contains(&grant) {
+            return Ok(());
+        }
+        let word = grant.word();
+        let message = format!(
+            "the frontend asks for what needs the grant {word:?}, and it has {self}: a rule of frontends.trust in the engine's \
+             configuration can give it"
+        );
+        Err(frontend::Error::new("denied", message))
+    }
+
+    /// Fails where the graph of a solve has what is not granted.
+    pub(crate) fn check_solve(&self, definition: &frontend::Definition) -> Result<(), frontend::Error> {
+        let needed = needed(definition);
+        Grant::ALL.into_iter().filter(|grant| needed.contains(grant)).try_for_each(|grant| self.check(grant))
+    }
+
+    /// Fails where the graph that is the result has what is not granted. That the build reads its context and runs steps is what a
+    /// result is for.
+    pub(crate) fn check_result(&self, definition: &frontend::Definition) -> Result<(), frontend::Error> {
+        match needed(definition).contains(&Grant::Sources) {
+            true => self.check(Grant::Sources),
+            false => Ok(()),
+        }
+    }
+}
+
+impl FromIterator<Grant> for Grants {
+    fn from_iter<I: IntoIterator<Item = Grant>>(grants: I) -> Self {
+        Grants(grants.into_iter().collect())
+    }
+}
+
+impl fmt::Display for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<_> = self.0.iter().map(|grant| grant.word()).collect();
+        f.write_str(&if words.is_empty() { "none".into() } else { words.join(", ") })
+    }
+}
+
+fn needed(definition: &frontend::Definition) -> BTreeSet<Grant> {
+    let mut needed = BTreeSet::new();
+    let Some(edge) = definition.edge else { return needed };
+    for id in definition.graph.reachable(edge) {
+        match &definition.graph.vertex(id).op {
+            llb::Op::Source(source) => needed.extend(of_source(&source.identifier)),
+            llb::Op::Exec(_) => drop(needed.insert(Grant::Processes)),
+            _ => {}
+        }
+    }
+    needed
+}
+
+/// What a graph needs that has this source.
+fn of_source(identifier: &str) -> Option<Grant> {
+    match identifier.split_once("://")?.0 {
+        "local" => Some(Grant::Context),
+        "http" | "https" | "git" => Some(Grant::Sources),
+        _ => None,
+    }
+}
+
+/// What is found of a frontend, where a rule fits it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct Verdict {
+    /// The key that has signed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signer: Option<String>,
+    pub grants: Grants,
+    /// What the user is to be told.
+    #[serde(skip)]
+    pub warning: Option<String>,
+}
+
+impl Verdict {
+    fn of(grants: Grants) -> Verdict {
+        Verdict { signer: None, grants, warning: None }
+    }
+
+    /// Lets a doubt have its consequence.
+    fn doubted(self, consequence: Consequence, doubt: &str) -> Result<Verdict, String> {
+        match consequence {
+            Consequence::Allow => Ok(self),
+            Consequence::Warn => Ok(Verdict { warning: Some(doubt.to_owned()), ..self }),
+            Consequence::Refuse => Err(doubt.to_owned()),
+        }
+    }
+}
+
+impl Trust {
+    /// Whether it has nothing to say of anything.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.rules.is_empty() && self.unlisted == Consequence::Allow
+    }
+
+    fn rule(&self, name: &str, digest: &str) -> Option<&TrustRule> {
+        self.rules.iter().find(|rule| rule.fits(name, digest))
+    }
+
+    /// Whether the signatures of this frontend matter.
+    pub(crate) fn wants_signatures(&self, name: &str, digest: &str) -> bool {
+        self.rule(name, digest).is_some_and(|rule| !rule.keys.is_empty())
+    }
+
+    /// Whether a frontend may run; the error says why not.
+    pub(crate) fn judge(&self, name: &str, digest: &str, signatures: &[Signature]) -> Result<Verdict, String> {
+        let Some(rule) = self.rule(name, digest) else {
+            let doubt = "no rule of frontends.trust in the engine's configuration fits it";
+            return Verdict::of(Grants::all()).doubted(self.unlisted, doubt);
+        };
+        let verdict = Verdict::of(rule.grants.clone());
+        if rule.keys.is_empty() {
+            return Ok(verdict);
+        }
+        match rule.keys.iter().find(|key| signatures.iter().any(|signature| key.has_signed(digest, signature))) {
+            Some(key) => Ok(Verdict { signer: Some(key.name().to_owned()), ..verdict }),
+            None => {
+                let keys: Vec<_> = rule.keys.iter().map(Key::name).collect();
+                let doubt = format!("{digest} is not signed by {}", keys.join(" or "));
+                verdict.doubted(rule.unsigned, &doubt)
+            }
+        }
+    }
+}
+
+impl TrustRule {
+    fn fits(&self, name: &str, digest: &str) -> bool {
+        let names = |pattern: &String| match pattern.strip_suffix('*') {
+            Some(begin) => name.starts_with(begin),
+            None => name == pattern,
+        };
+        (self.names.is_empty() || self.names.iter().any(names))
+            && (self.digests.is_empty() || self.digests.contains(digest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(names: &[&str], digests: &[&str], grants: &[Grant]) -> TrustRule {
+        TrustRule {
+            names: names.iter().map(|name| name.to_string()).collect(),
+            digests: digests.iter().map(|digest| digest.to_string()).collect(),
+            keys: Vec::new(),
+            unsigned: Consequence::Refuse,
+            grants: grants.iter().copied().collect(),
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_decides() {
+        let rules = vec![
+            rule(&["a/b"], &["1"], &[Grant::Images]),
+            rule(&["a/*", "./x.wasm"], &[], &[Grant::Context]),
+            rule(&[], &["9"], &[]),
+        ];
+        let table = [
+            ("a/b", "1", Some("images")),
+            ("a/b", "2", Some("context")),
+            ("a/", "2", Some("context")),
+            ("./x.wasm", "2", Some("context")),
+            ("a", "9", Some("none")),
+            ("a", "2", None),
+            ("b/a/b", "1", None),
+        ];
+        for unlisted in [Consequence::Allow, Consequence::Warn, Consequence::Refuse] {
+            let trust = Trust { rules: rules.clone(), unlisted };
+            for (name, digest, grants) in table {
+                let verdict = trust.judge(name, digest, &[]);
+                match grants {
+                    Some(grants) => assert_eq!(verdict.unwrap().grants.to_string(), grants, "{name} {digest}"),
+                    None if unlisted == Consequence::Refuse => assert!(verdict.is_err()),
+                    None => {
+                        let verdict = verdict.unwrap();
+                        assert_eq!(verdict.warning.is_some(), unlisted == Consequence::Warn);
+                        assert_eq!(verdict.grants, Grants::all());
+                    }
+                }
+            }
+        }
+        assert!(Trust::default().is_silent());
+    }
+
+    #[test]
+    fn what_is_called_may_do_no_more_than_who_calls() {
+        let grants = |list: &[Grant]| list.iter().copied().collect::<Grants>();
+        let (outer, inner) = (grants(&[Grant::Images, Grant::Context]), grants(&[Grant::Context, Grant::Sources]));
+        assert_eq!(inner.within(&outer), grants(&[Grant::Context]));
+        assert_eq!(Grants::all().within(&outer), outer);
+        assert_eq!(outer.check(Grant::Sources).unwrap_err().code, "denied");
+        assert!(outer.check(Grant::Context).is_ok());
+    }
+}
