@@ -69,6 +69,28 @@ fn edges_between_crates_are_those_of_the_map() {
     assert!(unknown.is_empty(), "crates that are gone: {unknown:?}");
 }
 
+/// A component that links today links for ever: of what was released nothing goes, and nothing changes its place. Functions may come.
+#[test]
+fn the_interface_holds_what_was_released() {
+    let held = root().join("tests/cases/frozen/v0.1");
+    let lines = |text: String| {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
+        lines.map(String::from).collect::<Vec<_>>()
+    };
+    for name in ["types.wit", "llb.wit", "host.wit", "world.wit"] {
+        let read = |path: PathBuf| lines(std::fs::read_to_string(path).unwrap());
+        let (held, now) = (read(held.join(name)), read(root().join("wit/v0.1").join(name)));
+        assert!(!held.is_empty());
+        let mut now = now.iter();
+        for line in &held {
+            assert!(
+                now.any(|own| own == line),
+                "wit/v0.1/{name} no longer has `{line}` where it was: see wit/README.md"
+            );
+        }
+    }
+}
+
 #[test]
 fn wire_types_stay_at_their_doors() {
     let seen = sources().into_iter().filter(|(path, text)| {
