@@ -66,8 +66,8 @@ impl Server {
         let mut ended = ready[1..].iter();
         self.helpers.retain(|helper| {
             // One that has ended is waited for, so that no zombie stays.
-            !(ended.next().is_some_and(|ended| *ended)
-                && !matches!(waitid(WaitId::PidFd(helper.as_fd()), WaitIdOptions::EXITED), Err(Errno::INTR)))
+            let ended = ended.next().is_some_and(|ended| *ended);
+            !ended || waitid(WaitId::PidFd(helper.as_fd()), WaitIdOptions::EXITED).err() == Some(Errno::INTR)
         });
         if ready[0] { self.request() } else { Ok(Turn::Again) }
     }
