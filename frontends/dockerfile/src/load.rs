@@ -1,6 +1,8 @@
 //! Reading what a build begins with: the Dockerfile, `.dockerignore`, and where the build context is.
 
-use pintle_sdk::{Error, Host, Ref, Request, Result, SourceFile, State, VertexBuilder, file};
+use std::collections::BTreeMap;
+
+use pintle_sdk::{Error, Host, Ref, Request, Result, SourceFile, State, VertexBuilder, file, source::Local};
 
 use crate::{
     git::GitRef,
@@ -54,12 +56,34 @@ pub struct Loaded {
     pub source: Source,
     /// What it was read from.
     pub state: State,
+    /// Which sessions hold directories of the client.
+    pub sessions: Sessions,
     /// Where the build context is.
     pub context: MainContext,
     /// Where the build context comes from, when it is a repository or a download.
     pub origin: Option<Origin>,
     /// `NAME.dockerignore`, when it is there.
     own_ignore: Option<Ignore>,
+}
+
+/// Sessions that hold directories of the client, where those are not the build's own, by the directories' names.
+#[derive(Clone, Debug, Default)]
+pub struct Sessions(BTreeMap<String, String>);
+
+impl Sessions {
+    fn new(request: &Request) -> Self {
+        let given = request.opts_with("local-sessionid:");
+        Sessions(given.map(|(name, id)| (name.to_string(), id.to_string())).collect())
+    }
+
+    /// A directory of the client.
+    pub fn local(&self, cx: &Host, name: &str) -> Local {
+        let source = cx.local(name);
+        match self.0.get(name) {
+            Some(id) => source.session(id),
+            None => source,
+        }
+    }
 }
 
 /// The Dockerfile as the host knows it, to point into.
@@ -95,17 +119,18 @@ impl Source {
 /// When it is not there, or not text.
 pub fn load(cx: &Host, request: &Request) -> Result<Loaded> {
     let mut filename = request.opt("filename").unwrap_or(DOCKERFILE).to_string();
+    let sessions = Sessions::new(request);
     let (context, dockerfile, origin) = find_context(cx, request, &mut filename)?;
     let state = match dockerfile {
         Some(state) => state,
-        None => local_dockerfile(cx, request, &filename)?,
+        None => local_dockerfile(cx, &sessions, request, &filename)?,
     };
     let files = cx.solve(&state)?;
     let text = read_dockerfile(&files, &filename)?;
     let own_ignore = read_ignore(&files, &format!("{filename}{DOCKERIGNORE}"))?;
     let file = cx.source_file(&filename, DOCKERFILE, text.clone(), Some(&state))?;
     let source = Source { file, index: LineIndex::new(&text) };
-    Ok(Loaded { filename, text, source, state, context, origin, own_ignore })
+    Ok(Loaded { filename, text, source, state, sessions, context, origin, own_ignore })
 }
 
 /// The context, the tree that holds the Dockerfile when that is not a directory of the client, and where they come from.
@@ -189,11 +214,12 @@ pub fn git_state(
     source.name(name).add()
 }
 
-fn local_dockerfile(cx: &Host, request: &Request, filename: &str) -> Result<State> {
+fn local_dockerfile(cx: &Host, sessions: &Sessions, request: &Request, filename: &str) -> Result<State> {
     let name = request.opt("dockerfilekey").unwrap_or("dockerfile");
     let mut files = vec![filename.to_string(), format!("{filename}{DOCKERIGNORE}")];
     files.extend(lower_case_name(filename));
-    cx.local(name)
+    sessions
+        .local(cx, name)
         .follow(files)
         .shared_key(name)
         .differ("none")
@@ -256,14 +282,14 @@ impl Loaded {
         if let Some(own) = &self.own_ignore {
             return Ok(own.clone());
         }
-        load_ignore(cx, CONTEXT_FILE, &format!("{CONTEXT_FILE}-{DOCKERIGNORE}"), "[internal]")
+        load_ignore(cx, &self.sessions, CONTEXT_FILE, &format!("{CONTEXT_FILE}-{DOCKERIGNORE}"), "[internal]")
     }
 }
 
 /// The `.dockerignore` of a directory of the client. `group` stands in front of the step's name.
-pub fn load_ignore(cx: &Host, local: &str, shared_key: &str, group: &str) -> Result<Ignore> {
-    let state = cx
-        .local(local)
+pub fn load_ignore(cx: &Host, sessions: &Sessions, local: &str, shared_key: &str, group: &str) -> Result<Ignore> {
+    let state = sessions
+        .local(cx, local)
         .follow([DOCKERIGNORE])
         .shared_key(shared_key)
         .differ("none")

@@ -68,8 +68,9 @@ impl Emitter<'_, '_> {
         let state = match &self.loaded.context {
             MainContext::Tree(state) => state.clone(),
             MainContext::Local => self
-                .cx
-                .local("context")
+                .loaded
+                .sessions
+                .local(self.cx, "context")
                 .exclude(&self.ignore.patterns)
                 .follow(follow_paths(&self.lowered.context_paths))
                 .shared_key("context")
@@ -115,10 +116,12 @@ impl Emitter<'_, '_> {
 
     fn local_context(&self, index: usize, key: &str, name: &str, shared_key: &str) -> Result<State> {
         let group = format!("[context {key}]");
-        let ignore = load_ignore(self.cx, name, &format!("context:{key}-.dockerignore"), &group)?;
+        let ignore =
+            load_ignore(self.cx, &self.loaded.sessions, name, &format!("context:{key}-.dockerignore"), &group)?;
         let read = self.lowered.paths.get(&root(self.plan, index));
-        self.cx
-            .local(name)
+        self.loaded
+            .sessions
+            .local(self.cx, name)
             .exclude(ignore.patterns)
             .follow(read.map(follow_paths).unwrap_or_default())
             .shared_key(format!("context:{key}-{shared_key}"))

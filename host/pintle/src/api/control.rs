@@ -111,11 +111,15 @@ impl Control {
     }
 
     async fn build(&self, request: wire::SolveRequest, journal: Journal) -> Result<build::Response, Failure> {
-        let sessions = match request.session.as_str() {
-            "" => Vec::new(),
-            id => vec![self.session(id).await?],
-        };
         let attrs = request.frontend_attrs;
+        // The build's own comes first; builds of one client may share another one, which holds directories of theirs.
+        let shared = attrs.iter().filter(|(key, _)| key.starts_with(SHARED_SESSION)).map(|(_, id)| id.as_str());
+        let mut sessions: Vec<Arc<dyn session::Session>> = Vec::new();
+        for id in std::iter::once(request.session.as_str()).chain(shared).filter(|id| !id.is_empty()) {
+            if !sessions.iter().any(|known| known.id() == id) {
+                sessions.push(self.session(id).await?);
+            }
+        }
         let flag = |name: &str| attrs.get(name).is_some_and(|value| value.is_empty() || value == "true");
         let (no_cache, explain, lower) = (flag("no-cache"), flag("pintle.explain"), flag(LOWER));
         // What is no number is for the frontend to look up.
@@ -204,6 +208,9 @@ pub const LOCK: &str = "pintle.lock";
 pub const LOCKED: &str = "pintle.locked";
 /// The option that asks what names mean now, and answers it.
 pub const FRESH: &str = "pintle.fresh";
+
+/// Options that name the session of a client's directory, where that is not the build's own.
+const SHARED_SESSION: &str = "local-sessionid:";
 
 /// The build argument that says as of when all is made, in seconds since 1970...
 const EPOCH_ARG: &str = "build-arg:SOURCE_DATE_EPOCH";
