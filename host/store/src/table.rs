@@ -140,6 +140,9 @@ impl Table {
             return Ok(());
         }
         let mut state = self.shared.lock();
+        if state.closing {
+            return Err(self.shared.closed());
+        }
         let failed = state.failed.clone();
         for (space, key, value) in batch {
             state.pending.insert(full_key(space, &key), value);

@@ -55,3 +55,77 @@ fn saved_snapshots_outlive_the_process() {
         });
     }
 }
+
+#[test]
+fn a_closed_store_is_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    block_on(async {
+        let store = open(dir.path(), "fake");
+        let one = changed(&store, &store.scratch(), |tree| write(tree, "a", "1")).await;
+        let name = store.save(&one).unwrap();
+        store.write(vec![(b"key".to_vec(), Some(b"value".to_vec()))]).unwrap();
+        assert!(open_with(dir.path(), "fake", None).is_err(), "it is held");
+        store.close().await.unwrap();
+        store.close().await.unwrap();
+        let error = store.write(vec![(b"key".to_vec(), None)]).unwrap_err().to_string();
+        assert!(error.contains("it is closed"), "{error}");
+        assert!(store.get(b"key").is_err() && store.load(&name).is_err());
+        let again = open(dir.path(), "fake");
+        assert_eq!(again.get(b"key").unwrap().as_deref(), Some(&b"value"[..]));
+        assert!(again.load(&name).unwrap().is_some());
+        let closed = again.closed();
+        drop((store, one, again));
+        closed.await;
+    });
+}
+
+/// A store that was closed in order is opened for reading; the first write opens it anew, whoever reads meanwhile.
+#[test]
+fn who_reads_sees_nothing_of_the_switch_to_writing() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = |number: u32| format!("key/{number}").into_bytes();
+    let store = open(dir.path(), "fake");
+    store.write((0..100).map(|number| (key(number), Some(b"old".to_vec()))).collect()).unwrap();
+    drop(store);
+    let store = open(dir.path(), "fake");
+    assert_eq!(store.scan(b"key/", 1000).unwrap().len(), 100);
+    let written = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (written, store) = (&written, &store);
+        for first in 0..4 {
+            scope.spawn(move || {
+                while !written.load(std::sync::atomic::Ordering::Acquire) {
+                    for number in (first..100).step_by(4) {
+                        let value = store.get(&key(number)).unwrap().unwrap();
+                        assert!(value == b"old" || value == b"new", "{value:?}");
+                    }
+                }
+            });
+        }
+        store.write((0..100).map(|number| (key(number), Some(b"new".to_vec()))).collect()).unwrap();
+        block_on(store.flush()).unwrap();
+        written.store(true, std::sync::atomic::Ordering::Release);
+    });
+    drop(store);
+    let store = open(dir.path(), "fake");
+    assert!(store.scan(b"key/", 1000).unwrap().iter().all(|(_, value)| value == b"new"));
+}
+
+#[test]
+fn that_overlay_mounts_work_is_tried_once() {
+    if !kinds().contains(&"overlay") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::open(dir.path()).unwrap();
+    let choose = || crate::snapshotter::choose(None, marks(), &root).unwrap().name().to_owned();
+    assert_eq!(choose(), "overlay");
+    let note = fs::read_to_string(root.probed()).unwrap();
+    // A trial begins by removing what another left.
+    let left = root.draft(".probe");
+    fs::create_dir(&left).unwrap();
+    assert_eq!((choose().as_str(), left.exists()), ("overlay", true));
+    fs::write(root.probed(), "of another kernel").unwrap();
+    assert_eq!((choose().as_str(), left.exists()), ("overlay", false));
+    assert_eq!(fs::read_to_string(root.probed()).unwrap(), note);
+}
