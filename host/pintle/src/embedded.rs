@@ -9,6 +9,7 @@ use std::{
 use build::{Config, Engine, Entitlement, Entitlements};
 use client::{Address, ConnectError, Connection, TlsFiles};
 use futures::{FutureExt, future::BoxFuture};
+use tokio_stream::wrappers::UnixListenerStream;
 
 use crate::{
     api::{Api, Guests, Stdio},
@@ -121,7 +122,8 @@ impl Link {
 
     fn embedded(engine: Engine, place: &Place) -> Self {
         let api = Api::new(engine);
-        place.opened.set(serve_socket(&api, &place.root), api.engine.store());
+        let guests = listen_beside(&place.root).map(|listener| Guests::serve(api.router(), listener));
+        place.opened.set(guests, api.engine.store());
         Link::Embedded { connection: pipe(&api), api }
     }
 
@@ -165,11 +167,10 @@ fn socket(root: &Path) -> PathBuf {
     root.join("pintle.sock")
 }
 
-/// Lets other processes join. It is not fatal when that cannot be had.
-fn serve_socket(api: &Api, root: &Path) -> Option<Guests> {
+/// Where other processes can join who has the store. It is not fatal when that cannot be had.
+pub fn listen_beside(root: &Path) -> Option<UnixListenerStream> {
     let listener = crate::daemon::bind(&socket(root));
-    let listener = listener.inspect_err(|error| tracing::debug!("no other process can join: {error:#}")).ok()?;
-    Some(Guests::serve(api.router(), listener))
+    listener.inspect_err(|error| tracing::debug!("no other process can join: {error:#}")).ok()
 }
 
 /// A connection to the engine of the process that has the store. It answers, so that process counts us among those it waits for.

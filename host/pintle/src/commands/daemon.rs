@@ -43,7 +43,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let engine = embedded::engine(place, entitlements.iter().copied().collect())?;
     let api = Api::new(engine).with_history(history)?;
-    daemon::serve(&api, options).await?;
+    daemon::serve(&api, options, embedded::listen_beside(&place.root)).await?;
     let closed = api.engine.store().closed();
     drop(api);
     embedded::store_closed(closed).await;

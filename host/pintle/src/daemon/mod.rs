@@ -6,7 +6,7 @@ use std::io;
 
 use anyhow::bail;
 use client::TlsFiles;
-use tokio_stream::{Stream, StreamExt};
+use tokio_stream::{Stream, StreamExt, wrappers::UnixListenerStream};
 
 use crate::api::{Api, Ending, Watched, server};
 pub use listen::bind;
@@ -25,8 +25,8 @@ pub struct Options {
     pub owner: Owner,
 }
 
-/// Serves `api` on each address until the process is told to end, and the builds that run then have ended, well or not.
-pub async fn serve(api: &Api, options: &Options) -> anyhow::Result<()> {
+/// Serves `api` on each address, and on `beside`, where processes come that want the same store, until the process is told to end, and the builds that run then have ended, well or not.
+pub async fn serve(api: &Api, options: &Options, beside: Option<UnixListenerStream>) -> anyhow::Result<()> {
     let tls = server::tls(&options.tls)?;
     let ending = Ending::on_signals()?;
     let mut servers = tokio::task::JoinSet::new();
@@ -37,16 +37,16 @@ pub async fn serve(api: &Api, options: &Options) -> anyhow::Result<()> {
             listeners.push(listener);
         }
     }
+    listeners.iter().for_each(|listener| eprintln!("pintle: listening on {listener}"));
+    listeners.extend(beside.map(|incoming| Listener::Unix(incoming, String::new())));
     for listener in listeners {
         let router = api.serve_on(server::new(tls.as_ref().filter(|_| listener.is_tcp()))?);
-        let shown = listener.to_string();
         match listener {
             Listener::Unix(incoming, _) => servers
                 .spawn(router.serve_with_incoming_shutdown(watched(incoming, ending.clone()), ending.clone().told())),
             Listener::Tcp(incoming, _) => servers
                 .spawn(router.serve_with_incoming_shutdown(watched(incoming, ending.clone()), ending.clone().told())),
         };
-        eprintln!("pintle: listening on {shown}");
     }
     while let Some(ended) = servers.join_next().await {
         ended??;
