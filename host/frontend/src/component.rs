@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use wasmtime::{Engine, component::Component};
 use wit_component::DecodedWasm;
 
-use crate::{Error, v0_1};
+use crate::{Error, v0_1, wasi};
 
 /// The first bytes of every WebAssembly binary.
 const MAGIC: &[u8] = b"\0asm";
@@ -89,15 +89,19 @@ pub(crate) fn check_bytes(name: &str, bytes: &[u8], limit: usize) -> Result<(), 
     Ok(())
 }
 
-/// Refuses a component that imports anything but the interfaces of this host's version.
+/// Refuses a component that imports anything but the interfaces of this host's version, and what is answered of WASI.
 pub(crate) fn check_imports(engine: &Engine, name: &str, component: &Component) -> Result<(), Error> {
     for (import, _) in component.component_type().imports(engine) {
+        if wasi::interface(import).is_some() {
+            continue;
+        }
         let Some((path, version)) = own_import(import) else {
             return Err(Error::new(
                 "denied",
                 format!(
-                    "frontend {name}: imports {import:?}, which is not granted; a frontend may import {} alone",
-                    v0_1::PACKAGE
+                    "frontend {name}: imports {import:?}, which is not granted; a frontend may import {} and {} alone",
+                    v0_1::PACKAGE,
+                    wasi::granted()
                 ),
             ));
         };

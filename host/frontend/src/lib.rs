@@ -1,7 +1,8 @@
 //! Build languages as sandboxed components: the runtime, and what a frontend may ask of its host.
 //!
 //! wasmtime is seen in this crate alone. A component is loaded by [`Runtime::load`]; [`WasmFrontend`] runs it, each time in a
-//! fresh instance, within [`Limits`], and with nothing of the world but what [`Bridge`] answers.
+//! fresh instance, within [`Limits`], and with nothing of the world but what [`Bridge`] answers:
+//! where its toolchain needs WASI, that is an empty world that is the same each time.
 #![forbid(unsafe_code)]
 
 mod artifact;
@@ -18,6 +19,7 @@ pub mod testing;
 mod ticker;
 mod trap;
 mod v0_1;
+mod wasi;
 mod wasm;
 mod words;
 

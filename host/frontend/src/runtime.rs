@@ -24,6 +24,7 @@ use crate::{
     component,
     ticker::Ticker,
     v0_1::{self, FrontendPre, Guest},
+    wasi,
 };
 
 /// Components that are kept ready to run in memory, the least recently used go first.
@@ -197,7 +198,9 @@ impl Inner {
         let refused = |error: wasmtime::Error| {
             Error::new("unsupported", format!("frontend {name}: does not fit this host: {error:#}"))
         };
-        let instance = self.linker.instantiate_pre(&component).map_err(refused)?;
+        let mut linker = self.linker.clone();
+        wasi::add_to_linker(&mut linker, &self.engine, &component).map_err(refused)?;
+        let instance = linker.instantiate_pre(&component).map_err(refused)?;
         Ok(Arc::new(v0_1::pre(instance).map_err(refused)?))
     }
 

@@ -5,6 +5,7 @@ use wasmtime::{Trap, WasmBacktrace};
 use crate::{
     Error,
     limits::{Breach, Limits},
+    wasi::Exited,
 };
 
 /// Key of the detail that holds the guest's backtrace.
@@ -56,11 +57,15 @@ fn trapped(error: &wasmtime::Error, panic: Option<&str>) -> String {
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => "recursed until its stack was full".to_owned(),
         Some(trap) => panic.map_or_else(|| format!("trapped: {trap}"), panicked),
+        None if error.is::<Exited>() => panic.map_or_else(|| Exited.to_string(), panicked),
         None => format!("broke the interface: {}", error.root_cause()),
     }
 }
 
-/// Rust's text begins with `panicked at`, which is what it did.
+/// Rust's text begins with `panicked at`, which is what it did, and Go's with `panic: `.
 fn panicked(text: &str) -> String {
-    if text.starts_with("panicked") { text.to_owned() } else { format!("panicked: {text}") }
+    if text.starts_with("panicked") {
+        return text.to_owned();
+    }
+    format!("panicked: {}", text.strip_prefix("panic: ").unwrap_or(text))
 }

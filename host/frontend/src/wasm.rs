@@ -80,9 +80,13 @@ impl WasmFrontend {
         };
         let (ran, running) =
             Running::new(v0_1::run(&mut store, &self.component, request), runtime.limits.running).await;
+        store.data_mut().log_rest();
         let outcome = match ran {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => Err(trap::explain(&self.name, &error, store.data().panic.as_deref(), &runtime.limits)),
+            Ok(Err(error)) => {
+                let last_words = store.data().last_words();
+                Err(trap::explain(&self.name, &error, last_words.as_deref(), &runtime.limits))
+            }
             Err(breach) => Err(trap::breach(&self.name, &breach)),
         };
         let statistics = Statistics {

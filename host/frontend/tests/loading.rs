@@ -42,9 +42,20 @@ async fn what_is_no_frontend_is_refused_by_name() {
         ),
         (empty, "unsupported", "frontend x: does not fit this host: [..]`build`[..]"),
         (
-            importing("wasi:cli/environment@0.2.0", "get-environment"),
+            importing("wasi:http/outgoing-handler@0.2.0", "handle"),
             "denied",
-            "frontend x: imports \"wasi:cli/environment@0.2.0\", which is not granted; a frontend may import pintle:frontend alone",
+            "frontend x: imports \"wasi:http/outgoing-handler@0.2.0\", which is not granted; a frontend may import \
+             pintle:frontend and WASI 0.2's cli, clocks, filesystem, io, random, sockets alone",
+        ),
+        (
+            importing("wasi:cli/environment@0.3.0", "get-environment"),
+            "denied",
+            "frontend x: imports \"wasi:cli/environment@0.3.0\", which is not granted; [..]",
+        ),
+        (
+            importing("wasi:cli/environment@0.2.0", "get-environment"),
+            "unsupported",
+            "frontend x: does not fit this host: [..]`build`[..]",
         ),
         (
             importing("pintle:frontend/host@0.2.0", "log"),

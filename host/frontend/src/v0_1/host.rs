@@ -172,18 +172,7 @@ impl Host for Guest {
             self.panic = Some(cut(message, self.limits.error_bytes));
             return Ok(());
         }
-        let level = if matches!(level.as_str(), "debug" | "warn" | "error") { level.as_str() } else { "info" };
-        if self.log_bytes > self.limits.log_bytes {
-            return Ok(());
-        }
-        let left = self.limits.log_bytes - self.log_bytes;
-        // An empty line counts too.
-        self.log_bytes += message.len() + 1;
-        self.bridge.log(level, &cut(message, left));
-        if self.log_bytes > self.limits.log_bytes {
-            let limit = self.limits.log_bytes;
-            self.bridge.log("warn", &format!("the frontend logged more than {limit} bytes: the rest is left out"));
-        }
+        self.say(&level, &message);
         Ok(())
     }
 
@@ -194,6 +183,22 @@ impl Host for Guest {
 }
 
 impl Guest {
+    /// Logs a line, as far as the limit of all lines goes.
+    pub(super) fn say(&mut self, level: &str, message: &str) {
+        let level = if matches!(level, "debug" | "warn" | "error") { level } else { "info" };
+        if self.log_bytes > self.limits.log_bytes {
+            return;
+        }
+        let left = self.limits.log_bytes - self.log_bytes;
+        // An empty line counts too.
+        self.log_bytes += message.len() + 1;
+        self.bridge.log(level, &cut(message.to_owned(), left));
+        if self.log_bytes > self.limits.log_bytes {
+            let limit = self.limits.log_bytes;
+            self.bridge.log("warn", &format!("the frontend logged more than {limit} bytes: the rest is left out"));
+        }
+    }
+
     fn reference(&mut self, this: &Resource<GuestRef>) -> Result<Arc<dyn Ref>> {
         self.calls += 1;
         Ok(self.refs.get(this)?.reference.clone())

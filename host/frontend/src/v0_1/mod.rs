@@ -23,6 +23,7 @@ use crate::{
     Bridge, Error, Output, Ref, Request,
     limits::{Breach, Limits},
     meter::Meter,
+    wasi::{Stream, World},
 };
 
 /// The interfaces, generated from `wit/v0.1`.
@@ -73,6 +74,8 @@ pub(crate) struct Guest {
     pub(crate) panic: Option<String>,
     /// Host calls so far.
     pub(crate) calls: u64,
+    /// What it sees of WASI.
+    pub(crate) world: World,
 }
 
 /// A ref that the guest holds.
@@ -96,7 +99,33 @@ impl Guest {
             warnings: 0,
             panic: None,
             calls: 0,
+            world: World::new(),
         }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Logs the whole lines of what was written to a stream.
+    pub(crate) fn written(&mut self, stream: Stream, bytes: &[u8]) {
+        for line in self.world.write(stream, bytes) {
+            self.say("info", &line);
+        }
+    }
+
+    /// Logs lines that were begun and never ended.
+    pub(crate) fn log_rest(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if let Some(line) = self.world.rest(stream) {
+                self.say("info", &line);
+            }
+        }
+    }
+
+    /// What the guest said before it trapped.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        self.panic.clone().or_else(|| self.world.last_words())
     }
 
     fn hold(&mut self, reference: GuestRef) -> Result<wasmtime::component::Resource<GuestRef>> {
