@@ -104,12 +104,14 @@ impl Table {
             if !row.kind.allows(value) {
                 return Err(WordError::Value { word: name.to_owned(), want: row.kind.want(), got: shortened(value) });
             }
-            if row.kind != Kind::List && attrs.iter().any(|attr| attr.name == name) {
-                return Err(WordError::Twice(name.to_owned()));
-            }
             attrs.push(Attr { wire: row.wire, kind: row.kind, name, value });
         }
-        Ok(Attrs { attrs })
+        let mut single: Vec<&str> = attrs.iter().filter(|attr| attr.kind != Kind::List).map(|attr| attr.name).collect();
+        single.sort_unstable();
+        match single.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(WordError::Twice(pair[0].to_owned())),
+            None => Ok(Attrs { attrs }),
+        }
     }
 }
 
@@ -296,6 +298,8 @@ impl<'a> Attrs<'a> {
                 None => attr.wire.to_owned(),
             };
             let value = match attr.kind {
+                // The first of a list stands for all.
+                Kind::List if wire.contains_key(&name) => continue,
                 Kind::List => serde_json::json!(self.list(attr.name).collect::<Vec<_>>()).to_string(),
                 Kind::Octal => format!("0{:o}", octal(attr.value).unwrap_or_default()),
                 Kind::Bool if attr.value == "false" => continue,
@@ -410,6 +414,18 @@ mod tests {
         assert_eq!(wire["http.perm"], "0644");
         assert_eq!(wire["http.header.accept"], "x");
         assert_eq!(from_wire("source.http", &wire), list(&[("header.accept", "x"), ("mode", "0644")]));
+    }
+
+    /// Each of these would take hours if it took the square of its length.
+    #[test]
+    fn lists_may_be_long() {
+        const LENGTH: usize = 200_000;
+        let pairs: Vec<_> = (0..LENGTH).map(|at| ("include".to_owned(), at.to_string())).collect();
+        let wire = Table::get().check(&["vertex", "source.local"], &pairs).expect("it is well formed").wire();
+        assert_eq!(wire["local.includepattern"].matches(',').count(), LENGTH - 1);
+        let pairs: Vec<_> = (0..LENGTH).map(|at| (format!("description.{at}"), String::new())).collect();
+        let attrs = Table::get().check(&["vertex"], &pairs).expect("it is well formed");
+        assert_eq!(attrs.family("description.").count(), LENGTH);
     }
 
     #[test]

@@ -1,9 +1,13 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
-use crate::{Digest, Op, Platform, caps, op::SourceFile, validate, wire};
+use crate::{
+    Digest, Op, Platform, caps,
+    op::{Location, SourceFile},
+    validate, wire,
+};
 
 /// The number of a vertex in its [`Graph`]; dense, from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, serde::Serialize)]
@@ -41,7 +45,7 @@ pub struct VertexMeta {
     /// Memory and CPU limits. Not part of the cache key.
     pub linux_resources: Option<crate::op::LinuxResources>,
     /// Where in a source text the vertex comes from: the number of a [`crate::op::SourceFile`] and ranges in it.
-    pub locations: Vec<crate::op::Location>,
+    pub locations: Vec<Location>,
 }
 
 impl VertexMeta {
@@ -53,11 +57,14 @@ impl VertexMeta {
         self.caps.extend(other.caps);
         self.progress_group = other.progress_group.or_else(|| self.progress_group.take());
         self.linux_resources = other.linux_resources.or_else(|| self.linux_resources.take());
-        for location in other.locations {
-            if !self.locations.contains(&location) {
-                self.locations.push(location);
-            }
-        }
+        self.merge_locations(other.locations);
+    }
+
+    /// Adds those that are not there.
+    fn merge_locations(&mut self, other: Vec<Location>) {
+        let mut known: HashSet<&Location> = self.locations.iter().collect();
+        let new: Vec<bool> = other.iter().map(|location| known.insert(location)).collect();
+        self.locations.extend(other.into_iter().zip(new).filter(|(_, new)| *new).map(|(location, _)| location));
     }
 }
 
@@ -160,7 +167,7 @@ impl Graph {
         self.vertices.iter().enumerate().map(|(index, vertex)| (VertexId(index as u32), vertex))
     }
 
-    /// The source texts, by the numbers that [`crate::op::Location::file`] uses.
+    /// The source texts, by the numbers that [`Location::file`] uses.
     pub fn sources(&self) -> &[Arc<SourceFile>] {
         &self.sources
     }
@@ -246,13 +253,16 @@ impl Graph {
     }
 
     /// Records where in a source text a vertex comes from.
-    pub fn locate(&mut self, id: VertexId, location: crate::op::Location) -> Result<(), GraphError> {
+    ///
+    /// # Errors
+    /// A vertex or a source text that is not there.
+    pub fn locate(&mut self, id: VertexId, locations: Vec<Location>) -> Result<(), GraphError> {
         let vertex =
             self.vertices.get_mut(id.index()).ok_or_else(|| GraphError::new(format!("there is no vertex {}", id.0)))?;
-        if location.file as usize >= self.sources.len() {
+        if let Some(location) = locations.iter().find(|location| location.file as usize >= self.sources.len()) {
             return Err(GraphError::new(format!("there is no source text {}", location.file)));
         }
-        Arc::make_mut(vertex).meta.merge(VertexMeta { locations: vec![location], ..VertexMeta::default() });
+        Arc::make_mut(vertex).meta.merge_locations(locations);
         Ok(())
     }
 

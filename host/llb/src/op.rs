@@ -441,7 +441,7 @@ pub struct SourceFile {
 }
 
 /// Ranges in a [`SourceFile`] of the same graph.
-#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct Location {
     pub file: u32,
@@ -449,7 +449,7 @@ pub struct Location {
 }
 
 /// Lines count from 1, characters (UTF-8 bytes) from 0; the end is included.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize)]
 #[allow(missing_docs)]
 pub struct Range {
     pub start_line: i32,

@@ -160,7 +160,7 @@ fn edges_that_do_not_exist() {
         assert!(llb::text::text(&graph, Some(edge), None).is_err());
     }
     let location = Location { file: 0, ranges: vec![] };
-    assert!(graph.locate(base.vertex, location.clone()).is_err());
+    assert!(graph.locate(base.vertex, vec![location.clone()]).is_err());
     let meta = VertexMeta { locations: vec![location], ..VertexMeta::default() };
     assert!(graph.add(exec(|_| {}), vec![base], None, vec![], meta).is_err());
 }

@@ -83,6 +83,22 @@ fn the_same_vertex_twice_is_one() {
     assert!(graph.vertex(second).meta.ignore_cache);
 }
 
+/// It would take hours if it took the square of the number.
+#[test]
+fn a_vertex_in_many_places() {
+    let mut graph = Graph::new();
+    let file = graph.add_source(SourceFile::default());
+    let vertex = add(&mut graph, source(0), vec![]).vertex;
+    let place = |number: usize| Location {
+        file,
+        ranges: vec![Range { start_line: number as i32, end_line: number as i32, ..Range::default() }],
+    };
+    for _ in 0..2 {
+        graph.locate(vertex, (0..2 * VERTICES).map(|number| place(number / 2)).collect()).unwrap();
+    }
+    assert_eq!(graph.vertex(vertex).meta.locations, (0..VERTICES).map(place).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_subgraph_leaves_out_the_rest() {
     let mut graph = Graph::new();
@@ -92,7 +108,7 @@ fn a_subgraph_leaves_out_the_rest() {
     let other = add(&mut graph, source(1), vec![]);
     let base = add(&mut graph, source(2), vec![]);
     let top = add(&mut graph, mkdir(), vec![base]);
-    graph.locate(top.vertex, Location { file: used, ranges: vec![Range::default()] }).unwrap();
+    graph.locate(top.vertex, vec![Location { file: used, ranges: vec![Range::default()] }]).unwrap();
     let (small, edge) = graph.subgraph(top).unwrap();
     assert_eq!(small.len(), 2);
     assert_eq!(small.find(&graph.vertex(other.vertex).digest), None);

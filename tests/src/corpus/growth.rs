@@ -45,7 +45,7 @@ fn repeat(head: &str, times: usize, line: impl Fn(usize) -> String) -> String {
 }
 
 /// Ten lines of the usual kinds, again and again.
-fn usual(lines: usize) -> String {
+pub fn usual(lines: usize) -> String {
     let mut text = String::from("FROM alpine AS build\n");
     for at in 0..lines / 10 {
         let _ = write!(

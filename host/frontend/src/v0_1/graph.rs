@@ -118,11 +118,8 @@ impl GuestGraph {
 
     /// Says where a vertex comes from.
     pub(super) fn locate(&mut self, vertex: u32, locations: Vec<op::Location>) -> Result<(), Fault> {
-        for location in locations {
-            self.count(std::mem::size_of_val(location.ranges.as_slice()))?;
-            self.grow()?.locate(VertexId(vertex), location)?;
-        }
-        Ok(())
+        self.count(locations.iter().map(|location| size_of_val(location.ranges.as_slice())).sum())?;
+        Ok(self.grow()?.locate(VertexId(vertex), locations)?)
     }
 
     /// The graph for writing; copies it first where a ref still holds it.

@@ -1,3 +1,5 @@
+use std::collections::{BTreeMap, HashMap};
+
 use llb::{
     Edge, Platform, VertexMeta,
     op::{Chown, LinuxResources, ProgressGroup, UserOpt},
@@ -19,7 +21,7 @@ pub(super) struct VertexWords {
 
 impl VertexWords {
     pub(super) fn new(attrs: &Attrs<'_>) -> Result<Self, Fault> {
-        let mut description: std::collections::BTreeMap<String, String> =
+        let mut description: BTreeMap<String, String> =
             attrs.family("description.").map(|(key, text)| (key.to_owned(), text.to_owned())).collect();
         if let Some(name) = attrs.get("name") {
             description.insert(CUSTOM_NAME.to_owned(), name.to_owned());
@@ -82,16 +84,16 @@ pub(super) fn chown(attrs: &Attrs<'_>, base: Option<u32>) -> Option<Chown> {
 #[derive(Default)]
 pub(super) struct Inputs {
     edges: Vec<Edge>,
+    numbers: HashMap<Edge, u32>,
 }
 
 impl Inputs {
     /// The input number of an edge.
     pub(super) fn number(&mut self, edge: Edge) -> u32 {
-        let known = self.edges.iter().position(|known| *known == edge);
-        known.unwrap_or_else(|| {
+        *self.numbers.entry(edge).or_insert_with(|| {
             self.edges.push(edge);
-            self.edges.len() - 1
-        }) as u32
+            self.edges.len() as u32 - 1
+        })
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -100,5 +102,23 @@ impl Inputs {
 
     pub(super) fn into_edges(self) -> Vec<Edge> {
         self.edges
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It would take minutes if it took the square of the number.
+    #[test]
+    fn inputs_may_be_many() {
+        const NUMBER: u32 = 200_000;
+        let mut inputs = Inputs::default();
+        for _ in 0..2 {
+            for number in 0..NUMBER {
+                assert_eq!(inputs.number(Edge { vertex: llb::VertexId(number), output: 0 }), number);
+            }
+        }
+        assert_eq!(inputs.into_edges().len(), NUMBER as usize);
     }
 }

@@ -3,6 +3,7 @@
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, ensure};
+use tests::corpus::{component, growth};
 
 use crate::{
     context,
@@ -64,4 +65,26 @@ pub fn first_use(world: &World) -> anyhow::Result<f64> {
     let shipped = least(3, || build(&[]))?;
     let compiled = least(3, || build(&["--frontend", "./unseen.wasm"]))?;
     Ok(ms(compiled.saturating_sub(shipped)))
+}
+
+/// Lines of the Dockerfile that is long.
+const LINES: usize = 10_000;
+
+/// Reading a long Dockerfile: listing its targets takes that and nothing else.
+pub fn read_long(_: &World) -> anyhow::Result<f64> {
+    long(true)
+}
+
+/// A build of a long Dockerfile up to its graph, with all that the guest asks of the host on the way.
+pub fn build_long(_: &World) -> anyhow::Result<f64> {
+    long(false)
+}
+
+fn long(read_only: bool) -> anyhow::Result<f64> {
+    let frontends = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/frontends");
+    let executor = tokio::runtime::Builder::new_current_thread().build()?;
+    let ours = executor.block_on(component::load(&frontends))?;
+    let text = growth::usual(LINES);
+    let took = least(20, || Ok(executor.block_on(growth::cost(&ours, &text, read_only))?.running))?;
+    Ok(ms(took))
 }

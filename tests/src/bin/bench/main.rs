@@ -53,6 +53,8 @@ const ROWS: &[Row] = &[
     row("nothing changed, 4 steps, embedded", Unit::Milliseconds, 15.0, |world| steps::unchanged(world, false)),
     row("nothing changed, 4 steps, daemon", Unit::Milliseconds, 5.0, |world| steps::unchanged(world, true)),
     row("Dockerfile frontend's share, warm", Unit::Milliseconds, 3.0, frontend::share),
+    row("Dockerfile of 10,000 lines, read", Unit::Milliseconds, 20.0, frontend::read_long),
+    row("Dockerfile of 10,000 lines, made a graph", Unit::Milliseconds, 100.0, frontend::build_long),
     row("an instance of a frontend", Unit::Microseconds, 50.0, frontend::instance),
     row("first use of a frontend, compiled then", Unit::Milliseconds, 1000.0, frontend::first_use),
     row("RUN true, per step of 50", Unit::Milliseconds, 12.0, steps::run_chain),
