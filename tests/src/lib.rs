@@ -1,7 +1,7 @@
 //! End-to-end tests as data: a case is files, commands and what they must answer. See `cases/build/README.md` for the format.
 #![forbid(unsafe_code)]
 
-pub mod case;
+pub use frontend::cases as case;
 pub mod corpus;
 pub mod git;
 pub mod peers;

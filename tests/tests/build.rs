@@ -49,6 +49,7 @@ fn trials() -> anyhow::Result<(Vec<Trial>, impl Sized)> {
         ("REGISTRY", registry.host.clone()),
         ("BASE", base),
         ("COMPONENTS", components(&bin)?),
+        ("EXAMPLES", cases.join("../../../examples").canonicalize()?.display().to_string()),
         ("FROZEN", cases.with_file_name("frozen").display().to_string()),
         ("WEB", web.url),
         ("WEBROOT", web.root.display().to_string()),

@@ -13,7 +13,7 @@ use anyhow::Context;
 use frontend::WasmFrontend;
 use libtest_mimic::{Arguments, Trial};
 use tests::{
-    case::{self, Case},
+    case::{self, Case, CaseFile},
     corpus::{self, Given, buildkit, component, growth, seam},
     peers,
     setup::binaries,
@@ -107,14 +107,12 @@ async fn check(ours: &WasmFrontend, case: &Case) -> anyhow::Result<()> {
 
 /// The cases of a file as BuildKit answers them.
 fn answered(path: &Path, tool: &Path) -> anyhow::Result<String> {
-    let cases = case::read(path)?;
-    let given = cases.iter().map(Given::new).collect::<anyhow::Result<Vec<_>>>()?;
+    let file = case::parse(&std::fs::read_to_string(path)?)?;
+    let given = file.cases.iter().map(Given::new).collect::<anyhow::Result<Vec<_>>>()?;
     let answers = buildkit::answers(tool, &given)?;
-    let cases = cases.iter().zip(&answers).map(|(case, answer)| corpus::with_answer(case, answer));
-    let cases: Vec<Case> = cases.collect::<anyhow::Result<_>>()?;
-    let text = std::fs::read_to_string(path)?;
-    let about = text.split("=== ").next().unwrap_or_default();
-    Ok(format!("{about}{}", case::print(&cases)))
+    let cases = file.cases.iter().zip(&answers).map(|(case, answer)| corpus::with_answer(case, answer));
+    let cases = cases.collect::<anyhow::Result<_>>()?;
+    Ok(case::print(&CaseFile { about: file.about, cases }))
 }
 
 fn update(path: &Path, tool: &Path) -> anyhow::Result<()> {

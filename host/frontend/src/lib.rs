@@ -7,6 +7,7 @@
 
 mod artifact;
 mod bridge;
+pub mod cases;
 mod compiler;
 mod component;
 mod container;

@@ -42,6 +42,11 @@ impl WasmFrontend {
         &self.name
     }
 
+    /// What it runs in.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     /// SHA-256 of the component.
     pub fn digest(&self) -> [u8; 32] {
         self.digest

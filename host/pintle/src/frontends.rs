@@ -37,6 +37,11 @@ pub fn shipped(root: &Path, settings: FrontendSettings, limits: Limits) -> anyho
     Ok(frontends)
 }
 
+/// The Dockerfile frontend alone.
+pub fn dockerfile(runtime: Runtime) -> Arc<dyn Frontend> {
+    Arc::new(Shipped { runtime, name: "dockerfile.v0", loaded: OnceCell::new() })
+}
+
 /// A frontend that is made ready once.
 struct Shipped {
     runtime: Runtime,

@@ -67,13 +67,11 @@ fn is_answer(title: &str) -> bool {
 /// # Errors
 /// A definition that cannot be read.
 pub fn with_answer(case: &Case, answer: &Answer) -> anyhow::Result<Case> {
-    let mut sections: Vec<Section> = Vec::new();
-    for section in case.sections.iter().filter(|section| !is_answer(&section.title)) {
-        sections.push(Section { title: section.title.clone(), body: section.body.clone(), line: section.line });
-    }
+    let mut case = case.clone();
+    case.sections.retain(|section| !is_answer(&section.title));
     let answers = text::sections(answer)?.into_iter();
-    sections.extend(answers.map(|(title, body)| Section { title, body, line: 0 }));
-    Ok(Case { name: case.name.clone(), sections })
+    case.sections.extend(answers.map(|(title, body)| Section { title, body, ..Section::default() }));
+    Ok(case)
 }
 
 /// Compares our answer with what the case holds.

@@ -3,8 +3,10 @@
 mod bundle;
 mod inspect;
 mod library;
+mod project;
 mod registry;
 mod run;
+mod test;
 
 use std::path::PathBuf;
 
@@ -21,10 +23,12 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    /// Make the component of a project: a Rust crate, or a package with a build script.
-    Build(run::Build),
+    /// Make the component of a project: a Rust crate, or what its frontend.toml says.
+    Build(project::Build),
     /// Run a frontend and print its graph, without building anything.
     Run(Box<run::Run>),
+    /// Run a frontend's cases: files that say what it is given, and what it is to answer.
+    Test(test::Test),
     /// Push a component to a registry.
     Push(Push),
     /// Fetch a frontend, so that builds need no registry for it.
@@ -97,7 +101,8 @@ struct Load {
 
 /// Runs one of the commands. Those of the library work on the files of this machine, not through a daemon.
 pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
-    let is_of_the_store = !matches!(args.command, Command::Build(_) | Command::Run(_));
+    let is_of_the_store =
+        !matches!(args.command, Command::Build(_) | Command::Run(_) | Command::Test(_));
     ensure!(
         place.addr.is_none() || !is_of_the_store,
         "pintle frontend works on the store of this machine: leave --addr and PINTLE_HOST out, and run it where the daemon runs"
@@ -111,7 +116,8 @@ pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
         Command::Inspect(inspect) => inspect::run(&inspect, &library),
         Command::Save(save) => bundle::save(&save, &library),
         Command::Load(load) => bundle::load(&load, &library),
-        Command::Build(build) => run::build(&build),
+        Command::Build(build) => project::run(&build),
         Command::Run(run) => run::run(*run, place).await,
+        Command::Test(test) => test::run(test, &place).await,
     }
 }
