@@ -3,6 +3,7 @@
 mod bundle;
 mod inspect;
 mod library;
+mod new;
 mod project;
 mod registry;
 mod run;
@@ -23,6 +24,8 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// Begin a frontend: a project that builds, tests and runs at once.
+    New(new::New),
     /// Make the component of a project: a Rust crate, or what its frontend.toml says.
     Build(project::Build),
     /// Run a frontend and print its graph, without building anything.
@@ -102,7 +105,7 @@ struct Load {
 /// Runs one of the commands. Those of the library work on the files of this machine, not through a daemon.
 pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
     let is_of_the_store =
-        !matches!(args.command, Command::Build(_) | Command::Run(_) | Command::Test(_));
+        !matches!(args.command, Command::New(_) | Command::Build(_) | Command::Run(_) | Command::Test(_));
     ensure!(
         place.addr.is_none() || !is_of_the_store,
         "pintle frontend works on the store of this machine: leave --addr and PINTLE_HOST out, and run it where the daemon runs"
@@ -116,6 +119,7 @@ pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
         Command::Inspect(inspect) => inspect::run(&inspect, &library),
         Command::Save(save) => bundle::save(&save, &library),
         Command::Load(load) => bundle::load(&load, &library),
+        Command::New(new) => new::run(&new),
         Command::Build(build) => project::run(&build),
         Command::Run(run) => run::run(*run, place).await,
         Command::Test(test) => test::run(test, &place).await,
