@@ -17,8 +17,8 @@ pub struct Contexts {
     values: BTreeMap<String, String>,
     /// What clients call the directory, by the same keys.
     shared_keys: BTreeMap<String, String>,
-    /// Image configs of inputs, by the input's name.
-    configs: BTreeMap<String, String>,
+    /// What is known of inputs, by the input's name: JSON.
+    metadata: BTreeMap<String, String>,
 }
 
 /// What a named context is.
@@ -69,11 +69,10 @@ impl Contexts {
     /// Those of a request.
     pub fn new(request: &Request) -> Self {
         let pairs = |prefix| request.opts_with(prefix).map(|(name, value)| (name.to_string(), value.to_string()));
-        let configs = pairs("input-metadata:").filter_map(|(name, metadata)| Some((name, input_config(&metadata)?)));
         Contexts {
             values: pairs("context:").collect(),
             shared_keys: pairs("sharedkey:localdir:").collect(),
-            configs: configs.collect(),
+            metadata: pairs("input-metadata:").collect(),
         }
     }
 
@@ -107,7 +106,10 @@ impl Contexts {
                 let shared_key = self.shared_keys.get(key).cloned().unwrap_or_default();
                 Ok(ContextSpec::Local { name: rest.to_string(), shared_key })
             }
-            "input" => Ok(ContextSpec::Input { name: rest.to_string(), config: self.configs.get(rest).cloned() }),
+            "input" => {
+                let config = self.metadata.get(rest).map(|metadata| input_config(metadata)).transpose()?;
+                Ok(ContextSpec::Input { name: rest.to_string(), config: config.flatten() })
+            }
             _ => match GitRef::parse(value) {
                 Some(git) => Ok(ContextSpec::Git { written: value.to_string(), git: git? }),
                 None if kind == "http" || kind == "https" => Ok(ContextSpec::Http(value.to_string())),
@@ -127,10 +129,13 @@ fn oci_layout(name: &str, path: &str) -> Result<ContextSpec, String> {
     Ok(ContextSpec::OciLayout { reference, store: store.to_string() })
 }
 
-/// The image config in an input's metadata: a JSON object of base64 values.
-fn input_config(metadata: &str) -> Option<String> {
-    let metadata: BTreeMap<String, String> = serde_json::from_str(metadata).ok()?;
-    String::from_utf8(base64_decoded(metadata.get("containerimage.config")?)?).ok()
+/// The image config in an input's metadata, if there is one.
+fn input_config(metadata: &str) -> Result<Option<String>, String> {
+    let values: BTreeMap<String, String> =
+        serde_json::from_str(metadata).map_err(|why| format!("its metadata is no JSON object of texts: {why}"))?;
+    let Some(encoded) = values.get("containerimage.config") else { return Ok(None) };
+    let config = base64_decoded(encoded).and_then(|bytes| String::from_utf8(bytes).ok());
+    config.map(Some).ok_or_else(|| "the image config in its metadata is no text in base64".to_string())
 }
 
 fn base64_decoded(text: &str) -> Option<Vec<u8>> {

@@ -6,6 +6,7 @@ pub mod nearest;
 pub mod path;
 pub mod quote;
 pub mod size;
+pub mod windows;
 
 /// Reads `1 t T TRUE true True 0 f F FALSE false False`, as Go does.
 pub fn parse_bool(text: &str) -> Option<bool> {

@@ -20,7 +20,9 @@ type testCase struct {
 	// By the identifier of a source, then by path.
 	Files map[string]map[string]string
 	// Named inputs, each a source's identifier.
-	Inputs        map[string]string
+	Inputs map[string]string
+	// When a commit or a download was made, by the source's identifier; in seconds since 1970.
+	Times         map[string]int64
 	BuildPlatform string
 }
 

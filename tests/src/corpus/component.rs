@@ -65,7 +65,7 @@ pub fn bridge(given: &Given) -> FakeBridge {
             bridge = bridge.file(source, path, text);
         }
     }
-    bridge
+    given.times.iter().fold(bridge, |bridge, (source, seconds)| bridge.time(source, *seconds))
 }
 
 /// A source as an input.

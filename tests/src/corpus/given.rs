@@ -21,6 +21,8 @@ pub struct Given {
     pub files: BTreeMap<String, BTreeMap<String, String>>,
     /// Named inputs, each a source's identifier.
     pub inputs: BTreeMap<String, String>,
+    /// When a commit or a download was made, by a source's identifier; in seconds since 1970.
+    pub times: BTreeMap<String, i64>,
     /// What the frontend runs on.
     pub build_platform: String,
     /// Digests are made as long as digests are.
@@ -67,6 +69,10 @@ impl Given {
                 "images" => body.lines().filter(|line| !line.is_empty()).try_for_each(|line| given.image(line))?,
                 "opts" => given.opts = pairs(body, '=')?,
                 "inputs" => given.inputs = pairs(body, ' ')?,
+                "times" => {
+                    let times = pairs(body, ' ')?.into_iter().map(|(source, time)| Ok((source, time.parse()?)));
+                    given.times = times.collect::<anyhow::Result<_>>()?;
+                }
                 "differs" => {}
                 _ if is_answer(title) => {}
                 _ => match title.rsplit_once(' ') {

@@ -4,6 +4,7 @@
 //!
 //! - `images`: lines `NAME [PLATFORM] DIGEST CONFIG`, the config as the JSON of an image config's `config`, or of all of it.
 //! - `opts`: lines `NAME=VALUE`. `inputs`: lines `NAME IDENTIFIER`, the source that is the input.
+//! - `times`: lines `IDENTIFIER SECONDS`, when a source's commit or download was made.
 //! - any other title is a file of the build context; `Dockerfile` is one. `IDENTIFIER PATH` is a file of another source, and
 //!   `vertex NUMBER PATH` of what a vertex makes.
 //!

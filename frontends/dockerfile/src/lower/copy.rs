@@ -1,5 +1,7 @@
 //! COPY, and what ADD has in common with it.
 
+use std::borrow::Cow;
+
 use super::{
     ops::{CopyAction, CopyFrom, CopyOp, Op, Tree},
     stage::Lowerer,
@@ -9,7 +11,7 @@ use crate::{
     instruction::{Copy, Inline, Instruction},
     lint::Rule,
     shell::Rules,
-    source::{Problem, Token},
+    source::{Problem, Span, Token},
     text::path,
 };
 
@@ -17,6 +19,8 @@ use crate::{
 pub(super) struct Resolved {
     pub sources: Vec<Token>,
     pub destination: String,
+    /// The same as a path of the tree.
+    directory: String,
     pub chown: Option<String>,
     pub chmod: Option<String>,
     pub checksum: Option<Token>,
@@ -41,8 +45,10 @@ impl Lowerer<'_, '_> {
             actions.push(self.action(copy, &resolved, source, tree, is_add, at)?);
         }
         for file in &resolved.inline {
-            let from = CopyFrom::Inline { name: file.name.clone(), data: file.data.clone() };
-            actions.push(CopyAction { from, src: path::resolve("/", &file.name), ..self.plain(copy, &resolved) });
+            let name = self.slashed(&file.name, at.span)?;
+            let src = path::resolve("/", &name);
+            let from = CopyFrom::Inline { name: name.into_owned(), data: file.data.clone() };
+            actions.push(CopyAction { from, src, ..self.plain(copy, &resolved) });
         }
         self.note_read(&resolved, from, is_add);
         let link = (copy.link && resolved.chmod.is_none())
@@ -74,6 +80,7 @@ impl Lowerer<'_, '_> {
             sources.push(Token::new(self.expand(&source.text, source.span, at)?, source.span));
         }
         let destination = self.expand(&copy.destination.text, copy.destination.span, at)?;
+        let directory = self.slashed(&destination, copy.destination.span)?.into_owned();
         let mut inline = Vec::with_capacity(copy.inline.len());
         for file in &copy.inline {
             inline.push(self.resolve_inline(file, at)?);
@@ -81,6 +88,7 @@ impl Lowerer<'_, '_> {
         let resolved = Resolved {
             sources,
             destination,
+            directory,
             chown: chown.map(|chown| chown.text),
             chmod: chmod.map(|chmod| chmod.text),
             checksum,
@@ -106,9 +114,14 @@ impl Lowerer<'_, '_> {
         checked.map_err(|why| Problem::new(why, token.span)).map(|()| Tree::Node(node))
     }
 
+    /// A path of the stage's system as one of the tree.
+    fn slashed<'t>(&self, text: &'t str, span: Span) -> Result<Cow<'t, str>, Problem> {
+        self.state.slashed(text).map_err(|why| Problem::new(why, span))
+    }
+
     /// An action with everything but where from.
     pub(super) fn plain(&self, copy: &Copy, resolved: &Resolved) -> CopyAction {
-        let dest = match resolved.destination.as_str() {
+        let dest = match resolved.directory.as_str() {
             "" | "." => "./",
             dest => dest,
         };
@@ -141,10 +154,11 @@ impl Lowerer<'_, '_> {
         let unpack = copy.unpack.unwrap_or(is_add);
         let action = CopyAction { from: CopyFrom::Tree(tree), unpack, ..self.plain(copy, resolved) };
         if !copy.parents {
-            return Ok(CopyAction { src: path::resolve("/", &source.text), ..action });
+            return Ok(CopyAction { src: path::resolve("/", &self.slashed(&source.text, source.span)?), ..action });
         }
         // What stands before `/./` is not kept.
         let (parent, pattern) = source.text.split_once("/./").unwrap_or(("/", &source.text));
+        let (parent, pattern) = (&*self.slashed(parent, source.span)?, &*self.slashed(pattern, source.span)?);
         // An absolute pattern stays as it is: a slash at its end asks for a directory.
         let pattern = if pattern.starts_with('/') { pattern.to_string() } else { path::resolve("/", pattern) };
         let exact = !path::has_wildcard(parent) && !path::has_wildcard(&pattern);

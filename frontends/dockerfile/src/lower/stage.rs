@@ -1,6 +1,9 @@
 //! One stage: its variables, its steps, its image config.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
 
 use super::{
     Lowered,
@@ -16,8 +19,11 @@ use crate::{
     platform::Platform,
     shell::{self, Expansion, Rules, Variables},
     source::{Lines, Problem, Span},
-    text::{nearest, parse_bool, path},
+    text::{nearest, parse_bool, path, windows},
 };
+
+/// The system whose paths are not ours.
+const WINDOWS: &str = "windows";
 
 /// A stage as its last instruction leaves it.
 #[derive(Clone, Default)]
@@ -43,6 +49,30 @@ pub struct StageState {
 }
 
 impl StageState {
+    /// Makes `wanted` the working directory, of steps and of the image.
+    ///
+    /// # Errors
+    /// A path that Windows has and a build's trees have not.
+    pub(super) fn enter(&mut self, wanted: &str) -> Result<(), String> {
+        let current = &mut self.image.config.working_dir;
+        if self.platform.os == WINDOWS {
+            self.dir = windows::resolve(current, wanted)?;
+            *current = windows::with_backslashes(&self.dir);
+        } else {
+            self.dir = workdir(current, wanted);
+            current.clone_from(&self.dir);
+        }
+        Ok(())
+    }
+
+    /// A path of the stage's system as one of a build's trees.
+    ///
+    /// # Errors
+    /// A path that Windows has and those have not.
+    pub(super) fn slashed<'a>(&self, path: &'a str) -> Result<Cow<'a, str>, String> {
+        if self.platform.os == WINDOWS { windows::without_drive(path).map(Cow::Owned) } else { Ok(Cow::Borrowed(path)) }
+    }
+
     /// What a stage that is built on this one begins with.
     fn successor(&self) -> Self {
         StageState {
@@ -98,7 +128,7 @@ pub fn lower(
     ignore: &Ignore,
     lint: &mut Lint,
 ) -> Result<StageState, Problem> {
-    let state = begin(plan, index, lowered);
+    let state = begin(plan, index, lowered)?;
     // An image is the first step of its stage.
     let is_image = matches!(&plan.nodes[index].base, Base::Image { pinned: Some(pinned), .. } if !pinned.empty);
     let mut lowerer = Lowerer {
@@ -121,7 +151,7 @@ pub fn lower(
 }
 
 /// What a stage begins with.
-fn begin(plan: &Plan, index: usize, lowered: &Lowered) -> StageState {
+fn begin(plan: &Plan, index: usize, lowered: &Lowered) -> Result<StageState, Problem> {
     let node = &plan.nodes[index];
     let mut state = match node.base {
         Base::Stage(base) => match lowered.stages.get(&base) {
@@ -134,7 +164,7 @@ fn begin(plan: &Plan, index: usize, lowered: &Lowered) -> StageState {
     state.uses.args.clone_from(&node.head_args);
     state.image.config.on_build.clear();
     let has_path = state.image.config.env.iter().any(|entry| entry.starts_with("PATH="));
-    if !has_path && state.platform.os != "windows" {
+    if !has_path && state.platform.os != WINDOWS {
         state.image.config.env.push(format!("PATH={DEFAULT_PATH}"));
     }
     for entry in &state.image.config.env {
@@ -142,10 +172,10 @@ fn begin(plan: &Plan, index: usize, lowered: &Lowered) -> StageState {
         state.env.set(name, value);
     }
     if !state.image.config.working_dir.is_empty() {
-        state.image.config.working_dir = workdir(&state.image.config.working_dir, &state.image.config.working_dir);
-        state.dir = state.image.config.working_dir.clone();
+        let dir = state.image.config.working_dir.clone();
+        state.enter(&dir).map_err(|why| Problem::new(why, node.span))?;
     }
-    state
+    Ok(state)
 }
 
 /// What an image or a named context begins with.
@@ -163,7 +193,7 @@ fn outside(plan: &Plan, index: usize) -> StageState {
 }
 
 /// `wanted` as a working directory, when the one before was `current`.
-pub(super) fn workdir(current: &str, wanted: &str) -> String {
+fn workdir(current: &str, wanted: &str) -> String {
     let current = if current.is_empty() { "/" } else { current };
     match wanted {
         "" => current.to_string(),

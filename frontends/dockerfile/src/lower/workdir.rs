@@ -2,7 +2,7 @@
 
 use super::{
     ops::{MkdirOp, Op},
-    stage::{Lowerer, workdir},
+    stage::Lowerer,
 };
 use crate::{
     instruction::Instruction,
@@ -15,14 +15,14 @@ use crate::{
 impl Lowerer<'_, '_> {
     pub(super) fn workdir(&mut self, token: &Token, at: &Instruction) -> Result<(), Problem> {
         let wanted = self.expand(&token.text, token.span, at)?;
-        if !self.state.workdir_set && !wanted.starts_with('/') {
+        let is_absolute = self.state.slashed(&wanted).is_ok_and(|wanted| wanted.starts_with('/'));
+        if !self.state.workdir_set && !is_absolute {
             let message = format!("Relative workdir {wanted:?} can have unexpected results if the base image changes");
             self.lint.warn(Rule::WorkdirRelativePath, message, at);
         }
         self.state.workdir_set = true;
-        let dir = workdir(&self.state.image.config.working_dir, &wanted);
-        self.state.image.config.working_dir = dir.clone();
-        self.state.dir = dir.clone();
+        self.state.enter(&wanted).map_err(|why| Problem::new(why, token.span))?;
+        let dir = self.state.dir.clone();
         let makes_layer = dir != "/";
         if makes_layer {
             let text = self.shown_text(&at.text, Rules::new(self.plan.file.escape), &self.state.env);

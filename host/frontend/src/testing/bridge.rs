@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use llb::Op;
 
 use crate::{
-    Bridge, Definition, Error, Ref, Request, SolveOptions, SolvedFrontend, SourceMeta, SourceQuery, Stat, Warning,
+    Bridge, Definition, Error, GitMeta, Ref, Request, SolveOptions, SolvedFrontend, SourceMeta, SourceQuery, Stat,
+    Warning,
 };
 
 /// A bridge that knows the images and files that it was told, and keeps what a frontend says. Cheap to clone.
@@ -18,6 +19,8 @@ pub struct FakeBridge(Arc<Mutex<Script>>);
 struct Script {
     /// By reference and platform; an empty platform is any.
     images: BTreeMap<(String, String), SourceMeta>,
+    /// Of sources that are no images, by identifier.
+    sources: BTreeMap<String, SourceMeta>,
     /// By source, or by [`made`].
     files: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
     logs: Vec<(String, String)>,
@@ -52,6 +55,20 @@ impl FakeBridge {
             ..SourceMeta::default()
         };
         self.script().images.insert((reference.to_owned(), platform.to_owned()), meta);
+        self
+    }
+
+    /// Scripts when a repository's commit or a download was made, by the source's identifier; in seconds since 1970.
+    #[must_use]
+    pub fn time(self, identifier: &str, seconds: i64) -> Self {
+        let mut meta = SourceMeta { identifier: identifier.to_owned(), ..SourceMeta::default() };
+        if identifier.starts_with("git://") {
+            let commit = format!("tree 0\nauthor A <a@b> 1 +0000\ncommitter A <a@b> {seconds} +0200\n\nwork\n");
+            meta.git = Some(GitMeta { commit_object: commit.into_bytes(), ..GitMeta::default() });
+        } else {
+            meta.modified = Some(seconds);
+        }
+        self.script().sources.insert(identifier.to_owned(), meta);
         self
     }
 
@@ -114,6 +131,9 @@ impl Bridge for FakeBridge {
 
 impl Script {
     fn answer(&self, query: &SourceQuery) -> Result<SourceMeta, Error> {
+        if let Some(meta) = self.sources.get(&query.identifier) {
+            return Ok(meta.clone());
+        }
         let (scheme, reference) = query.identifier.split_once("://").unwrap_or_default();
         let image = |platform: String| self.images.get(&(reference.to_owned(), platform));
         let special = query.platform.as_ref().and_then(|platform| image(platform.to_string()));
