@@ -27,7 +27,7 @@ pub use exporters::Attestation;
 pub use failure::{Detail, Failure, Left};
 pub use frontends::{
     Consequence, Fetched, Freshness, Frontends, Gateway, GatewayCall, Grant, Grants, ImageSettings,
-    Settings as FrontendSettings, Trust, TrustRule, fetch as fetch_frontend,
+    Settings as FrontendSettings, Trust, TrustRule, Verdict, fetch as fetch_frontend,
 };
 pub use journal::{Activity, Journal, Subscription};
 pub use lock::{LOCK_BYTES_MAX, LOCK_FILE, LOCK_NAMES_MAX, Lock, LockError, Pins};

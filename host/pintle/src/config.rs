@@ -117,22 +117,24 @@ impl Trust {
 
 impl TrustRule {
     fn settings(&self) -> anyhow::Result<build::TrustRule> {
-        let key = |path: &PathBuf| -> anyhow::Result<oci::cosign::Key> {
-            let shown = path.display().to_string();
-            let pem = std::fs::read_to_string(path).with_context(|| format!("read the key {shown}"))?;
-            oci::cosign::Key::from_pem(&shown, &pem).with_context(|| format!("key {shown}"))
-        };
         if let Some(bad) = self.digests.iter().find(|digest| !oci::is_digest(digest)) {
             anyhow::bail!("digest {bad:?}: want sha256:...");
         }
         Ok(build::TrustRule {
             names: self.names.clone(),
             digests: self.digests.iter().cloned().collect(),
-            keys: self.keys.iter().map(key).collect::<anyhow::Result<_>>()?,
+            keys: self.keys.iter().map(|path| read_key(path)).collect::<anyhow::Result<_>>()?,
             unsigned: self.unsigned.unwrap_or(Consequence::Refuse),
             grants: self.grants.as_ref().map_or(Grants::all(), |grants| grants.iter().copied().collect()),
         })
     }
+}
+
+/// A file with the public key of a signer, who is called by the file's path.
+pub fn read_key(path: &Path) -> anyhow::Result<oci::cosign::Key> {
+    let shown = path.display().to_string();
+    let pem = std::fs::read_to_string(path).with_context(|| format!("read the key {shown}"))?;
+    oci::cosign::Key::from_pem(&shown, &pem).with_context(|| format!("key {shown}"))
 }
 
 /// How frontends run that are images.

@@ -12,8 +12,7 @@ use oci::{Reference, cosign::Signature};
 pub use fetch::{Fetched, Freshness, fetch};
 use image::ImageFrontend;
 pub use image::{Gateway, GatewayCall, ImageSettings};
-pub(crate) use trust::Verdict;
-pub use trust::{Consequence, Grant, Grants, Trust, TrustRule};
+pub use trust::{Consequence, Grant, Grants, Trust, TrustRule, Verdict};
 
 use crate::{
     bridge::{BuildBridge, State, failed, lock},

@@ -153,10 +153,11 @@ fn of_source(identifier: &str) -> Option<Grant> {
 
 /// What is found of a frontend, where a rule fits it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub(crate) struct Verdict {
+pub struct Verdict {
     /// The key that has signed it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
+    /// What it may ask.
     pub grants: Grants,
     /// What the user is to be told.
     #[serde(skip)]
@@ -180,7 +181,7 @@ impl Verdict {
 
 impl Trust {
     /// Whether it has nothing to say of anything.
-    pub(crate) fn is_silent(&self) -> bool {
+    pub fn is_silent(&self) -> bool {
         self.rules.is_empty() && self.unlisted == Consequence::Allow
     }
 
@@ -189,12 +190,12 @@ impl Trust {
     }
 
     /// Whether the signatures of this frontend matter.
-    pub(crate) fn wants_signatures(&self, name: &str, digest: &str) -> bool {
+    pub fn wants_signatures(&self, name: &str, digest: &str) -> bool {
         self.rule(name, digest).is_some_and(|rule| !rule.keys.is_empty())
     }
 
     /// Whether a frontend may run; the error says why not.
-    pub(crate) fn judge(&self, name: &str, digest: &str, signatures: &[Signature]) -> Result<Verdict, String> {
+    pub fn judge(&self, name: &str, digest: &str, signatures: &[Signature]) -> Result<Verdict, String> {
         let Some(rule) = self.rule(name, digest) else {
             let doubt = "no rule of frontends.trust in the engine's configuration fits it";
             return Verdict::of(Grants::all()).doubted(self.unlisted, doubt);

@@ -4,7 +4,10 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use client::progress;
 
 use super::build::{FrontendArgs, prepare, solve};
-use crate::{api, embedded::Place};
+use crate::{
+    api,
+    embedded::{Link, Place},
+};
 
 /// Options of `pintle lower`.
 #[derive(clap::Args)]
@@ -36,18 +39,26 @@ enum Format {
     Svg,
 }
 
+impl Args {
+    /// What is to be made a graph of.
+    pub fn frontend(&self) -> &FrontendArgs {
+        &self.frontend
+    }
+}
+
 pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
-    lower(&args, place).await.map(drop)
+    let link = args.frontend.open(place).await?;
+    let outcome = print(&args, &link).await;
+    link.close().await?;
+    outcome.map(drop)
 }
 
 /// Prints the graph, and answers what the frontends used, as the engine says it.
-pub async fn lower(args: &Args, place: Place) -> anyhow::Result<Vec<Used>> {
+pub async fn print(args: &Args, link: &Link) -> anyhow::Result<Vec<Used>> {
     let mut prepared = prepare(&args.frontend, &[], &[])?;
     prepared.request.frontend_attrs.insert(api::LOWER.into(), "true".into());
-    let link = args.frontend.open(place).await?;
     let mut display = progress::for_stderr(progress::Mode::Quiet, "")?;
-    let response = solve(&link, prepared, display.as_mut()).await;
-    link.close().await?;
+    let response = solve(link, prepared, display.as_mut()).await;
     let mut used = Vec::new();
     for (key, value) in response?.exporter {
         if key == "pintle.statistics" {

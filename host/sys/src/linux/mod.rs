@@ -7,3 +7,4 @@ pub mod namespaces;
 pub mod process;
 pub mod seccomp;
 pub mod user;
+pub mod watch;

@@ -165,3 +165,41 @@ pub mod user {
         unsupported()
     }
 }
+
+/// Directories that are watched for changes.
+pub mod watch {
+    use std::{ffi::OsString, io, path::Path, time::Duration};
+
+    use super::unsupported;
+
+    /// There is none.
+    #[derive(Debug)]
+    pub enum Watch {}
+
+    /// See Linux.
+    #[derive(Clone, PartialEq, Eq, Debug)]
+    #[allow(missing_docs)]
+    pub enum Change {
+        Entry(i32, OsString),
+        Other,
+    }
+
+    impl Watch {
+        /// Unsupported.
+        pub fn new() -> io::Result<Watch> {
+            unsupported()
+        }
+        /// Unsupported.
+        pub fn add(&self, _dir: &Path) -> io::Result<i32> {
+            match *self {}
+        }
+        /// Unsupported.
+        pub fn wait(&self, _timeout: Option<Duration>) -> io::Result<bool> {
+            match *self {}
+        }
+        /// Unsupported.
+        pub fn take(&self) -> io::Result<Vec<Change>> {
+            match *self {}
+        }
+    }
+}

@@ -13,7 +13,10 @@ use super::{
     context::{self, Directories},
     lock,
 };
-use crate::embedded::{Link, Place};
+use crate::{
+    commands::frontend::Watched,
+    embedded::{Link, Place},
+};
 
 /// The frontend that is meant when none is named.
 const DOCKERFILE: &str = "dockerfile.v0";
@@ -138,6 +141,19 @@ impl FrontendArgs {
             place.root.display()
         );
         Ok(link)
+    }
+
+    /// What of this machine decides what comes out.
+    pub fn watched(&self) -> Vec<Watched> {
+        let dir = Some(Path::new(&self.context)).filter(|dir| dir.is_dir());
+        let file = self.file.as_deref().filter(|file| *file != "-").map(PathBuf::from);
+        let beside = file.as_deref().and_then(Path::parent).or(dir);
+        let component = self.frontend.ends_with(".wasm").then(|| match beside.map(|dir| dir.join(&self.frontend)) {
+            Some(beside) if beside.is_file() => beside,
+            _ => PathBuf::from(&self.frontend),
+        });
+        let files = file.into_iter().chain(component).map(Watched::File);
+        dir.map(|dir| Watched::Tree(dir.to_path_buf())).into_iter().chain(files).collect()
     }
 
     /// What the user calls the build file.

@@ -8,11 +8,14 @@ mod project;
 mod registry;
 mod run;
 mod test;
+mod verify;
+mod watch;
 
 use std::path::PathBuf;
 
 use anyhow::ensure;
 
+pub use self::watch::Watched;
 use crate::embedded::Place;
 
 /// What to do with frontends.
@@ -42,6 +45,8 @@ enum Command {
     Rm(Names),
     /// Show what a frontend is: digests, what it imports and exports.
     Inspect(Inspect),
+    /// Say who signed a frontend; fails where it may not run.
+    Verify(verify::Verify),
     /// Write frontends that were fetched to a tar archive (an OCI layout), for a machine without a network.
     Save(Save),
     /// Take in frontends from an archive of `save`.
@@ -117,6 +122,7 @@ pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
         Command::Ls => library::list(&library),
         Command::Rm(names) => library::remove(&names.names, &library),
         Command::Inspect(inspect) => inspect::run(&inspect, &library),
+        Command::Verify(verify) => verify::run(&verify, &library, &place).await,
         Command::Save(save) => bundle::save(&save, &library),
         Command::Load(load) => bundle::load(&load, &library),
         Command::New(new) => new::run(&new),

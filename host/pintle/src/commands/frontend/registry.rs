@@ -12,7 +12,7 @@ use super::Push;
 use crate::{commands::build::credentials, embedded::Place};
 
 /// A repository, reached with the logins of the docker config.
-fn repository(reference: &Reference, place: &Place) -> Repository {
+pub fn repository(reference: &Reference, place: &Place) -> Repository {
     let credentials = credentials().unwrap_or_else(|| Arc::new(Anonymous));
     Client::new(place.config.registries(), credentials).repository(reference)
 }

@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use crate::{commands::lower, embedded::Place};
+use anyhow::ensure;
+
+use super::watch::Watcher;
+use crate::{
+    commands::lower,
+    embedded::{Link, Place},
+};
 
 #[derive(clap::Args)]
 pub struct Run {
@@ -12,10 +18,38 @@ pub struct Run {
     /// Also print what the frontend used: instructions, memory, calls of the host, time.
     #[arg(long)]
     stats: bool,
+
+    /// Run it again whenever the component, or a file of the context, changes.
+    #[arg(long)]
+    watch: bool,
 }
 
 pub async fn run(run: Run, place: Place) -> anyhow::Result<()> {
-    let used = lower::lower(&run.lower, place).await?;
+    let watched = run.lower.frontend().watched();
+    ensure!(
+        !run.watch || !watched.is_empty(),
+        "--watch: neither the context nor the frontend is a file of this machine"
+    );
+    let link = run.lower.frontend().open(place).await?;
+    if !run.watch {
+        let outcome = once(&run, &link).await;
+        link.close().await?;
+        return outcome;
+    }
+    loop {
+        // What changes while it runs makes it run again.
+        let watcher = Watcher::new(&watched)?;
+        if let Err(error) = once(&run, &link).await {
+            eprintln!("ERROR: {error:#}");
+        }
+        eprintln!("waiting for a change");
+        let changed = watcher.changed().await?;
+        eprintln!("{changed} changed");
+    }
+}
+
+async fn once(run: &Run, link: &Link) -> anyhow::Result<()> {
+    let used = lower::print(&run.lower, link).await?;
     for used in used.iter().filter(|_| run.stats) {
         let running = Duration::from_nanos(used.running_nanos);
         let memory = client::usage::human(i64::try_from(used.memory_bytes).unwrap_or(i64::MAX));
