@@ -38,7 +38,7 @@ pub fn sections(answer: &Answer) -> anyhow::Result<Vec<(String, String)>> {
     for (key, value) in &answer.metadata {
         match key.strip_prefix("containerimage.config") {
             Some(id) => sections.push((titled("image", id.trim_start_matches('/')), image(value)?)),
-            None => writeln!(rest, "{key} {value}")?,
+            None => writeln!(rest, "{key} {}", answered(key, value)?)?,
         }
     }
     sections.extend((!rest.is_empty()).then(|| ("metadata".to_owned(), rest)));
@@ -48,6 +48,33 @@ pub fn sections(answer: &Answer) -> anyhow::Result<Vec<(String, String)>> {
         sections.push(("warnings".to_owned(), warnings.into_iter().map(warning).collect()));
     }
     Ok(sections)
+}
+
+/// The answer to a question, as clients read it: what an answer says of the vertex that the text was read from is left out, the
+/// words of an error are each frontend's own, and findings are sorted, for BuildKit gives those of one line in any order.
+fn answered(key: &str, value: &str) -> anyhow::Result<String> {
+    match key {
+        "result.json" => {
+            let mut answer: Value = serde_json::from_str(value).context("the answer to a question")?;
+            if let Some(sources) = answer.get_mut("sources").and_then(Value::as_array_mut) {
+                sources.iter_mut().filter_map(Value::as_object_mut).for_each(|it| drop(it.remove("definition")));
+            }
+            if let Some(message) = answer.get_mut("buildError").and_then(|error| error.get_mut("message")) {
+                *message = "(its own words)".into();
+            }
+            if let Some(warnings) = answer.get_mut("warnings").and_then(Value::as_array_mut) {
+                let line = |warning: &Value| warning["location"]["ranges"][0]["start"]["line"].as_i64();
+                warnings.sort_by_key(|warning| (line(warning), warning.to_string()));
+            }
+            Ok(serde_json::to_string_pretty(&answer)?)
+        }
+        "result.txt" => {
+            let mut findings: Vec<&str> = value.split("\nWARNING: ").collect();
+            findings.sort_unstable();
+            Ok(findings.join("\nWARNING: "))
+        }
+        _ => Ok(value.to_owned()),
+    }
 }
 
 fn titled(title: &str, id: &str) -> String {

@@ -53,13 +53,14 @@ fn check_from(stage: &Stage, lint: &mut Lint) {
 
 /// A comment right above an `ARG` or a named stage describes it; then it begins with the name.
 fn describe(instruction: &Instruction, lint: &mut Lint) {
-    let (keyword, names): (&str, Vec<&str>) = match &instruction.command {
-        Command::Arg(args) => ("ARG", args.iter().map(|arg| arg.name.as_str()).collect()),
-        Command::From(from) => ("FROM", from.name.iter().map(|name| name.text.as_str()).collect()),
+    let (keyword, names): (&str, Vec<String>) = match &instruction.command {
+        Command::Arg(args) => ("ARG", args.iter().map(|arg| arg.name.clone()).collect()),
+        // A stage is known by its name in lower case.
+        Command::From(from) => ("FROM", from.name.iter().map(|name| name.text.to_lowercase()).collect()),
         _ => return,
     };
     let (Some(comment), Some(first)) = (instruction.comments.last(), names.first()) else { return };
-    if comment.split(' ').next().is_some_and(|word| names.contains(&word)) {
+    if comment.split(' ').next().is_some_and(|word| names.iter().any(|name| name == word)) {
         return;
     }
     let example = if names.len() > 1 { "<arg_key>" } else { first };
