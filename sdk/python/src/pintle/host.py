@@ -1,0 +1,247 @@
+"""What a frontend may ask of the engine."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from . import _wit
+from ._attrs import Places, VertexOptions, attrs, places, text
+from ._wit import Content, FileInfo, Location
+from .error import calling, from_host
+from .state import State, located
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+ImageConfig = dict[str, Any]
+ResolveMode = Literal["default", "pull", "local"]
+
+
+class ImageOptions(VertexOptions, total=False):
+    """Options of :meth:`Host.image`."""
+
+    resolve_mode: ResolveMode
+    checksum: str
+    """Digest that the image must have."""
+    layer_limit: int
+    """Only so many layers, from the lowest."""
+
+
+class LocalOptions(VertexOptions, total=False):
+    """Options of :meth:`Host.local`."""
+
+    include: Sequence[str]
+    exclude: Sequence[str]
+    follow: Sequence[str]
+    """Also what these paths lead to through symlinks."""
+    shared_key: str
+    """Names the mirror that transfers share."""
+
+
+class GitOptions(VertexOptions, total=False):
+    """Options of :meth:`Host.git`."""
+
+    full_url: str
+    keep_git_dir: bool
+    checksum: str
+    skip_submodules: bool
+    auth_token_secret: str
+    auth_header_secret: str
+    known_ssh_hosts: str
+    mount_ssh_sock: str
+
+
+class HttpOptions(VertexOptions, total=False):
+    """Options of :meth:`Host.http`."""
+
+    checksum: str
+    filename: str
+    mode: int
+    uid: int
+    gid: int
+    auth_header_secret: str
+    header: Mapping[str, str]
+    """Headers of the request."""
+
+
+@dataclass(frozen=True)
+class ResolvedImage:
+    """An image that was resolved."""
+
+    #: For :meth:`Host.image`: with its digest where that is known.
+    reference: str
+    digest: str
+    config: ImageConfig
+
+
+class Host:
+    """What a frontend may ask of the engine."""
+
+    def supports(self, feature: str) -> bool:
+        """Whether this host knows a word of `attributes.md`, or a kind: `source.git`, `exec.hostname`."""
+        known: bool = _wit.llb.supports(text(feature, "feature"))
+        return known
+
+    def scratch(self) -> State:
+        """An empty tree."""
+        return State(None)
+
+    def image(self, reference: str, /, **options: Unpack[ImageOptions]) -> State:
+        """The files of an image."""
+        return self._source(f"docker-image://{text(reference, 'reference of an image')}", options)
+
+    def local(self, name: str, /, **options: Unpack[LocalOptions]) -> State:
+        """A directory of the user's by its name: `context`, `dockerfile`."""
+        return self._source(f"local://{text(name, 'name of a directory')}", options)
+
+    def git(self, remote: str, /, **options: Unpack[GitOptions]) -> State:
+        """A git repository: `https://host/repository.git#ref:subdir`."""
+        bare = re.sub(r"^[a-z+]+://", "", text(remote, "remote"))
+        return self._source(f"git://{bare}", {"full_url": remote.split("#")[0], **options})
+
+    def http(self, url: str, /, **options: Unpack[HttpOptions]) -> State:
+        """A file of a web server."""
+        return self._source(text(url, "url"), options)
+
+    def source(self, identifier: str, /, **options: Any) -> State:
+        """A source by its URL."""
+        return self._source(text(identifier, "identifier"), options)
+
+    def _source(self, identifier: str, options: Mapping[str, Any]) -> State:
+        with calling():
+            return State(located(_wit.llb.add_source(identifier, attrs(options)), options))
+
+    def definition(self, definition: bytes) -> State:
+        """Takes in a ready-made graph, BuildKit's `pb.Definition`."""
+        with calling():
+            return State(_wit.llb.add_definition(bytes(definition)))
+
+    def source_file(self, name: str, language: str, content: str, definition: State | None = None) -> SourceFile:
+        """Tells the host about a source text, so that errors can show its lines."""
+        edge = definition.edge if definition else None
+        wit = _wit.Content_Text(text(content, "a source text"))
+        with calling():
+            file: int = _wit.llb.add_source_file(text(name, "name"), text(language, "language"), wit, edge)
+        return SourceFile(file, content)
+
+    def solve(self, state: State) -> Ref:
+        """The result of a tree, built when it is first read."""
+        with calling():
+            return Ref(_wit.host.solve(state.edge, []))
+
+    def solve_frontend(
+        self, source: str, opts: Mapping[str, str] | None = None, inputs: Mapping[str, State] | None = None
+    ) -> Solved:
+        """Builds another frontend inside this one; `source` names it as a `# syntax=` line does."""
+        words = [(text(key, "an option"), text(value, key)) for key, value in (opts or {}).items()]
+        edges = [(text(name, "an input"), state.edge) for name, state in (inputs or {}).items()]
+        with calling():
+            solved = _wit.host.solve_frontend(text(source, "source"), words, edges)
+        refs = {platform: Ref(ref) for platform, ref in solved.refs}
+        return Solved(refs, {key: value.value for key, value in solved.metadata})
+
+    def resolve_images(
+        self, references: Sequence[str], *, platform: str | None = None, resolve_mode: ResolveMode | None = None
+    ) -> list[ResolvedImage]:
+        """Looks images up, all at once."""
+        words = attrs({"resolve_mode": resolve_mode})
+        queries = [
+            _wit.SourceQuery(f"docker-image://{text(reference, 'reference')}", platform, words) for reference in references
+        ]
+        resolved = []
+        for answer in _wit.host.resolve_sources(queries):
+            if isinstance(answer, _wit.Err):
+                raise from_host(answer.value)
+            meta = answer.value
+            reference = meta.identifier.removeprefix("docker-image://")
+            resolved.append(ResolvedImage(reference, meta.digest, json.loads(meta.config or "{}")))
+        return resolved
+
+    def log(self, level: Literal["debug", "info", "warn", "error"], message: str) -> None:
+        """A line for the build's log. What is printed is logged too."""
+        _wit.host.log(level, text(message, "message"))
+
+    def warn(self, message: str, *, detail: Sequence[str] = (), url: str | None = None, at: Places | None = None) -> None:
+        """A warning for the user; `detail` is longer texts, a line each."""
+        with calling():
+            _wit.host.warn(None, text(message, "message"), places(at), attrs({"detail": detail, "url": url}))
+
+
+class SourceFile:
+    """A source text that the host knows."""
+
+    def __init__(self, file: int, content: str) -> None:
+        self._file = file
+        self._content = content
+
+    def at(self, start: int, end: int | None = None) -> Location:
+        """The place of the characters from `start` up to and without `end`, by their index in the text."""
+        first_line, first_column = self._position(start)
+        last_line, last_column = self._position(max(start, (start + 1 if end is None else end) - 1))
+        return _wit.Location(self._file, first_line, first_column, last_line, last_column)
+
+    def _position(self, index: int) -> tuple[int, int]:
+        before = self._content[:index]
+        begin = before.rfind("\n") + 1
+        return before.count("\n") + 1, len(before[begin:].encode())
+
+
+class Ref:
+    """A lazy result."""
+
+    def __init__(self, ref: Any) -> None:
+        self._ref = ref
+
+    def start(self) -> None:
+        """Begins in the background. Start several, then read: that is how a frontend builds in parallel."""
+        self._ref.start()
+
+    def wait(self) -> None:
+        """Waits until it is built."""
+        with calling():
+            self._ref.wait()
+
+    def read_file(self, path: str) -> bytes:
+        """A file's bytes."""
+        with calling():
+            content: bytes = self._ref.read_file(text(path, "path"))
+        return content
+
+    def read_text(self, path: str) -> str:
+        """A file's text."""
+        with calling():
+            content: str = self._ref.read_text(text(path, "path"))
+        return content
+
+    def read_dir(self, path: str, *, include: str | None = None) -> list[FileInfo]:
+        """The entries of a directory; `include` is a pattern for their names."""
+        with calling():
+            entries: list[FileInfo] = self._ref.read_dir(text(path, "path"), attrs({"include": include}))
+        return entries
+
+    def stat(self, path: str) -> FileInfo:
+        """What is at `path`."""
+        with calling():
+            info: FileInfo = self._ref.stat(text(path, "path"))
+        return info
+
+    def state(self) -> State:
+        """What it was made from, to build on."""
+        with calling():
+            return State(self._ref.target())
+
+
+@dataclass(frozen=True)
+class Solved:
+    """What another frontend made."""
+
+    #: By platform, "" when there is one only.
+    refs: dict[str, Ref]
+    metadata: dict[str, str | bytes]
+
+
+__all__ = ["Content", "Host", "ImageConfig", "Ref", "ResolvedImage", "Solved", "SourceFile"]
