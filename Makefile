@@ -5,14 +5,14 @@ TARGET := $(CURDIR)/target
 FRONTENDS := $(TARGET)/frontends
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo test test-js lint bench corpus fuzz frontends build release setup clean
+.PHONY: demo test test-js test-python lint bench corpus fuzz frontends build release setup clean
 
 ## Build a real multi-stage project with the embedded engine, and run what it made.
 demo: build
 	./examples/demo.sh $(TARGET)/debug/pintle
 
 ## All tests: unit, cases, and end to end with a real registry and real containers.
-test: build test-js
+test: build test-js test-python
 	$(CARGO) test --workspace
 	$(CARGO) fmt --all --check
 
@@ -20,6 +20,12 @@ test: build test-js
 test-js: frontends
 	npm test --prefix sdk/js
 	npm test --prefix examples/railpack
+
+# The Python SDK, and what is written with it; types first.
+PYTHON := $(TARGET)/python/bin/python
+test-python: frontends
+	cd sdk/python && $(PYTHON) -m mypy && $(PYTHON) -m unittest discover -s tests
+	cd examples/mopy && $(PYTHON) -m mypy && $(PYTHON) -m unittest discover -s tests
 
 lint: frontends
 	$(CARGO) fmt --all --check

@@ -46,4 +46,15 @@ js() {
   fi
 }
 if command -v npm >/dev/null; then js examples/railpack railpack; fi
+# Components in Python, where it is there; likewise. All packages are in one environment, which the tests use too.
+python() {
+  local directory=$1 name=$2 environment=${CARGO_TARGET_DIR:-target}/python
+  if [ -n "$(find sdk/python/{src,pyproject.toml} wit "$directory"/{"$name",pyproject.toml} -newer "$out/examples/$name.wasm" \
+    -not -name '*.pyc' -type f 2>/dev/null | head -1)" ] || [ ! -e "$out/examples/$name.wasm" ] || [ ! -e "$environment/bin/pintle-py" ]; then
+    [ -e "$environment/bin/pip" ] || python3 -m venv "$environment"
+    "$environment/bin/pip" install --quiet --disable-pip-version-check -e "sdk/python[dev]" -e "$directory[dev]"
+    "$environment/bin/pintle-py" build "$name" -p "$directory" -o "$out/examples/$name.wasm"
+  fi
+}
+if command -v python3 >/dev/null; then python examples/mopy mopy; fi
 ls -l "$out" "$out/examples"
