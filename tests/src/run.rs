@@ -33,6 +33,13 @@ impl World {
         std::fs::create_dir(dir)?;
         for section in &case.sections {
             let mut words = section.title.split_whitespace();
+            if section.title == "needs" {
+                if let Some(why) = self.lacks(&section.body, dir)? {
+                    eprintln!("{}: skipped: {why}", case.name);
+                    return Ok(());
+                }
+                continue;
+            }
             let done = match (words.next().unwrap_or_default(), words.next()) {
                 ("run", None) => self.command(&section.body, dir, 0, &mut last),
                 ("run", Some("fails")) => {
@@ -54,16 +61,24 @@ impl World {
         nothing_is_mounted(dir.parent().context("it was made in a directory")?)
     }
 
-    fn command(&self, script: &str, dir: &Path, code: i32, last: &mut Last) -> anyhow::Result<()> {
+    /// What a script says that fails where the machine cannot do what the case is about.
+    fn lacks(&self, script: &str, dir: &Path) -> anyhow::Result<Option<String>> {
+        let output = self.shell(script, dir).output()?;
+        let why = || String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Ok((!output.status.success()).then(why))
+    }
+
+    fn shell(&self, script: &str, dir: &Path) -> Command {
         let path = std::env::var("PATH").unwrap_or_default();
-        let output = Command::new("sh")
-            .args(["-e", "-c", script])
-            .current_dir(dir)
-            .env("PATH", format!("{}:{path}", self.bin.display()))
-            .env("PINTLE_ROOT", dir.with_file_name("store"))
-            .env("HOME", dir)
-            .envs(self.env.iter().map(|(key, value)| (key, value)))
-            .output()?;
+        let mut shell = Command::new("sh");
+        shell.args(["-e", "-c", script]).current_dir(dir).env("PATH", format!("{}:{path}", self.bin.display()));
+        shell.env("PINTLE_ROOT", dir.with_file_name("store")).env("HOME", dir);
+        shell.envs(self.env.iter().map(|(key, value)| (key, value)));
+        shell
+    }
+
+    fn command(&self, script: &str, dir: &Path, code: i32, last: &mut Last) -> anyhow::Result<()> {
+        let output = self.shell(script, dir).output()?;
         *last = Last {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
