@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use sha2::{Digest, Sha256};
+
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     frontends(&manifest);
@@ -28,6 +30,10 @@ fn frontends(manifest: &Path) {
         let path = fs::canonicalize(&path).expect("it is there");
         let variable = name.replace('.', "_").to_uppercase();
         println!("cargo::rustc-env=PINTLE_{variable}={}", path.display());
+        if name == "dockerfile.wasm" {
+            let bytes = fs::read(&path).expect("it can be read");
+            println!("cargo::rustc-env=PINTLE_DOCKERFILE_SHA256={}", hex::encode(Sha256::digest(bytes)));
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use frontend::{
-    Bridge, Container, ContainerSpec, Definition, Error, GitMeta, Ref, Request, SolveOptions, SolvedFrontend,
-    SourceMeta, SourceQuery, Warning,
+    Bridge, Called, Container, ContainerSpec, Definition, Error, Frontend, GitMeta, Origin, Ref, Request, SolveOptions,
+    SolvedFrontend, SourceMeta, SourceQuery, Warning,
 };
 use llb::{
     Graph, VertexId,
@@ -88,6 +88,19 @@ pub(crate) struct State {
     started: Mutex<Vec<AbortOnDropHandle<()>>>,
     /// What each frontend used that was measured, in the order in which they ended.
     pub ran: Mutex<Vec<(String, frontend::Statistics)>>,
+    /// Whether calls of frontends may be answered from memory.
+    recalls: bool,
+    /// Where the answers of frontends came from, by name, in the order of the answers.
+    pub origins: Mutex<Vec<(String, Origin)>>,
+}
+
+/// How much of what is known a build takes as it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mode {
+    /// Every step runs, and every frontend.
+    pub no_cache: bool,
+    /// Graphs are wanted alone: then the frontends are what is looked at, and they run.
+    pub lower: bool,
 }
 
 impl State {
@@ -95,13 +108,13 @@ impl State {
         engine: Engine,
         environment: Environment,
         journal: Journal,
-        no_cache: bool,
+        mode: Mode,
         allowed: Entitlements,
         caches: Vec<CacheOption>,
         policies: Policies,
     ) -> Arc<Self> {
         let build = engine.solver().build(journal.sink());
-        let vertices = Mutex::new(Vertices::new(environment.clone(), no_cache));
+        let vertices = Mutex::new(Vertices::new(environment.clone(), mode.no_cache));
         Arc::new(State {
             engine,
             environment,
@@ -123,6 +136,8 @@ impl State {
             imported: tokio::sync::Mutex::default(),
             started: Mutex::default(),
             ran: Mutex::default(),
+            recalls: !mode.no_cache && !mode.lower,
+            origins: Mutex::default(),
         })
     }
 
@@ -378,16 +393,35 @@ impl State {
         let Found { frontend, grants } = self.engine.frontends().find(source, &request, &finder).await?;
         let grants = grants.within(outer);
         let bridge = Arc::new(BuildBridge::new(self.clone(), depth).granted(grants.clone()));
-        let (outcome, statistics) = frontend.measured(bridge, request).await;
-        if let Some(statistics) = statistics {
-            lock(&self.ran).push((source.to_owned(), statistics));
-        }
-        let output = outcome?;
+        let output = self.call(&*frontend, source, bridge, request).await?;
         let extras = output.extras.iter().map(|extra| &extra.definition);
         let mut results = output.refs.iter().map(|(_, definition)| definition).chain(extras);
         results.try_for_each(|definition| grants.check_result(definition))?;
         lock(&self.components).extend(frontend.component().map(|digest| (source.to_string(), digest)));
         Ok(output)
+    }
+
+    /// Calls a frontend, unless what it would answer is known.
+    async fn call(
+        &self,
+        frontend: &dyn Frontend,
+        source: &str,
+        bridge: Arc<BuildBridge>,
+        request: Request,
+    ) -> Result<frontend::Output, Error> {
+        let (outcome, statistics) = match self.engine.frontends().calls().filter(|_| self.recalls) {
+            None => frontend.measured(bridge, request).await,
+            Some(calls) => {
+                let Called { outcome, statistics, origin } = calls.call(frontend, source, bridge, request).await;
+                tracing::debug!(frontend = source, ?origin, "frontend answered");
+                lock(&self.origins).push((source.to_owned(), origin));
+                (outcome, statistics)
+            }
+        };
+        if let Some(statistics) = statistics {
+            lock(&self.ran).push((source.to_owned(), statistics));
+        }
+        outcome
     }
 
     /// A file of the client's: beside its Dockerfile, or, after [`FRONTEND_DIR`], in the directory that holds the frontend.

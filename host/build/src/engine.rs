@@ -119,6 +119,11 @@ impl Engine {
         Ok(self.0.store.prune(prune)?)
     }
 
+    /// Forgets the calls of frontends that were not used for so long; all, when that is zero. Blocks.
+    pub fn forget_calls(&self, unused: std::time::Duration) -> anyhow::Result<()> {
+        self.frontends().calls().map_or(Ok(()), |calls| calls.prune(unused))
+    }
+
     /// The solver.
     pub fn solver(&self) -> &Solver<Files> {
         &self.0.solver

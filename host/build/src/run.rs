@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use exporters::{Attestation, Built, Target};
-use frontend::{Definition, Output, SourceQuery};
+use frontend::{Definition, Origin, Output, SourceQuery};
 use futures::future::try_join_all;
 use session::Session;
 
 use crate::{
     Attest, CacheOption, Failure, Journal, Lock,
-    bridge::{BuildBridge, State, lock},
+    bridge::{BuildBridge, Mode, State, lock},
     cache::{self, Top},
     engine::Engine,
     entitlements,
@@ -108,7 +108,7 @@ impl Engine {
             self.clone(),
             environment,
             journal.clone(),
-            request.no_cache,
+            Mode { no_cache: request.no_cache, lower: request.lower },
             allowed,
             request.cache_imports.clone(),
             request.policies.clone(),
@@ -155,7 +155,7 @@ impl Engine {
             response.exporter.insert("pintle.locked".into(), "true".into());
         }
         if request.explain {
-            response.exporter.insert("pintle.explain".into(), explanations(&journal));
+            response.exporter.insert("pintle.explain".into(), explanations(&state, &journal));
         }
         Ok(response)
     }
@@ -281,11 +281,11 @@ fn statistics(state: &State) -> String {
     serde_json::Value::Array(list.collect()).to_string()
 }
 
-/// Why each vertex ran or did not, as JSON: a list of objects with `name`, `hit` and `why`.
-fn explanations(journal: &Journal) -> String {
+/// Why each frontend and each vertex ran or did not, as JSON: a list of objects with `name`, `hit` and `why`.
+fn explanations(state: &State, journal: &Journal) -> String {
     use solver::progress::EventKind;
     let mut names = std::collections::HashMap::new();
-    let mut lines = Vec::new();
+    let mut lines: Vec<serde_json::Value> = lock(&state.origins).iter().map(explained).collect();
     for event in journal.events_so_far() {
         match &event.kind {
             EventKind::Defined { name, .. } => drop(names.insert(event.vertex.clone(), name.clone())),
@@ -297,6 +297,15 @@ fn explanations(journal: &Journal) -> String {
         }
     }
     serde_json::Value::Array(lines).to_string()
+}
+
+/// Why a frontend ran or did not.
+fn explained((name, origin): &(String, Origin)) -> serde_json::Value {
+    let (hit, why) = match origin {
+        Origin::Memory(questions) => (true, format!("the answers to its {questions} questions are as they were")),
+        Origin::Ran(why) => (false, why.clone()),
+    };
+    serde_json::json!({"vertex": "", "name": format!("[frontend] {name}"), "hit": hit, "why": why})
 }
 
 struct Close(Journal);

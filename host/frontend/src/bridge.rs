@@ -5,8 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use llb::{Edge, Graph, Platform};
+use serde::{Deserialize, Serialize};
 
-use crate::{Container, ContainerSpec};
+use crate::{
+    Container, ContainerSpec,
+    calls::{bytes, bytes_or_none},
+};
 
 /// A build language.
 #[async_trait]
@@ -25,6 +29,12 @@ pub trait Frontend: Send + Sync + 'static {
 
     /// The digest (`sha256:...`) of the component that it is, for provenance; `None` for what is no component.
     fn component(&self) -> Option<String> {
+        None
+    }
+
+    /// What decides its answers besides the request and the answers of the bridge, when nothing else does: calls of a frontend that has
+    /// this may be answered from memory, see [`crate::Calls`].
+    fn identity(&self) -> Option<String> {
         None
     }
 }
@@ -99,7 +109,7 @@ pub struct SolveOptions {
 }
 
 /// A cache of another engine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheImport {
     /// `registry`, `local` ...
     pub kind: String,
@@ -137,7 +147,7 @@ pub trait Ref: Send + Sync + 'static {
 }
 
 /// What is known of a file, as BuildKit's fsutil `Stat`. `mode` has Go's `os.FileMode` bits.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Stat {
     pub path: String,
@@ -151,7 +161,7 @@ pub struct Stat {
 }
 
 /// A source to pin down.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct SourceQuery {
     pub identifier: String,
@@ -168,7 +178,7 @@ pub struct SourceQuery {
 }
 
 /// A source pinned down.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct SourceMeta {
     /// Pinned where that is possible, else as asked.
@@ -177,6 +187,7 @@ pub struct SourceMeta {
     /// Digest of the image (index, when it is one), commit, or checksum.
     pub digest: String,
     /// The image config.
+    #[serde(with = "bytes_or_none")]
     pub config: Option<Vec<u8>>,
     /// Of a git repository.
     pub git: Option<GitMeta>,
@@ -185,15 +196,17 @@ pub struct SourceMeta {
 }
 
 /// Which commit a ref of a git repository is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GitMeta {
     /// The whole name of the ref (`refs/heads/main`); the commit, when it has none.
     pub reference: String,
     /// The commit that an annotated tag names; [`SourceMeta::digest`] is then the tag's own object.
     pub commit: Option<String>,
     /// The commit as git stores it, when it was asked for.
+    #[serde(with = "bytes")]
     pub commit_object: Vec<u8>,
     /// The annotated tag as git stores it, when it was asked for.
+    #[serde(with = "bytes")]
     pub tag_object: Vec<u8>,
 }
 

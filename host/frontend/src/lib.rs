@@ -7,6 +7,7 @@
 
 mod artifact;
 mod bridge;
+mod calls;
 pub mod cases;
 mod compiler;
 mod component;
@@ -26,6 +27,7 @@ mod words;
 
 pub use artifact::precompile;
 pub use bridge::*;
+pub use calls::{Called, Calls, Listed, Origin, RecordedCall};
 pub use compiler::{Compiler, helper_main};
 pub use component::{Interfaces, check, encode, interfaces};
 pub use container::{Container, ContainerIo, ContainerProcess, ContainerSpec, Output as ContainerOutput};

@@ -157,6 +157,11 @@ impl Runtime {
         }
     }
 
+    /// The [`crate::Frontend::identity`] of the component with this SHA-256: a call that stays within one set of limits may break another.
+    pub fn identity(&self, digest: &[u8; 32]) -> String {
+        format!("{} {:?}", hex::encode(digest), self.0.limits)
+    }
+
     /// How many components were compiled so far.
     pub fn compiled(&self) -> u64 {
         self.0.compiled.load(Ordering::Relaxed)

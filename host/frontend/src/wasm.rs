@@ -118,6 +118,10 @@ impl Frontend for WasmFrontend {
     fn component(&self) -> Option<String> {
         Some(format!("sha256:{}", hex::encode(self.digest)))
     }
+
+    fn identity(&self) -> Option<String> {
+        Some(self.runtime.identity(&self.digest))
+    }
 }
 
 /// BuildKit's id of the request that lists the requests which a frontend answers.

@@ -1,10 +1,13 @@
 //! The frontends that the binary brings along.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 use build::{FrontendSettings, Frontends};
 use frontend::{
-    Bridge, Compiler, Error, Frontend, Library, Limits, Output, Request, Runtime, Statistics, WasmFrontend,
+    Bridge, Calls, Compiler, Error, Frontend, Library, Limits, Output, Request, Runtime, Statistics, WasmFrontend,
 };
 use tokio::sync::OnceCell;
 
@@ -23,11 +26,16 @@ pub fn library(root: &Path) -> Library {
     Library::new(root.join("frontends").join("library"))
 }
 
+/// What is remembered of calls, under `root`.
+pub fn calls(root: &Path) -> Calls {
+    Calls::new(root.join("frontends").join("calls"))
+}
+
 /// All of them, and those that `settings` lets names of registries mean.
 pub fn shipped(root: &Path, settings: FrontendSettings, limits: Limits) -> anyhow::Result<Frontends> {
     let runtime = runtime(root, limits)?;
-    let mut frontends = Frontends::new(runtime.clone()).with_library(library(root), settings);
-    let dockerfile = Arc::new(Shipped { runtime, name: "dockerfile.v0", loaded: OnceCell::new() });
+    let mut frontends = Frontends::new(runtime.clone()).with_library(library(root), settings).with_calls(calls(root));
+    let dockerfile = Arc::new(Shipped::new(runtime));
     // A build is likely to come at once: what can be done for it beside the opening of the store is done beside it.
     if let Ok(tokio) = tokio::runtime::Handle::try_current() {
         let early = dockerfile.clone();
@@ -39,7 +47,7 @@ pub fn shipped(root: &Path, settings: FrontendSettings, limits: Limits) -> anyho
 
 /// The Dockerfile frontend alone.
 pub fn dockerfile(runtime: Runtime) -> Arc<dyn Frontend> {
-    Arc::new(Shipped { runtime, name: "dockerfile.v0", loaded: OnceCell::new() })
+    Arc::new(Shipped::new(runtime))
 }
 
 /// A frontend that is made ready once.
@@ -49,7 +57,18 @@ struct Shipped {
     loaded: OnceCell<WasmFrontend>,
 }
 
+/// SHA-256 of the Dockerfile frontend's component.
+static DIGEST: LazyLock<[u8; 32]> = LazyLock::new(|| {
+    let mut digest = [0; 32];
+    let is_digest = hex::decode_to_slice(env!("PINTLE_DOCKERFILE_SHA256"), &mut digest);
+    is_digest.map(|()| digest).expect("the build script wrote it")
+});
+
 impl Shipped {
+    fn new(runtime: Runtime) -> Shipped {
+        Shipped { runtime, name: "dockerfile.v0", loaded: OnceCell::new() }
+    }
+
     async fn frontend(&self) -> Result<&WasmFrontend, Error> {
         let (component, artifact) = DOCKERFILE;
         self.loaded.get_or_try_init(|| self.runtime.load_built_in(component, Some(artifact), self.name)).await
@@ -70,6 +89,10 @@ impl Frontend for Shipped {
     }
 
     fn component(&self) -> Option<String> {
-        self.loaded.get()?.component()
+        Some(format!("sha256:{}", env!("PINTLE_DOCKERFILE_SHA256")))
+    }
+
+    fn identity(&self) -> Option<String> {
+        Some(self.runtime.identity(&DIGEST))
     }
 }

@@ -6,7 +6,7 @@ mod trust;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use frontend::{Error, Frontend, Library, Request, Runtime};
+use frontend::{Calls, Error, Frontend, Library, Request, Runtime};
 use oci::{Reference, cosign::Signature};
 
 pub use fetch::{Fetched, Freshness, fetch};
@@ -27,6 +27,7 @@ pub struct Frontends {
     library: Option<Library>,
     settings: Settings,
     gateway: Option<Arc<dyn Gateway>>,
+    calls: Option<Calls>,
 }
 
 /// A frontend that may run.
@@ -83,7 +84,8 @@ const GATEWAY: &str = "gateway.v0";
 impl Frontends {
     /// None yet, besides what `runtime` can load.
     pub fn new(runtime: Runtime) -> Self {
-        Frontends { runtime, builtin: BTreeMap::new(), library: None, settings: Settings::default(), gateway: None }
+        let (builtin, settings) = (BTreeMap::new(), Settings::default());
+        Frontends { runtime, builtin, library: None, settings, gateway: None, calls: None }
     }
 
     /// Adds one under a name.
@@ -99,6 +101,16 @@ impl Frontends {
     /// Lets names mean images, whose processes `gateway` answers.
     pub fn with_gateway(self, gateway: Arc<dyn Gateway>) -> Self {
         Frontends { gateway: Some(gateway), ..self }
+    }
+
+    /// Lets calls be answered as they were, where all that was asked for them is as it was.
+    pub fn with_calls(self, calls: Calls) -> Self {
+        Frontends { calls: Some(calls), ..self }
+    }
+
+    /// What is remembered of calls.
+    pub(crate) fn calls(&self) -> Option<&Calls> {
+        self.calls.as_ref()
     }
 
     /// Runs components.

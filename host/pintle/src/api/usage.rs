@@ -28,8 +28,12 @@ pub async fn prune(engine: &Engine, request: &PruneRequest) -> Result<Vec<UsageR
     let keep_duration = positive(request.keep_duration).map(Duration::from_nanos);
     let (reserved, max_used) = (positive(request.reserved_space), positive(request.max_used_space));
     let min_free = positive(request.min_free_space);
+    let forgets_calls = request.filter.is_empty() && reserved.or(max_used).or(min_free).is_none();
     let work = move || {
         let filter = Some(&matches as _);
+        if forgets_calls {
+            engine.forget_calls(keep_duration.unwrap_or_default())?;
+        }
         engine.prune(&Prune { all, roots: all, keep_duration, reserved, max_used, min_free, filter })
     };
     let deleted = tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))?;

@@ -19,13 +19,15 @@ pub fn list(library: &Library) -> anyhow::Result<()> {
             false => usage::human(i64::try_from(entry.size).unwrap_or(i64::MAX)),
         };
         let checked = UNIX_EPOCH + Duration::from_secs(entry.checked);
-        println!("{:<width$}  {digest:<19} {size:>9}  {}", entry.name, ago(checked));
+        let past = SystemTime::now().duration_since(checked).unwrap_or_default();
+        println!("{:<width$}  {digest:<19} {size:>9}  {}", entry.name, ago(past));
     }
     Ok(())
 }
 
-fn ago(then: SystemTime) -> String {
-    let seconds = SystemTime::now().duration_since(then).map_or(0, |past| past.as_secs());
+/// A time that is past, for people.
+pub fn ago(past: Duration) -> String {
+    let seconds = past.as_secs();
     match seconds {
         0..60 => "just now".into(),
         60..3600 => format!("{} min ago", seconds / 60),

@@ -6,6 +6,7 @@ mod library;
 mod new;
 mod project;
 mod registry;
+mod replay;
 mod run;
 mod test;
 mod verify;
@@ -47,6 +48,8 @@ enum Command {
     Inspect(Inspect),
     /// Say who signed a frontend; fails where it may not run.
     Verify(verify::Verify),
+    /// List the calls of frontends that are remembered, or run one again and show what it answers otherwise.
+    Replay(replay::Replay),
     /// Write frontends that were fetched to a tar archive (an OCI layout), for a machine without a network.
     Save(Save),
     /// Take in frontends from an archive of `save`.
@@ -123,6 +126,7 @@ pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
         Command::Rm(names) => library::remove(&names.names, &library),
         Command::Inspect(inspect) => inspect::run(&inspect, &library),
         Command::Verify(verify) => verify::run(&verify, &library, &place).await,
+        Command::Replay(replay) => replay::run(&replay, &place).await,
         Command::Save(save) => bundle::save(&save, &library),
         Command::Load(load) => bundle::load(&load, &library),
         Command::New(new) => new::run(&new),

@@ -4,7 +4,7 @@
 
 mod answer;
 mod bridge;
-mod diff;
+pub mod diff;
 mod given;
 mod paths;
 
