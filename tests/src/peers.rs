@@ -10,13 +10,14 @@ use anyhow::{Context, ensure};
 use crate::setup::push_image;
 
 /// The tools, by the packages that they are built from.
-const TOOLS: [(&str, &str); 6] = [
+const TOOLS: [(&str, &str); 7] = [
     ("buildctl", "github.com/moby/buildkit/cmd/buildctl"),
     ("buildx", "github.com/docker/buildx/cmd/buildx"),
     ("llbmake", "./llbmake"),
     ("gwrun", "./gwrun"),
     ("dockerfile", "./dockerfile"),
     ("hostile", "./hostile"),
+    ("imageread", "./imageread"),
 ];
 
 /// Frontends that run in containers: programs that need nothing beside them.
@@ -26,11 +27,12 @@ const FRONTENDS: [(&str, &str); 2] = [
 ];
 
 /// What the tools are built from.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
     "go.mod",
     "llbmake/main.go",
     "gwrun/main.go",
     "hostile/main.go",
+    "imageread/main.go",
     "gofront/main.go",
     "dockerfile/main.go",
     "dockerfile/host.go",

@@ -1,9 +1,9 @@
 //! All that a build said of itself, for those who listen now and those who attach late.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::{Arc, Mutex},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use llb::Digest;
@@ -13,6 +13,10 @@ use tokio::sync::watch;
 /// How many bytes of process output a journal keeps for listeners that attach late. Older output is dropped first; events that
 /// are not output are always kept.
 pub const MAX_LOG_BYTES: usize = 8 << 20;
+
+/// How often it is said how far a part of a vertex is. A transfer of many small files knows it anew for each of them, and each word of
+/// it costs every listener something.
+pub const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The journal of one build. Cheap to clone.
 #[derive(Clone)]
@@ -31,7 +35,17 @@ struct Events {
     log_bytes: usize,
     /// Vertices that have begun and not ended.
     running: BTreeSet<Arc<str>>,
+    /// How far the parts of vertices are that have not ended, by vertex and by the part's id.
+    parts: HashMap<Arc<str>, HashMap<String, Part>>,
     closed: bool,
+}
+
+/// A part of a vertex that moves on.
+struct Part {
+    /// When it was last said how far it is.
+    said: SystemTime,
+    /// How far it was since then.
+    held: Option<Event>,
 }
 
 impl Events {
@@ -41,6 +55,33 @@ impl Events {
         self.next += 1;
         if self.log_bytes > MAX_LOG_BYTES {
             drop_old_logs(self);
+        }
+    }
+
+    /// Gives back the event of a part when it is time to say it; else keeps it in place of the one before.
+    fn due(&mut self, event: Event) -> Option<Event> {
+        let EventKind::Status { id, completed, .. } = &event.kind else { return Some(event) };
+        let parts = self.parts.entry(event.vertex.clone()).or_default();
+        let Some(part) = parts.get_mut(id) else {
+            parts.insert(id.clone(), Part { said: event.time, held: None });
+            return Some(event);
+        };
+        let since = event.time.duration_since(part.said);
+        if completed.is_none() && since.is_ok_and(|since| since < STATUS_INTERVAL) {
+            part.held = Some(event);
+            return None;
+        }
+        *part = Part { said: event.time, held: None };
+        Some(event)
+    }
+
+    /// Says how far the parts of `vertex` came.
+    fn say_held(&mut self, vertex: &str) {
+        let parts = self.parts.remove(vertex).into_iter().flatten();
+        let mut held: Vec<Event> = parts.filter_map(|(_, part)| part.held).collect();
+        held.sort_by_key(|event| event.time);
+        for event in held {
+            self.push(event);
         }
     }
 }
@@ -66,9 +107,13 @@ impl Journal {
         }
         match event.kind {
             EventKind::Started => drop(events.running.insert(event.vertex.clone())),
-            EventKind::Cached | EventKind::Completed { .. } => drop(events.running.remove(&event.vertex)),
+            EventKind::Cached | EventKind::Completed { .. } => {
+                events.running.remove(&event.vertex);
+                events.say_held(&event.vertex);
+            }
             _ => {}
         }
+        let Some(event) = events.due(event) else { return };
         events.push(event);
         let count = events.next;
         drop(events);
@@ -78,6 +123,9 @@ impl Journal {
     /// Says that nothing more will come. What runs now is cancelled, though its end may come too late to be heard.
     pub fn close(&self) {
         let mut events = self.events();
+        for vertex in events.parts.keys().cloned().collect::<Vec<_>>() {
+            events.say_held(&vertex);
+        }
         for vertex in std::mem::take(&mut events.running) {
             let kind = EventKind::Completed { error: Some(CANCELED.into()) };
             events.push(Event { vertex, time: SystemTime::now(), kind });
@@ -244,6 +292,47 @@ mod tests {
         let mut late = journal.subscribe();
         assert_eq!(late.next().await.unwrap().len(), 2);
         assert!(late.next().await.is_none());
+    }
+
+    fn status(id: &str, millis: u64, current: i64, total: i64) -> Event {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+        let completed = (current == total).then_some(time);
+        let kind =
+            EventKind::Status { id: id.into(), name: id.into(), current, total, started: Some(time), completed };
+        Event { vertex: "v".into(), time, kind }
+    }
+
+    fn counts(journal: &Journal, wanted: &str) -> Vec<i64> {
+        let count = |event: Arc<Event>| match &event.kind {
+            EventKind::Status { id, current, .. } if id == wanted => Some(*current),
+            _ => None,
+        };
+        journal.events_so_far().into_iter().filter_map(count).collect()
+    }
+
+    #[test]
+    fn how_far_a_part_is_is_said_now_and_then_and_at_its_end() {
+        let journal = Journal::default();
+        for millis in 0..250 {
+            journal.add(status("a", millis, millis as i64, 1000));
+            journal.add(status("b", millis, millis as i64, 149));
+        }
+        assert_eq!(counts(&journal, "a"), [0, 100, 200]);
+        assert_eq!(counts(&journal, "b"), [0, 100, 149, 249]);
+        let kind = EventKind::Completed { error: None };
+        journal.add(Event { vertex: "v".into(), time: SystemTime::UNIX_EPOCH, kind });
+        assert_eq!(counts(&journal, "a"), [0, 100, 200, 249]);
+        let events = journal.events_so_far();
+        assert!(matches!(events.last().unwrap().kind, EventKind::Completed { .. }), "the end comes last");
+    }
+
+    #[test]
+    fn what_a_part_came_to_is_said_when_the_build_ends_before_it() {
+        let journal = Journal::default();
+        journal.add(status("a", 0, 1, 9));
+        journal.add(status("a", 1, 2, 9));
+        journal.close();
+        assert_eq!(counts(&journal, "a"), [1, 2]);
     }
 
     #[tokio::test]

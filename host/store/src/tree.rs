@@ -430,10 +430,12 @@ impl<'a> Writer<'a> {
     /// Gives the file as it was opened, what it was like, and the digest of what was copied.
     fn copy_contents(&self, found: &Found, dest: &mut File, buffer: &mut [u8]) -> Result<(File, Stamp, Sha)> {
         let to = |error| Error::io(format!("copy {}", show(&found.key.0)), error);
-        for _ in 0..READS_MAX {
+        for reads in 0..READS_MAX {
             let source = File::from(self.open(found)?);
             let Some(stamp) = self.stamp_now(found, &source)? else { break };
-            dest.set_len(0).and_then(|()| dest.rewind()).map_err(to)?;
+            if reads > 0 {
+                dest.set_len(0).and_then(|()| dest.rewind()).map_err(to)?;
+            }
             let digest = copy_hashed(&source, dest, stamp.size, buffer).map_err(to)?;
             if let Some(digest) = digest
                 && self.stamp_now(found, &source)?.is_some_and(|now| is_like(&now, &stamp))

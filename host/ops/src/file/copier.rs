@@ -4,11 +4,13 @@ use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
     fs::File,
+    num::NonZero,
     os::{
         fd::{AsFd, BorrowedFd},
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
+    thread,
 };
 
 use anyhow::{Context, bail};
@@ -28,6 +30,12 @@ use super::{
 
 /// Bytes that the names of one file's extended attributes may take, as the kernel has it (`XATTR_LIST_MAX`).
 const XATTR_NAMES_MAX: usize = 64 << 10;
+/// How many files are made together.
+const WAITING_FILES_MAX: usize = 2048;
+/// How many directories are held open until the files in them are made.
+const WAITING_DIRS_MAX: usize = 64;
+/// The fewest files that another thread is worth.
+const SHARE_MIN: usize = 64;
 
 /// Does `action` from the tree under `source` into the tree under `dest`.
 pub fn copy(source: &Dir, dest: &Dir, action: &CopyAction, owner: Option<Owner>) -> anyhow::Result<()> {
@@ -63,6 +71,24 @@ pub struct Copier<'a> {
     links: HashMap<FileId, (Dir, OsString)>,
     /// What was copied, relative to the source of the copy; kept only when paths are required.
     copied: Vec<PathBuf>,
+    waiting: Waiting,
+}
+
+/// What is made together, on all cores: most of the time goes into the system calls of small files.
+#[derive(Default)]
+struct Waiting {
+    files: Vec<NewFile>,
+    /// Directories whose entries are all made or waiting: their times are set when nothing in them changes any more.
+    dirs: Vec<(Entry, Dir)>,
+}
+
+/// A file to make where nothing is.
+struct NewFile {
+    entry: Entry,
+    kind: FileType,
+    dir: Dir,
+    name: OsString,
+    rel: PathBuf,
 }
 
 /// Layer, device and inode: layers share files that were never one in a tree.
@@ -83,6 +109,7 @@ impl<'a> Copier<'a> {
             exclude: matcher(&action.exclude_patterns)?,
             links: HashMap::new(),
             copied: Vec::new(),
+            waiting: Waiting::default(),
         })
     }
 
@@ -99,7 +126,8 @@ impl<'a> Copier<'a> {
             None => {
                 let (dir, name) = self.file_target(names)?;
                 self.clear(&dir, &name, Path::new(&name))?;
-                self.copy_file(&from, &dir, &name, Path::new(&name))
+                self.copy_file(from, &dir, &name, Path::new(&name))?;
+                self.flush()
             }
         }
     }
@@ -144,6 +172,7 @@ impl<'a> Copier<'a> {
         let existed = paths::find(self.dest, &names, true)?.is_some();
         let dir = self.make_dest(&names)?;
         self.copy_children(from, (&dir, !existed), Path::new(""), 0)?;
+        self.flush()?;
         // The root of a copy keeps what it was; one that the copy made gets what its source has.
         if !existed || !self.action.dir_copy_contents {
             self.copy_metadata(from.top(), stat, dir.writable()?)?;
@@ -174,7 +203,7 @@ impl<'a> Copier<'a> {
                     if !is_new {
                         self.clear(into, &name, &rel)?;
                     }
-                    self.copy_file(&entry, into, &name, &rel)?;
+                    self.copy_file(entry, into, &name, &rel)?;
                 }
                 Some(from) => {
                     let there = if is_new { None } else { self.child_dir(into, &name, &rel)? };
@@ -182,7 +211,10 @@ impl<'a> Copier<'a> {
                     let dir = there.map_or_else(|| into.make_dir(&name), Ok)?;
                     self.note(&rel);
                     self.copy_children(from, (&dir, is_new), &rel, depth + 1)?;
-                    self.copy_metadata(from.top(), entry.stat(), dir.writable()?)?;
+                    self.waiting.dirs.push((entry, dir));
+                    if self.waiting.dirs.len() >= WAITING_DIRS_MAX {
+                        self.flush()?;
+                    }
                 }
             }
         }
@@ -221,20 +253,51 @@ impl<'a> Copier<'a> {
     }
 
     /// Copies what is not a directory to where nothing is.
-    fn copy_file(&mut self, entry: &Entry, dir: &Dir, name: &OsStr, rel: &Path) -> anyhow::Result<()> {
+    fn copy_file(&mut self, entry: Entry, dir: &Dir, name: &OsStr, rel: &Path) -> anyhow::Result<()> {
         let stat = entry.stat();
         let kind = paths::file_type(stat);
         if kind == FileType::Socket {
             return Ok(());
         }
         self.note(rel);
-        let id = (entry.layer(), stat.st_dev, stat.st_ino);
-        if stat.st_nlink > 1 && self.link_again(&id, dir, name)? {
-            return Ok(());
-        }
-        self.make_file(entry, kind, dir, name).with_context(|| format!("copy {}", rel.display()))?;
         if stat.st_nlink > 1 {
+            let id = (entry.layer(), stat.st_dev, stat.st_ino);
+            if self.link_again(&id, dir, name)? {
+                return Ok(());
+            }
             self.links.insert(id, (dir.clone(), name.to_os_string()));
+        }
+        // Here, since two threads cannot both make the directory.
+        dir.writable()?;
+        let (dir, name, rel) = (dir.clone(), name.to_os_string(), rel.to_path_buf());
+        self.waiting.files.push(NewFile { entry, kind, dir, name, rel });
+        if self.waiting.files.len() >= WAITING_FILES_MAX { self.flush() } else { Ok(()) }
+    }
+
+    /// Makes the files that wait, then finishes the directories.
+    fn flush(&mut self) -> anyhow::Result<()> {
+        let Waiting { files, dirs } = std::mem::take(&mut self.waiting);
+        let make = |files: &[NewFile]| {
+            files.iter().try_for_each(|file| {
+                self.make_file(&file.entry, file.kind, &file.dir, &file.name)
+                    .with_context(|| format!("copy {}", file.rel.display()))
+            })
+        };
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        let share = files.len().div_ceil(threads).max(SHARE_MIN);
+        thread::scope(|scope| {
+            let mut shares = files.chunks(share);
+            let first = shares.next().unwrap_or_default();
+            let others: Vec<_> = shares.map(|share| scope.spawn(|| make(share))).collect();
+            let made = make(first);
+            let join = |other: thread::ScopedJoinHandle<'_, _>| {
+                other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            others.into_iter().map(join).fold(made, anyhow::Result::and)
+        })?;
+        for (entry, dir) in &dirs {
+            let from = entry.dir().context("what was a directory is one")?;
+            self.copy_metadata(from.top(), entry.stat(), dir.writable()?)?;
         }
         Ok(())
     }
@@ -270,7 +333,12 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
-    fn link_again(&self, id: &FileId, dir: &Dir, name: &OsStr) -> anyhow::Result<bool> {
+    fn link_again(&mut self, id: &FileId, dir: &Dir, name: &OsStr) -> anyhow::Result<bool> {
+        if !self.links.contains_key(id) {
+            return Ok(false);
+        }
+        // The first may be waiting.
+        self.flush()?;
         let Some((first_dir, first)) = self.links.get(id) else { return Ok(false) };
         rustix::fs::linkat(first_dir.writable()?, first, dir.writable()?, name, AtFlags::empty())?;
         Ok(true)

@@ -30,6 +30,11 @@ pub struct Args {
     #[arg(short, long = "output", value_name = "SPEC")]
     outputs: Vec<String>,
 
+    /// An annotation of the image: [KIND[PLATFORM],...:]KEY=VALUE, KIND manifest (as it is without one), index,
+    /// manifest-descriptor or index-descriptor.
+    #[arg(long = "annotation", value_name = "SPEC")]
+    annotations: Vec<String>,
+
     /// Push the image to its registry; the same as --output=type=registry.
     #[arg(long)]
     push: bool,
@@ -104,7 +109,8 @@ async fn build(args: Args, place: Place) -> anyhow::Result<ExitCode> {
     let mode = if args.quiet { "quiet" } else { &args.progress };
     let mut display = progress::for_stderr(mode.parse()?, "")?;
     let call = Call::parse(if args.check { "check" } else { &args.call })?;
-    let outputs = output::outputs(&args.outputs, &args.tags, args.push, args.load)?;
+    let mut outputs = output::outputs(&args.outputs, &args.tags, args.push, args.load)?;
+    outputs.annotate(&args.annotations)?;
     let mut prepared = request::prepare(&args.frontend, &args.secrets, &args.ssh)?;
     match &call {
         Some(call) => call.fill(&mut prepared),

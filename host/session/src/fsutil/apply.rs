@@ -59,6 +59,8 @@ pub(super) struct Apply {
 struct OpenDir {
     path: String,
     fd: Option<Arc<OwnedFd>>,
+    /// Whether nothing is in it but what this list brought.
+    fresh: bool,
     /// Names that are there and have not been announced; only kept when they are to be deleted.
     old: HashSet<Vec<u8>>,
 }
@@ -97,14 +99,9 @@ impl Apply {
     fn place(&mut self, kind: Kind, stat: Stat) -> anyhow::Result<Option<Wanted>> {
         let (_, name) = split(&stat.path);
         let parent = self.top()?;
-        if let Some(dir) = self.open.last_mut() {
-            dir.old.remove(name.as_bytes());
-        }
-        let found = match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(found) => Some(found),
-            Err(Errno::NOENT) => None,
-            Err(e) => return Err(e.into()),
-        };
+        let dir = self.open.last_mut().context("the list has ended")?;
+        dir.old.remove(name.as_bytes());
+        let found = if dir.fresh { None } else { stat_at(&parent, name)? };
         if !matches!(kind, Kind::Directory | Kind::Symlink) && !stat.linkname.is_empty() {
             return self.remember_link(stat);
         }
@@ -199,18 +196,27 @@ impl Apply {
     pub(super) fn create(&mut self, wanted: &Wanted) -> anyhow::Result<File> {
         let (dir, name) = split(&wanted.0.path);
         let parent = self.parent_of_file(dir)?;
-        // A new file, for the old one may have other names.
-        remove(&parent, name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&parent, name, flags, Mode::RUSR | Mode::WUSR)?;
-        Ok(fd.into())
+        let create = || rustix::fs::openat(&parent, name, flags, Mode::RUSR | Mode::WUSR);
+        let created = match create() {
+            // A new file, for the old one may have other names.
+            Err(Errno::EXIST) => {
+                remove(&parent, name)?;
+                create()
+            }
+            other => other,
+        };
+        Ok(created?.into())
     }
 
     /// Ends a file that has all of its content.
     pub(super) fn finish_file(&mut self, wanted: &Wanted, file: &File) -> anyhow::Result<()> {
         let stat = &wanted.0;
         if let Some((uid, gid)) = self.options.owner {
-            rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+            let made = rustix::fs::fstat(file)?;
+            if (made.st_uid, made.st_gid) != (uid, gid) {
+                rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+            }
         }
         rustix::fs::fchmod(file, mode::permissions(stat.mode))?;
         xattrs::set(file, &stat.xattrs);
@@ -280,7 +286,7 @@ impl Apply {
         if let Some(far) = self.open.len().checked_sub(OPEN_DIRECTORIES_MAX) {
             self.open[far].fd = None;
         }
-        self.open.push(OpenDir { path, fd: Some(fd), old });
+        self.open.push(OpenDir { path, fd: Some(fd), fresh: !exists, old });
         Ok(())
     }
 
@@ -338,6 +344,15 @@ fn names(fd: &OwnedFd) -> rustix::io::Result<HashSet<Vec<u8>>> {
         }
     }
     Ok(out)
+}
+
+/// What `name` in `parent` is; `None` where there is no such thing.
+fn stat_at(parent: &OwnedFd, name: &str) -> rustix::io::Result<Option<rustix::fs::Stat>> {
+    match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Deletes `name` in `parent` with all that is in it. That it is not there is no error.

@@ -192,8 +192,11 @@ impl Receiver {
         Ok(())
     }
 
-    /// Asks for files, as many as may be on their way.
+    /// Asks for files, as many as may be on their way: many at once, since each time wakes both ends.
     fn ask(&mut self) {
+        if self.wanted.len() + self.open.len() > REQUESTED_MAX / 2 {
+            return;
+        }
         while self.wanted.len() + self.open.len() < REQUESTED_MAX
             && let Some((id, wanted)) = self.later.pop_front()
         {

@@ -43,12 +43,32 @@ pub fn outputs(specs: &[String], tags: &[String], push: bool, load: bool) -> any
     }
     let names = tags.join(",");
     for (export, _) in &mut outputs.exports {
-        let image = matches!(export.kind.as_str(), "image" | "registry" | "oci" | "docker");
-        if image && !names.is_empty() {
+        if is_image(export) && !names.is_empty() {
             export.attrs.entry("name".into()).or_insert_with(|| names.clone());
         }
     }
     Ok(outputs)
+}
+
+fn is_image(export: &Export) -> bool {
+    matches!(export.kind.as_str(), "image" | "registry" | "oci" | "docker")
+}
+
+/// The exporters' attributes for one of buildx's `--annotation [KIND[PLATFORM],...:]KEY=VALUE`.
+fn annotation(spec: &str) -> anyhow::Result<Vec<(String, String)>> {
+    let what = || format!("--annotation {spec:?}: want [KIND[PLATFORM],...:]KEY=VALUE");
+    let (name, value) = spec.split_once('=').with_context(what)?;
+    let (kinds, key) = name.split_once(':').map_or(("manifest", name), |(kinds, key)| (kinds, key));
+    ensure!(!key.is_empty(), what());
+    let attr = |place: &str| {
+        let kind = place.split_once('[').map_or(place, |(kind, _)| kind);
+        ensure!(
+            matches!(kind, "manifest" | "index" | "manifest-descriptor" | "index-descriptor"),
+            "--annotation {spec:?}: there is no kind {kind:?}; there are manifest, index, manifest-descriptor and index-descriptor"
+        );
+        Ok((format!("annotation-{place}.{key}"), value.to_string()))
+    };
+    kinds.split(',').map(attr).collect()
 }
 
 fn is_in_path(program: &str) -> bool {
@@ -59,6 +79,16 @@ impl Outputs {
     fn push(&mut self, kind: &str, attrs: &[(&str, &str)], target: Option<ExportTarget>) {
         let attrs = attrs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
         self.exports.push((Export { kind: kind.into(), attrs }, target));
+    }
+
+    /// Annotates the images among the results.
+    pub fn annotate(&mut self, specs: &[String]) -> anyhow::Result<()> {
+        for spec in specs {
+            let attrs = annotation(spec)?;
+            let images = self.exports.iter_mut().map(|(export, _)| export).filter(|export| is_image(export));
+            images.for_each(|export| export.attrs.extend(attrs.iter().cloned()));
+        }
+        Ok(())
     }
 
     /// Adds the results to a request.

@@ -57,6 +57,10 @@ pub struct FrontendArgs {
     #[arg(long)]
     no_cache: bool,
 
+    /// Run every step of these stages, whatever the cache knows: NAME,...; may be given several times.
+    #[arg(long = "no-cache-filter", value_name = "STAGES", conflicts_with = "no_cache")]
+    no_cache_filter: Vec<String>,
+
     /// Look for newer base images, although some are here.
     #[arg(long)]
     pull: bool,
@@ -188,6 +192,9 @@ pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyho
     put(&mut attrs, "platform", args.platform.as_deref());
     put(&mut attrs, "force-network-mode", args.network.as_deref().filter(|mode| *mode != "default"));
     put(&mut attrs, "no-cache", args.no_cache.then_some(""));
+    if !args.no_cache_filter.is_empty() {
+        put(&mut attrs, "no-cache", Some(&args.no_cache_filter.join(",")));
+    }
     put(&mut attrs, "image-resolve-mode", args.pull.then_some("pull"));
     put(&mut attrs, "cgroup-parent", args.cgroup_parent.as_deref());
     if let Some(size) = &args.shm_size {
