@@ -297,8 +297,7 @@ mod tests {
     fn status(id: &str, millis: u64, current: i64, total: i64) -> Event {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
         let completed = (current == total).then_some(time);
-        let kind =
-            EventKind::Status { id: id.into(), name: id.into(), current, total, started: Some(time), completed };
+        let kind = EventKind::Status { id: id.into(), name: id.into(), current, total, started: Some(time), completed };
         Event { vertex: "v".into(), time, kind }
     }
 

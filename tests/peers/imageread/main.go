@@ -57,31 +57,40 @@ func readLayout(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := validate.Index(index); err != nil {
-		return err
-	}
+	return showIndex(index)
+}
+
+func showIndex(index v1.ImageIndex) error {
 	manifest, err := index.IndexManifest()
 	if err != nil {
 		return err
 	}
 	for _, descriptor := range manifest.Manifests {
-		if !descriptor.MediaType.IsImage() {
-			fmt.Println("index:", descriptor.MediaType)
+		if kind := descriptor.Annotations["vnd.docker.reference.type"]; kind != "" {
+			fmt.Println("beside it:", kind)
 			continue
 		}
-		image, err := index.Image(descriptor.Digest)
-		if err != nil {
-			return err
+		err = errors.New("neither an image nor an index")
+		if descriptor.MediaType.IsIndex() {
+			var inner v1.ImageIndex
+			if inner, err = index.ImageIndex(descriptor.Digest); err == nil {
+				err = showIndex(inner)
+			}
+		} else if descriptor.MediaType.IsImage() {
+			var image v1.Image
+			if image, err = index.Image(descriptor.Digest); err == nil {
+				err = show(image)
+			}
 		}
-		if err := show(image); err != nil {
-			return err
+		if err != nil {
+			return fmt.Errorf("%s (%s): %w", descriptor.Digest, descriptor.MediaType, err)
 		}
 	}
 	return nil
 }
 
 func show(image v1.Image) error {
-	if err := validate.Image(image); err != nil {
+	if err := check(image); err != nil {
 		return err
 	}
 	config, err := image.ConfigFile()
@@ -101,6 +110,66 @@ func show(image v1.Image) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%s %s %d\n", os.FileMode(header.Mode), strings.Trim(header.Name, "/"), header.Size)
+		name := strings.Trim(header.Name, "/")
+		if header.Linkname != "" {
+			name += " -> " + header.Linkname
+		}
+		fmt.Printf("%c %o %s %d\n", header.Typeflag, header.Mode, name, header.Size)
 	}
+}
+
+// check compares all digests and sizes with what is there. The library's own check knows layers in gzip alone.
+func check(image v1.Image) error {
+	layers, err := image.Layers()
+	if err != nil {
+		return err
+	}
+	gzip := true
+	for number, layer := range layers {
+		kind, err := layer.MediaType()
+		if err != nil {
+			return err
+		}
+		gzip = gzip && strings.HasSuffix(string(kind), "gzip")
+		if err := checkLayer(image, layer, number); err != nil {
+			return fmt.Errorf("layer %d (%s): %w", number, kind, err)
+		}
+	}
+	if !gzip {
+		return nil
+	}
+	return validate.Image(image)
+}
+
+func checkLayer(image v1.Image, layer v1.Layer, number int) error {
+	manifest, err := image.Manifest()
+	if err != nil {
+		return err
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		return err
+	}
+	compressed, err := layer.Compressed()
+	if err != nil {
+		return err
+	}
+	defer compressed.Close()
+	digest, size, err := v1.SHA256(compressed)
+	if err != nil {
+		return err
+	}
+	if wanted := manifest.Layers[number]; digest != wanted.Digest || size != wanted.Size {
+		return fmt.Errorf("%s of %d bytes instead of %s of %d", digest, size, wanted.Digest, wanted.Size)
+	}
+	contents, err := layer.Uncompressed()
+	if err != nil {
+		return err
+	}
+	defer contents.Close()
+	digest, _, err = v1.SHA256(contents)
+	if err == nil && digest != config.RootFS.DiffIDs[number] {
+		err = fmt.Errorf("%s instead of %s when unpacked", digest, config.RootFS.DiffIDs[number])
+	}
+	return err
 }
