@@ -3,16 +3,16 @@
 CARGO ?= cargo
 TARGET := $(CURDIR)/target
 FRONTENDS := $(TARGET)/frontends
-export PATH := $(HOME)/.cargo/bin:$(PATH)
+export PATH := $(HOME)/.cargo/bin:$(PATH):$(TARGET)/go/bin
 
-.PHONY: demo test test-js test-python lint bench corpus fuzz frontends build release setup clean
+.PHONY: demo test test-js test-python test-go lint bench corpus fuzz frontends build release setup clean
 
 ## Build a real multi-stage project with the embedded engine, and run what it made.
 demo: build
 	./examples/demo.sh $(TARGET)/debug/pintle
 
 ## All tests: unit, cases, and end to end with a real registry and real containers.
-test: build test-js test-python
+test: build test-js test-python test-go
 	$(CARGO) test --workspace
 	$(CARGO) fmt --all --check
 
@@ -26,6 +26,11 @@ PYTHON := $(TARGET)/python/bin/python
 test-python: frontends
 	cd sdk/python && $(PYTHON) -m mypy && $(PYTHON) -m unittest discover -s tests
 	cd examples/mopy && $(PYTHON) -m mypy && $(PYTHON) -m unittest discover -s tests
+
+# The Go SDK, and what is written with it.
+test-go: setup
+	@if command -v gofmt >/dev/null; then test -z "$$(gofmt -l sdk/go/*.go sdk/go/pintletest)"; fi
+	cd sdk/go && go vet . ./pintletest && go test . ./pintletest
 
 lint: frontends
 	$(CARGO) fmt --all --check

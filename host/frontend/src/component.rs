@@ -12,14 +12,47 @@ const MAGIC: &[u8] = b"\0asm";
 /// What follows them in a core module.
 const CORE_MODULE: &[u8] = &[1, 0, 0, 0];
 
-/// Makes a component of a core module that was built with the SDK: the interface that it speaks is in a section of its own.
+/// The interface's text, which the modules of compilers that write no sections of their own are to speak.
+const INTERFACE: [(&str, &str); 4] = [
+    ("types.wit", include_str!("../../../wit/v0.1/types.wit")),
+    ("llb.wit", include_str!("../../../wit/v0.1/llb.wit")),
+    ("host.wit", include_str!("../../../wit/v0.1/host.wit")),
+    ("world.wit", include_str!("../../../wit/v0.1/world.wit")),
+];
+
+/// Makes a component of a core module that was built with an SDK. Which interface it speaks is in a section of its own, or else it is
+/// that of this host's version. What it imports of WASI's preview 1 becomes imports of WASI 0.2.
 ///
 /// # Errors
 /// When the module is malformed, or imports anything that is not part of an interface.
 pub fn encode(module: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut encoder = wit_component::ComponentEncoder::default();
-    let encoded = encoder.validate(true).module(module).and_then(|encoder| encoder.encode());
+    let encoded = with_interface(module).and_then(|module| {
+        let mut encoder = wit_component::ComponentEncoder::default();
+        encoder.validate(true).module(&module)?.adapter(
+            wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
+            wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+        )?;
+        encoder.encode()
+    });
     encoded.map_err(|error| Error::invalid(format!("cannot make a component: {error:#}")))
+}
+
+/// Adds the section that names the interface, where there is none.
+fn with_interface(module: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut module = module.to_vec();
+    if wit_component::metadata::decode(&module)?.0.is_none() {
+        let mut texts = wit_parser::SourceMap::new();
+        for (name, text) in INTERFACE {
+            texts.push_str(name, text);
+        }
+        let mut resolve = wit_parser::Resolve::default();
+        let group = texts.parse().map_err(|(_, error)| anyhow::anyhow!("{error}"))?;
+        let package = resolve.push_group(group).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let world = resolve.select_world(&[package], Some("frontend"))?;
+        let encoding = wit_component::StringEncoding::UTF8;
+        wit_component::embed_component_metadata(&mut module, &resolve, world, encoding, false)?;
+    }
+    Ok(module)
 }
 
 /// What a component imports and exports.

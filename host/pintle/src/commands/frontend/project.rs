@@ -1,6 +1,6 @@
 //! Projects of frontends: how a component is made of one.
 //!
-//! A crate is built by cargo. Any other project says what to run in `frontend.toml`:
+//! A crate is built by cargo, and a program in Go by go. Any other project says what to run in `frontend.toml`:
 //!
 //! ```toml
 //! component = "hello.wasm"            # what the steps make
@@ -29,6 +29,8 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const FILE: &str = "frontend.toml";
 /// Where Rust's tools come from.
 const RUSTUP: &str = "install Rust with rustup: https://rustup.rs";
+/// Where Go comes from.
+const GO: &str = "Go 1.24 or newer: https://go.dev/dl";
 /// Where npm comes from.
 const NODE: &str = "it comes with Node.js: https://nodejs.org, or the package npm of a distribution";
 
@@ -84,7 +86,10 @@ pub fn build(dir: &Path, output: Option<&Path>) -> anyhow::Result<PathBuf> {
         succeed(Command::new("npm").args(["run", "build"]).current_dir(dir), NODE)?;
         return only_component(dir);
     }
-    bail!("{shown}: no {FILE}, Cargo.toml or package.json: give the directory of a frontend's project")
+    if dir.join("go.mod").exists() {
+        return go(dir, output);
+    }
+    bail!("{shown}: no {FILE}, Cargo.toml, go.mod or package.json: give the directory of a frontend's project")
 }
 
 /// Runs what `frontend.toml` says.
@@ -137,6 +142,22 @@ fn cargo(dir: &Path, output: Option<&Path>) -> anyhow::Result<PathBuf> {
     let read = std::fs::read(&module);
     let read = read.with_context(|| format!("{}: is crate-type cdylib in Cargo.toml?", module.display()))?;
     let component = frontend::encode(&read)?;
+    let path = output.map_or_else(|| dir.join(format!("{name}.wasm")), Path::to_path_buf);
+    std::fs::write(&path, &component).with_context(|| format!("write {}", path.display()))?;
+    Ok(path)
+}
+
+/// Compiles a program in Go and makes a component of it.
+fn go(dir: &Path, output: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let made = tempfile::tempdir()?;
+    let module = made.path().join("module.wasm");
+    let mut build = Command::new("go");
+    build.args(["build", "-trimpath", "-ldflags=-s -w", "-buildmode=c-shared", "-o"]).arg(&module).arg(".");
+    build.envs([("GOOS", "wasip1"), ("GOARCH", "wasm"), ("CGO_ENABLED", "0")]);
+    succeed(build.current_dir(dir), GO)?;
+    let component = frontend::encode(&std::fs::read(&module)?)?;
+    let full = dir.canonicalize()?;
+    let name = full.file_name().context("the directory has a name")?.to_string_lossy().into_owned();
     let path = output.map_or_else(|| dir.join(format!("{name}.wasm")), Path::to_path_buf);
     std::fs::write(&path, &component).with_context(|| format!("write {}", path.display()))?;
     Ok(path)

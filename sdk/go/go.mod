@@ -1,0 +1,3 @@
+module github.com/pintle/pintle/sdk/go
+
+go 1.24
