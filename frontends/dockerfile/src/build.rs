@@ -282,8 +282,11 @@ impl<'a> Build<'a> {
         for finding in &lint.findings {
             let place = self.loaded.source.place(finding.span);
             let message = format!("{}: {} (line {})", finding.rule.name(), finding.message, place.start_line);
-            let warning =
-                Warning::new(message).about(&self.loaded.state).at(place).detail([finding.rule.description()]);
+            let warning = Warning::new(message).about(&self.loaded.state).detail([finding.rule.description()]);
+            let warning = match finding.lines.filter(|lines| lines.first < lines.last) {
+                Some(lines) => self.loaded.source.lines(lines).fold(warning, Warning::at),
+                None => warning.at(place),
+            };
             let url = finding.rule.url();
             self.cx.warn(&if url.is_empty() { warning } else { warning.url(url) })?;
         }

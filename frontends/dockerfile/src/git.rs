@@ -51,8 +51,11 @@ impl GitRef {
             if !http && !matches!(scheme.as_str(), "ssh" | "git") || http && !rest.ends_with(".git") {
                 return None;
             }
-            let location = strip_user(rest).to_string();
-            return Some(GitRef { remote: remote.into(), location, ssh: scheme == "ssh", ..Default::default() });
+            let location = strip_user(rest);
+            let (host, path) = location.split_at(location.find('/').unwrap_or(location.len()));
+            let location = format!("{host}{}", percent_decoded(path, b'+'));
+            let remote = format!("{scheme}://{}", in_ascii(rest));
+            return Some(GitRef { remote, location, ssh: scheme == "ssh", ..Default::default() });
         }
         if remote.starts_with("github.com/") {
             let (remote, location) = (remote.to_string(), remote.to_string());
@@ -75,7 +78,7 @@ impl GitRef {
         let mut seen = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = percent_decoded(value);
+            let value = percent_decoded(value, b' ');
             if seen.contains(&key) {
                 return Err(format!("query {key:?} has multiple values"));
             }
@@ -155,8 +158,20 @@ fn strip_user(rest: &str) -> &str {
     rest[..host_end].rfind('@').map_or(rest, |at| &rest[at + 1..])
 }
 
-/// `%41` becomes `A`, `+` a space; what is not valid stays.
-fn percent_decoded(text: &str) -> String {
+/// A URL whose letters beyond ASCII are percent-encoded.
+fn in_ascii(url: &str) -> String {
+    let mut out = String::with_capacity(url.len());
+    for c in url.chars() {
+        match c.is_ascii() {
+            true => out.push(c),
+            false => c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| out.push_str(&format!("%{byte:02X}"))),
+        }
+    }
+    out
+}
+
+/// `%41` becomes `A`, `+` becomes `plus`; what is not valid stays.
+fn percent_decoded(text: &str, plus: u8) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -167,7 +182,7 @@ fn percent_decoded(text: &str) -> String {
                 rest = &tail[2..];
                 continue;
             }
-            (b'+', _) => bytes.push(b' '),
+            (b'+', _) => bytes.push(plus),
             (byte, _) => bytes.push(*byte),
         }
         rest = tail;
@@ -190,6 +205,7 @@ mod tests {
             ("https://me:pw@h.io:8443/a/b.git", "h.io:8443/a/b.git"),
             ("git@github.com:a/b.git?tag=v1", "github.com/a/b.git#refs/tags/v1"),
             ("ssh://git@h/a.git?branch=x%2Fy", "h/a.git#refs/heads/x/y"),
+            ("HTTPS://h/a%20b+c.git", "h/a b+c.git"),
             ("git://h/a#:d", "h/a#:d"),
             ("github.com/a/b", "github.com/a/b"),
             ("https://h/a.git?tag=1&branch=2", "branch conflicts with tag"),
@@ -198,6 +214,8 @@ mod tests {
         ] {
             assert_eq!(identifier(text).as_deref(), Some(want), "{text}");
         }
+        let url = |text: &str| GitRef::parse(text).and_then(Result::ok).map(|git| git.url());
+        assert_eq!(url("HTTPS://h/\u{fc} %20.git?ref=x").as_deref(), Some("https://h/%C3%BC %20.git"));
         for other in ["https://h/a.tar", "./a.git", "a@b", "file", "ftp://h/a.git", ""] {
             assert_eq!(identifier(other), None, "{other}");
         }

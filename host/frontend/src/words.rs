@@ -300,7 +300,10 @@ impl<'a> Attrs<'a> {
             let value = match attr.kind {
                 // The first of a list stands for all.
                 Kind::List if wire.contains_key(&name) => continue,
-                Kind::List => serde_json::json!(self.list(attr.name).collect::<Vec<_>>()).to_string(),
+                Kind::List => {
+                    let list = serde_json::json!(self.list(attr.name).collect::<Vec<_>>());
+                    llb::wire::as_go_writes(&list.to_string())
+                }
                 Kind::Octal => format!("0{:o}", octal(attr.value).unwrap_or_default()),
                 Kind::Bool if attr.value == "false" => continue,
                 _ => attr.value.to_owned(),
@@ -408,6 +411,11 @@ mod tests {
         assert_eq!(wire.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(), expected);
         let words = list(&[("include", "a"), ("include", "b"), ("shared-key", "k")]);
         assert_eq!(from_wire("source.local", &wire), words);
+
+        let pairs = list(&[("follow", "a<b>&c")]);
+        let wire = Table::get().check(&["source.local"], &pairs).expect("it is well formed").wire();
+        assert_eq!(wire["local.followpaths"], r#"["a\u003cb\u003e\u0026c"]"#);
+        assert_eq!(from_wire("source.local", &wire), pairs);
 
         let pairs = list(&[("mode", "644"), ("header.accept", "x")]);
         let wire = Table::get().check(&["source.http"], &pairs).expect("it is well formed").wire();

@@ -66,6 +66,11 @@ pub const ALL: &[Difference] = &[
         forget: without_warnings,
     },
     Difference {
+        name: "relative targets of secrets and agents",
+        reason: "they lie in the working directory, which is said in the graph and in SSH_AUTH_SOCK",
+        forget: without_targets,
+    },
+    Difference {
         name: "zone of a commit",
         reason: "all times in a history are in UTC; BuildKit writes a commit's time in the committer's zone",
         forget: without_times,
@@ -112,6 +117,20 @@ fn without_warnings(text: &str) -> String {
     let lines = text.split(": ").next().unwrap_or_default();
     let is_warnings = !lines.is_empty() && lines.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | ','));
     if is_warnings { String::new() } else { text.to_owned() }
+}
+
+/// Mounts of secrets and agents, where the agent is, and the digest of what has them.
+fn without_targets(text: &str) -> String {
+    let has_target = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        matches!(words.as_slice(), ["mount", _, "secret" | "ssh", ..])
+            || line.trim_start().starts_with("env SSH_AUTH_SOCK=")
+    };
+    let digest = |line: &str| match line.strip_prefix("   | ").and_then(|rest| rest.split_once(' ')) {
+        Some((word, rest)) if word.len() == 16 => format!("   | {rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().filter(|line| !has_target(line)).map(digest).collect()
 }
 
 /// When things were made, and the digest of what says so.

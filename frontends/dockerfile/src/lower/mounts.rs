@@ -36,13 +36,13 @@ impl Lowerer<'_, '_> {
                 MountKind::Secret => {
                     let wanted = Wanted { required: mount.required, lines: at.lines };
                     self.state.uses.secrets.entry(secret_id(&mount)).or_insert(wanted);
-                    mounts.add_secret(&mount);
+                    mounts.add_secret(&Mount { target: self.absolute(&mount.target), ..mount });
                 }
                 MountKind::Ssh => {
                     let wanted = Wanted { required: mount.required, lines: at.lines };
                     let id = if mount.id.is_empty() { DEFAULT_AGENT.to_string() } else { mount.id.clone() };
                     self.state.uses.ssh.entry(id).or_insert(wanted);
-                    mounts.add_ssh(&mount);
+                    mounts.add_ssh(&Mount { target: self.absolute(&mount.target), ..mount });
                 }
                 MountKind::Bind | MountKind::Cache | MountKind::Tmpfs => {
                     let op = self.tree_mount(mount, *source, at).map_err(problem)?;
@@ -120,14 +120,19 @@ impl Lowerer<'_, '_> {
     }
 
     fn mount_target(&self, mount: &Mount) -> Result<String, String> {
-        let target = match mount.target.as_str() {
-            target if target.starts_with('/') => target.to_string(),
-            target => path::join(&path::join("/", &self.state.dir), target),
-        };
+        let target = self.absolute(if mount.target.is_empty() { "." } else { &mount.target });
         if target == "/" {
             return Err(format!("invalid mount target {target:?}"));
         }
         Ok(target)
+    }
+
+    /// A path under the working directory, unless it is absolute; none is none.
+    fn absolute(&self, target: &str) -> String {
+        match target {
+            target if target.is_empty() || target.starts_with('/') => target.to_string(),
+            target => path::join(&path::join("/", &self.state.dir), target),
+        }
     }
 }
 

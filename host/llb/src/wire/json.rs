@@ -8,6 +8,26 @@ use serde_json::{Map, Value, json as object};
 use super::{pb, schema};
 use crate::{Digest, Edge, Graph, GraphError};
 
+/// JSON with those characters escaped that Go escapes for the sake of HTML and JavaScript.
+pub fn as_go_writes(json: &str) -> String {
+    let escaped = |c: char| match c {
+        '<' => Some("\\u003c"),
+        '>' => Some("\\u003e"),
+        '&' => Some("\\u0026"),
+        '\u{2028}' => Some("\\u2028"),
+        '\u{2029}' => Some("\\u2029"),
+        _ => None,
+    };
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match escaped(c) {
+            Some(text) => out.push_str(text),
+            None => out.push(c),
+        }
+    }
+    out
+}
+
 /// The JSON of what `edge` is made of, as BuildKit answers `frontend.convertllb`.
 ///
 /// # Errors
@@ -22,7 +42,7 @@ pub fn json(graph: &Graph, edge: Option<Edge>) -> Result<String, GraphError> {
     let source = definition.source.map(|source| source.encode_to_vec()).unwrap_or_default();
     let whole = object!({ "def": ops, "metadata": metadata, "source": schema::json("Source", &source) });
     let text = format!("{whole:#}");
-    Ok(text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"))
+    Ok(as_go_writes(&text))
 }
 
 /// Metadata is not in protobuf's JSON: fields have the names that Go's encoder gives them, and what is empty is left out.
