@@ -58,17 +58,23 @@ pub fn usual(lines: usize) -> String {
     text
 }
 
-/// What it takes to list the targets of a Dockerfile (which is to read it), or to build its graph.
-///
-/// # Errors
-/// The frontend's.
-pub async fn cost(frontend: &WasmFrontend, text: &str, read_only: bool) -> anyhow::Result<Statistics> {
+/// A Dockerfile as what a frontend is given, with the one image that [`usual`] names.
+pub fn given(text: &str) -> Given {
     let config = r#"{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:1"]}}"#;
     let mut given = Given::default();
     let image = Image { digest: format!("sha256:{}", "a".repeat(64)), config: config.to_owned() };
     given.images.insert("docker.io/library/alpine:latest".to_owned(), image);
     given.file("local://context", ".keep", "");
     given.file("local://dockerfile", "Dockerfile", text);
+    given
+}
+
+/// What it takes to list the targets of a Dockerfile (which is to read it), or to build its graph.
+///
+/// # Errors
+/// The frontend's.
+pub async fn cost(frontend: &WasmFrontend, text: &str, read_only: bool) -> anyhow::Result<Statistics> {
+    let mut given = given(text);
     if read_only {
         given.opts.insert("requestid".to_owned(), "frontend.targets".to_owned());
     }

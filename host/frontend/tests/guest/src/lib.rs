@@ -50,6 +50,7 @@ impl Frontend for Guest {
             "bad-place" => bad_place(cx),
             "carry-on" => carry_on(cx),
             "read-fails" => read_fails(cx),
+            "call" => call(cx, &request),
             other => Err(Error::unsupported(format!("no deed {other:?}"))),
         }
     }
@@ -160,6 +161,16 @@ fn carry_on(cx: &Host) -> Result<Output> {
         }
     }
     honest(cx)
+}
+
+/// Answers what another frontend makes, with a file in it.
+fn call(cx: &Host, request: &Request) -> Result<Output> {
+    let solved = cx.solve_frontend(request.opt("frontend").unwrap_or_default(), &[], &[])?;
+    let (_, made) = solved.refs.first().ok_or_else(|| Error::not_found("it made nothing"))?;
+    let file = file::Mkfile::new("/called", "by another\n");
+    let mut output = Output::new(made.state()?.file().mkfile(file).add()?);
+    output.metadata = solved.metadata;
+    Ok(output)
 }
 
 fn read_fails(cx: &Host) -> Result<Output> {

@@ -15,6 +15,8 @@ use super::paths;
 
 /// Sources that are there although a case puts nothing into them, as they are in every build.
 const LOCALS: [&str; 2] = ["local://context", "local://dockerfile"];
+/// What frontends are told of the machine, unless a case says otherwise.
+const BUILD_PLATFORM: &str = "build-platform=linux/amd64";
 /// How the files of what a vertex makes are named.
 const VERTEX: &str = "vertex ";
 
@@ -54,6 +56,8 @@ impl Given {
     /// A line that is not understood.
     pub fn new(case: &Case, dir: &Path) -> anyhow::Result<Given> {
         let mut given = Given::default();
+        // As in every build.
+        given.option(BUILD_PLATFORM)?;
         for local in LOCALS {
             given.trees.insert(local.into(), BTreeMap::new());
         }
