@@ -29,8 +29,9 @@ test-python: frontends
 
 # The Go SDK, and what is written with it.
 test-go: setup
-	@if command -v gofmt >/dev/null; then test -z "$$(gofmt -l sdk/go/*.go sdk/go/pintletest)"; fi
+	@if command -v gofmt >/dev/null; then test -z "$$(gofmt -l sdk/go/*.go sdk/go/pintletest examples/earthfile)"; fi
 	cd sdk/go && go vet . ./pintletest && go test . ./pintletest
+	cd examples/earthfile && go vet . && go test .
 
 lint: frontends
 	$(CARGO) fmt --all --check

@@ -9,6 +9,7 @@ type Calls interface {
 	AddFile(base *Edge, actions []WitAction, attrs []Attr) (Edge, error)
 	AddMerge(inputs []Edge, attrs []Attr) (Edge, error)
 	AddDiff(lower, upper *Edge, attrs []Attr) (Edge, error)
+	AddOp(kind string, inputs []*Edge, params, attrs []Attr) (Edge, error)
 	AddDefinition(definition []byte) (*Edge, error)
 	AddSourceFile(name, language, text string, definition *Edge) (uint32, error)
 	Locate(vertex uint32, places []Location) error

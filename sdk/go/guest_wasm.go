@@ -131,6 +131,14 @@ func (engine) AddDiff(lower, upper *Edge, attrs []Attr) (Edge, error) {
 	return edgeOf(witLLB.AddDiff(toOption(lower), toOption(upper), toAttrs(attrs)))
 }
 
+func (engine) AddOp(kind string, inputs []*Edge, params, attrs []Attr) (Edge, error) {
+	edges := make([]types.Option[wit.Edge], len(inputs))
+	for i, input := range inputs {
+		edges[i] = toOption(input)
+	}
+	return edgeOf(witLLB.AddOp(kind, edges, toAttrs(params), types.None[wit.Content](), toAttrs(attrs)))
+}
+
 func (engine) AddDefinition(definition []byte) (*Edge, error) {
 	edge, err := valueOf(witLLB.AddDefinition(definition))
 	return fromOption(edge), err

@@ -77,6 +77,17 @@ func (h *Host) Diff(lower, upper State, options ...Option) State {
 	return added(h.calls, edge, err, all)
 }
 
+// Op is an operation of any kind: `passthrough` hands its first input on once all are built. `params` are words of the kind.
+func (h *Host) Op(kind string, inputs []State, params []Attr, options ...Option) State {
+	edges := make([]*Edge, len(inputs))
+	for i, input := range inputs {
+		edges[i] = input.edge
+	}
+	all := gathered(options)
+	edge, err := h.calls.AddOp(kind, edges, params, all.attrs)
+	return added(h.calls, edge, err, all)
+}
+
 // SourceFile tells the host about a source text, so that errors can show its lines. `definition` is what it was read from.
 func (h *Host) SourceFile(name, language, text string, definition State) *SourceFile {
 	file, err := h.calls.AddSourceFile(name, language, text, definition.edge)

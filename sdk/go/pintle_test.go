@@ -35,6 +35,7 @@ const everything = `0: source local://context exclude=.git exclude=*.log shared-
 4: source git://example.com/r.git#main full-url=https://example.com/r.git
 5: diff 1 4
 6: merge 3 5 name=together
+7: passthrough 6 1 id=x
 `
 
 func TestEveryBuilderAndEveryOptionByItsWord(t *testing.T) {
@@ -68,7 +69,8 @@ func TestEveryBuilderAndEveryOptionByItsWord(t *testing.T) {
 			Rm("/app/tmp*", Wildcard(), AllowNotFound()),
 		})
 		diff := cx.Diff(base, cx.Git("https://example.com/r.git#main"))
-		return One(cx.Merge([]State{files, cx.Scratch(), diff}, Name("together")), nil), nil
+		all := cx.Merge([]State{files, cx.Scratch(), diff}, Name("together"))
+		return One(cx.Op("passthrough", []State{all, base}, []Attr{{"id", "x"}}), nil), nil
 	}), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +78,7 @@ func TestEveryBuilderAndEveryOptionByItsWord(t *testing.T) {
 	if built.Graph != everything {
 		t.Errorf("got\n%s", built.Graph)
 	}
-	if built.Results[""] != "6" {
+	if built.Results[""] != "7" {
 		t.Error(built.Results)
 	}
 }

@@ -181,6 +181,17 @@ func (c *calls) AddDiff(lower, upper *pintle.Edge, attrs []pintle.Attr) (pintle.
 	return c.add(fmt.Sprintf("diff %s %s%s", shown(lower), shown(upper), words(attrs))), nil
 }
 
+func (c *calls) AddOp(kind string, inputs []*pintle.Edge, params, attrs []pintle.Attr) (pintle.Edge, error) {
+	if err := first(c.check(inputs...), checkWords(params, "op."+kind), checkWords(attrs, "vertex")); err != nil {
+		return pintle.Edge{}, err
+	}
+	text := kind
+	for _, input := range inputs {
+		text += " " + shown(input)
+	}
+	return c.add(text + words(params) + words(attrs)), nil
+}
+
 func (c *calls) AddDefinition([]byte) (*pintle.Edge, error) {
 	return nil, refused("unsupported", "the fake host reads no definitions")
 }
