@@ -7,6 +7,7 @@ use std::{
     ffi::OsStr,
     fs,
     io::Write,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
@@ -159,7 +160,12 @@ fn write(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     fs::create_dir_all(dir)?;
     let temporary = dir.join(format!(".new-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     let head = format!("{}\n", hex::encode(Sha256::digest(&json)));
-    let written = fs::File::create_new(&temporary)
+    // Options may hold what is nobody else's business.
+    let written = fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
         .and_then(|mut file| file.write_all(head.as_bytes()).and_then(|()| file.write_all(&json)))
         .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {

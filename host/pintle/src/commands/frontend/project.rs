@@ -43,6 +43,10 @@ pub struct Build {
     /// The component; NAME.wasm in the project's directory when not given.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// Of a crate: keep source lines in the component, so that backtraces have them. It is many times larger.
+    #[arg(long)]
+    source_lines: bool,
 }
 
 /// `frontend.toml`.
@@ -65,7 +69,12 @@ struct Step {
 }
 
 pub fn run(args: &Build) -> anyhow::Result<()> {
-    let path = build(&args.dir, args.output.as_deref())?;
+    let is_crate = !args.dir.join(FILE).exists() && args.dir.join("Cargo.toml").exists();
+    ensure!(is_crate || !args.source_lines, "--source-lines: {} is no crate", args.dir.display());
+    let path = match is_crate {
+        true => cargo(&args.dir, args.output.as_deref(), args.source_lines)?,
+        false => build(&args.dir, args.output.as_deref())?,
+    };
     let size = std::fs::metadata(&path).with_context(|| format!("the build did not make {}", path.display()))?.len();
     println!("{}: {size} bytes", path.display());
     Ok(())
@@ -79,7 +88,7 @@ pub fn build(dir: &Path, output: Option<&Path>) -> anyhow::Result<PathBuf> {
         return by_steps(dir);
     }
     if dir.join("Cargo.toml").exists() {
-        return cargo(dir, output);
+        return cargo(dir, output, false);
     }
     if dir.join("package.json").exists() {
         ensure!(output.is_none(), "--output: a package's own build script says where its component goes");
@@ -125,7 +134,7 @@ fn only_component(dir: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Compiles a crate and makes a component of it.
-fn cargo(dir: &Path, output: Option<&Path>) -> anyhow::Result<PathBuf> {
+fn cargo(dir: &Path, output: Option<&Path>, source_lines: bool) -> anyhow::Result<PathBuf> {
     let mut metadata = Command::new("cargo");
     metadata.args(["metadata", "--no-deps", "--format-version=1"]).current_dir(dir);
     let metadata = answer_of(&mut metadata, RUSTUP).context("cargo metadata")?;
@@ -137,7 +146,12 @@ fn cargo(dir: &Path, output: Option<&Path>) -> anyhow::Result<PathBuf> {
     let name = package["name"].as_str().context("a package has a name")?;
     let target = Path::new(metadata["target_directory"].as_str().context("cargo has a target directory")?);
     check_target(dir)?;
-    succeed(Command::new("cargo").args(["build", "--release", "--target", TARGET]).current_dir(dir), RUSTUP)?;
+    let mut compile = Command::new("cargo");
+    compile.args(["build", "--release", "--target", TARGET]).current_dir(dir);
+    if source_lines {
+        compile.envs([("CARGO_PROFILE_RELEASE_STRIP", "none"), ("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only")]);
+    }
+    succeed(&mut compile, RUSTUP)?;
     let module = target.join(TARGET).join("release").join(format!("{}.wasm", name.replace('-', "_")));
     let read = std::fs::read(&module);
     let read = read.with_context(|| format!("{}: is crate-type cdylib in Cargo.toml?", module.display()))?;
