@@ -3,10 +3,14 @@
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     path::Path,
+    sync::Arc,
 };
 
-use sys::artifact::{Vault, Verified};
-use wasmtime::{Config, Engine, component::Component};
+use sys::{
+    artifact::{Vault, Verified},
+    code,
+};
+use wasmtime::{Config, CustomCodeMemory, Engine, component::Component};
 
 use crate::{Error, component};
 
@@ -23,9 +27,29 @@ fn config() -> Config {
     config
 }
 
+/// Makes machine code executable, wherever it is: wasmtime itself does so for memory of its own alone.
+struct Pages;
+
+impl CustomCodeMemory for Pages {
+    fn required_alignment(&self) -> usize {
+        code::page_size()
+    }
+
+    fn publish_executable(&self, start: *const u8, len: usize) -> wasmtime::Result<()> {
+        Ok(code::make_executable(start, len)?)
+    }
+
+    /// Nothing: wasmtime unmaps its own memory next, and what is part of the program may be in use by another engine.
+    fn unpublish_executable(&self, _: *const u8, _: usize) -> wasmtime::Result<()> {
+        Ok(())
+    }
+}
+
 /// The engine that runs components.
 pub(crate) fn engine() -> Result<Engine, Error> {
-    Engine::new(&config()).map_err(|error| Error::internal(format!("cannot set the WebAssembly engine up: {error:#}")))
+    let mut config = config();
+    config.with_custom_code_memory(Some(Arc::new(Pages)));
+    Engine::new(&config).map_err(|error| Error::internal(format!("cannot set the WebAssembly engine up: {error:#}")))
 }
 
 /// Compiles a component for every machine of this architecture and operating system, so that a program can ship it.
@@ -54,8 +78,10 @@ pub(crate) fn compile(engine: &Engine, name: &str, bytes: &[u8]) -> Result<Compo
 
 /// Makes a compiled component runnable; `None` when it was compiled by another version, or for another machine.
 pub(crate) fn revive(engine: &Engine, artifact: &Verified) -> Option<Component> {
-    // Only outputs of `Component::serialize` are stored under the names here, or compiled in.
-    match artifact.call_unsafe(engine, Component::deserialize) {
+    // Only outputs of `Component::serialize` are stored under the names here, or compiled in. What is part of the program is used where
+    // it is: a copy would cost each start a millisecond, and its memory.
+    let revived = artifact.call_in_place(engine, Component::deserialize_raw);
+    match revived.unwrap_or_else(|| artifact.call_unsafe(engine, Component::deserialize)) {
         Ok(component) => Some(component),
         Err(error) => {
             tracing::debug!("a compiled component is of no use here: {error:#}");

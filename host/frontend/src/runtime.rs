@@ -127,21 +127,20 @@ impl Runtime {
         in_memory || self.0.artifacts.as_ref().is_some_and(|artifacts| artifacts.has(digest))
     }
 
-    /// As [`Runtime::load`], for a component that is part of the program, with what [`crate::precompile`] made of it. The artifact
-    /// is trusted as the program is; one from another version is left unused.
+    /// As [`Runtime::load`], for a component that is part of the program, with its SHA-256 and what [`crate::precompile`] made of it.
+    /// The artifact is trusted as the program is; one from another version is left unused.
     ///
     /// # Errors
     /// As [`Runtime::load`].
     pub async fn load_built_in(
         &self,
-        component: &'static [u8],
+        (component, digest): (&'static [u8], [u8; 32]),
         artifact: Option<&'static [u8]>,
         name: &str,
     ) -> Result<WasmFrontend, Error> {
         component::check_bytes(name, component, self.0.limits.component_bytes)?;
-        let key = Sha256::digest(component).into();
         let component = Source::Bytes(Bytes::from_static(component));
-        self.load_wanted(key, Wanted { name: name.to_owned(), component, artifact }).await
+        self.load_wanted(digest, Wanted { name: name.to_owned(), component, artifact }).await
     }
 
     async fn load_wanted(&self, key: Key, wanted: Wanted) -> Result<WasmFrontend, Error> {

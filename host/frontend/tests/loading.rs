@@ -5,6 +5,7 @@ mod common;
 use common::{check_error, component, run};
 use frontend::{Options, Runtime, testing::FakeBridge};
 use llb::{Op, op::MountKind};
+use sha2::{Digest as _, Sha256};
 use wasm_encoder::{
     Component, ComponentExternName, ComponentImportSection, ComponentTypeRef, ComponentTypeSection, InstanceType,
 };
@@ -112,13 +113,17 @@ async fn compiled_once_however_many_ask_and_found_again() {
 async fn a_built_in_artifact_is_not_compiled_again() {
     let Some(component) = component("hostile-guest") else { return };
     let artifact: &'static [u8] = frontend::precompile(&component).expect("it is a component").leak();
+    let digest = Sha256::digest(&component).into();
     let component: &'static [u8] = component.leak();
     let runtime = Runtime::new(Options::default()).expect("the engine is set up");
-    let guest = runtime.load_built_in(component, Some(artifact), "guest").await.expect("it is a frontend");
+    let guest = runtime.load_built_in((component, digest), Some(artifact), "guest").await.expect("it is a frontend");
     assert_eq!(runtime.compiled(), 0);
     run(&guest, &FakeBridge::new(), "honest", 0).await.expect("it runs");
     let other = Runtime::new(Options::default()).expect("the engine is set up");
-    other.load_built_in(component, Some(b"of another version"), "guest").await.expect("it is compiled instead");
+    other
+        .load_built_in((component, digest), Some(b"of another version"), "guest")
+        .await
+        .expect("it is compiled instead");
     assert_eq!(other.compiled(), 1);
 }
 

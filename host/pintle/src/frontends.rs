@@ -11,9 +11,14 @@ use frontend::{
 };
 use tokio::sync::OnceCell;
 
-/// The Dockerfile frontend: the component, and what the compiler made of it.
-const DOCKERFILE: (&[u8], &[u8]) =
-    (include_bytes!(env!("PINTLE_DOCKERFILE_WASM")), include_bytes!(env!("PINTLE_DOCKERFILE_CWASM")));
+/// The Dockerfile frontend's component.
+const COMPONENT: &[u8] = include_bytes!(env!("PINTLE_DOCKERFILE_WASM"));
+
+/// What the compiler made of it. It begins at a page, so that it is executed where it is.
+static ARTIFACT: &Pages<[u8]> = &Pages(*include_bytes!(env!("PINTLE_DOCKERFILE_CWASM")));
+
+#[repr(C, align(4096))]
+struct Pages<T: ?Sized>(T);
 
 /// A runtime that keeps what it compiles under `root`.
 pub fn runtime(root: &Path, limits: Limits) -> anyhow::Result<Runtime> {
@@ -70,8 +75,8 @@ impl Shipped {
     }
 
     async fn frontend(&self) -> Result<&WasmFrontend, Error> {
-        let (component, artifact) = DOCKERFILE;
-        self.loaded.get_or_try_init(|| self.runtime.load_built_in(component, Some(artifact), self.name)).await
+        let load = || self.runtime.load_built_in((COMPONENT, *DIGEST), Some(&ARTIFACT.0), self.name);
+        self.loaded.get_or_try_init(load).await
     }
 }
 

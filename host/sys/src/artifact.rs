@@ -4,13 +4,14 @@
 //! can read. What was not written by [`Vault::put`] with this key, under this name, is not loaded.
 //!
 //! File format: 32 bytes of HMAC-SHA256 over `LENGTH NAME BYTES` (length of the name as 8 bytes, little endian), then the bytes.
-#![allow(unsafe_code, reason = "one call, in `Verified::call_unsafe`")]
+#![allow(unsafe_code, reason = "two calls, in `Verified::call_unsafe` and `Verified::call_in_place`")]
 
 use std::{
     borrow::Cow,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    ptr::NonNull,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -123,6 +124,17 @@ impl Verified {
     pub fn call_unsafe<'a, A, R>(&'a self, a: A, f: unsafe fn(A, &'a [u8]) -> R) -> R {
         // SAFETY: the bytes are what `put` was given, or a part of this program; by the contract above, that is all that `f` asks for.
         unsafe { f(a, &self.bytes) }
+    }
+
+    /// As [`Verified::call_unsafe`], for an `f` that goes on using the bytes where they are. Only what was compiled into this program
+    /// stays there, so `None` for all else, and for what does not begin at a page.
+    pub fn call_in_place<A, R>(&self, a: A, f: unsafe fn(A, NonNull<[u8]>) -> R) -> Option<R> {
+        let Cow::Borrowed(bytes) = self.bytes else { return None };
+        if !bytes.as_ptr().addr().is_multiple_of(crate::code::page_size()) {
+            return None;
+        }
+        // SAFETY: as above; and the bytes are there, and the same, as long as the program runs.
+        Some(unsafe { f(a, NonNull::from(bytes)) })
     }
 }
 
@@ -274,6 +286,19 @@ mod tests {
         for name in ["", "..", "../a", "a/b", ".a", KEY_FILE, &"a".repeat(MAX_NAME_LEN + 1)] {
             assert!(vault.put(name, b"x").is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn only_pages_of_this_program_are_used_in_place() {
+        unsafe fn length(add: usize, bytes: NonNull<[u8]>) -> usize {
+            add + bytes.len()
+        }
+        #[repr(align(65536))]
+        struct Pages([u8; 8]);
+        static PAGES: Pages = Pages([0; 8]);
+        assert_eq!(Verified::built_in(&PAGES.0).call_in_place(1, length), Some(9));
+        assert_eq!(Verified::built_in(&PAGES.0[1..]).call_in_place(1, length), None, "not a page");
+        assert_eq!(Verified::made(vec![0; 8]).call_in_place(1, length), None, "not of this program");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod artifact;
+pub mod code;
 
 #[cfg(target_os = "linux")]
 #[path = "linux/mod.rs"]

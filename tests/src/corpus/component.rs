@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use anyhow::Context;
 use frontend::{Definition, Options, Request, Runtime, Statistics, WasmFrontend, testing::FakeBridge};
 use llb::{Graph, op::SourceOp};
+use sha2::{Digest as _, Sha256};
 
 use super::{Answer, Given, Warning};
 
@@ -20,7 +21,9 @@ pub async fn load(dir: &Path) -> anyhow::Result<WasmFrontend> {
     };
     let runtime = Runtime::new(Options::default())?;
     let artifact = read("dockerfile.cwasm")?;
-    Ok(runtime.load_built_in(read("dockerfile.wasm")?, Some(artifact), "dockerfile").await?)
+    let component = read("dockerfile.wasm")?;
+    let digest = Sha256::digest(component).into();
+    Ok(runtime.load_built_in((component, digest), Some(artifact), "dockerfile").await?)
 }
 
 /// What it answers, and what it used.
