@@ -426,6 +426,33 @@ async fn what_is_too_large_or_damaged_is_not_remembered() {
     assert_eq!(call(&Calls::new(dir.path().to_owned())).await, (b"7".to_vec(), true));
 }
 
+/// Answers so many bytes.
+struct Large(usize);
+
+#[async_trait]
+impl Frontend for Large {
+    async fn build(&self, _bridge: Arc<dyn Bridge>, _request: Request) -> Result<Output, Error> {
+        Ok(Output { metadata: [("x".to_owned(), vec![b'x'; self.0])].into(), ..Output::default() })
+    }
+
+    fn identity(&self) -> Option<String> {
+        Some(self.0.to_string())
+    }
+}
+
+#[tokio::test]
+async fn large_results_are_remembered_and_very_large_ones_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let calls = Calls::new(dir.path().to_owned());
+    for (bytes, is_remembered) in [(100, true), (2 << 20, true), (17 << 20, false)] {
+        for is_known in [false, is_remembered] {
+            let called = calls.call(&Large(bytes), "large", Arc::new(World::default()), Request::default()).await;
+            assert_eq!(called.outcome.unwrap().metadata["x"].len(), bytes);
+            assert_eq!(matches!(called.origin, Origin::Memory(0)), is_known, "{bytes}");
+        }
+    }
+}
+
 /// One whose calls depend on more than is seen.
 struct Unknown;
 

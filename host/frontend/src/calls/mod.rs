@@ -39,6 +39,10 @@ const RECORD_BYTES_MAX: usize = 8 << 20;
 const FILE_BYTES_MAX: usize = 32 << 20;
 /// The most calls that are kept in memory.
 const LOADED_MAX: usize = 32;
+/// A call that weighs more is read from its file each time.
+const LOADED_BYTES_MAX: usize = 1 << 20;
+/// A call that weighs more is not recorded: as base64 it would not fit into a file.
+const RESULT_BYTES_MAX: usize = FILE_BYTES_MAX / 2;
 
 /// Recorded calls in a directory. Cheap to clone.
 #[derive(Clone)]
@@ -73,6 +77,13 @@ struct Record {
     /// Seconds since 1970.
     made: u64,
     instructions: u64,
+}
+
+impl Record {
+    /// Bytes of what is large in it.
+    fn weight(&self) -> usize {
+        self.output.weight() + self.asked.iter().map(|(question, _)| question.weight()).sum::<usize>()
+    }
 }
 
 /// What a call came to.
@@ -173,6 +184,9 @@ impl Calls {
     fn hold(&self, key: &str, call: Arc<Loaded>) {
         let mut loaded = self.loaded();
         loaded.retain(|(known, _)| known != key);
+        if call.record.weight() > LOADED_BYTES_MAX {
+            return;
+        }
         loaded.push_back((key.to_owned(), call));
         if loaded.len() > LOADED_MAX {
             loaded.pop_front();
@@ -193,6 +207,9 @@ impl Calls {
         let digests = answers.iter().map(SavedAnswer::digest);
         record.asked = questions.into_iter().zip(digests).collect();
         (record.said, record.output) = (said, saved);
+        if record.weight() > RESULT_BYTES_MAX {
+            return tracing::debug!(name = record.name, "a call is not recorded: its result is too large");
+        }
         record.made = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.hold(&key, Arc::new(Loaded { record: record.clone(), output: output.clone() }));
         let files = self.0.files.clone();

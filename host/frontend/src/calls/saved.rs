@@ -60,6 +60,11 @@ pub(crate) mod bytes_or_none {
 pub(super) struct Encoded(Bytes);
 
 impl Encoded {
+    /// In bytes.
+    fn len(&self) -> usize {
+        self.0.0.len()
+    }
+
     pub(super) fn of(definition: &Definition) -> Result<Encoded, Error> {
         let bytes = definition.graph.encode_bytes(definition.edge);
         let bytes = bytes.map_err(|error| Error::internal(format!("keep a definition: {error}")))?;
@@ -106,6 +111,15 @@ pub(super) enum Question {
 }
 
 impl Question {
+    /// Bytes of what is large in it.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Question::Solve { definition, .. } => definition.len(),
+            Question::SolveFrontend { request, .. } => request.inputs.values().map(Encoded::len).sum(),
+            _ => 0,
+        }
+    }
+
     /// In one line, for people.
     pub(super) fn text(&self) -> String {
         match self {
@@ -300,6 +314,12 @@ pub(super) struct SavedOutput {
 }
 
 impl SavedOutput {
+    /// Bytes of what is large in it.
+    pub(super) fn weight(&self) -> usize {
+        let graphs = self.refs.iter().map(|(_, made)| made).chain(self.extras.iter().map(|(_, _, made)| made));
+        graphs.map(Encoded::len).sum::<usize>() + self.metadata.values().map(|value| value.0.len()).sum::<usize>()
+    }
+
     pub(super) fn of(output: &Output) -> Result<SavedOutput, Error> {
         let refs = output.refs.iter().map(|(platform, made)| Ok((platform.clone(), Encoded::of(made)?)));
         let extras = output
