@@ -106,6 +106,18 @@ impl Want {
         Ok(named.unwrap_or_else(|| NAME_DEFAULT.to_string()))
     }
 
+    /// What a client gives for all downloads from the host.
+    async fn host_secret(&self, sessions: &[Arc<dyn Session>]) -> anyhow::Result<Option<HeaderValue>> {
+        let Some(host) = self.url.host_str() else { return Ok(None) };
+        for (prefix, is_token) in HOST_SECRETS {
+            let found = secret(sessions, &format!("{prefix}{host}"), if is_token { "Bearer " } else { "" }).await?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
     /// The headers of the request: those asked for, a secret, and what was got before.
     pub(super) async fn headers(
         &self,
@@ -113,8 +125,12 @@ impl Want {
         known: Option<&Record>,
     ) -> anyhow::Result<HeaderMap> {
         let mut headers = self.headers.clone();
-        if let Some(id) = &self.auth_secret {
-            headers.insert(header::AUTHORIZATION, secret(sessions, id).await?);
+        let authorization = match &self.auth_secret {
+            Some(id) => Some(needed_secret(sessions, id).await?),
+            None => self.host_secret(sessions).await?,
+        };
+        if let Some(authorization) = authorization {
+            headers.insert(header::AUTHORIZATION, authorization);
         }
         let before = [
             (header::IF_NONE_MATCH, known.and_then(|record| record.etag.as_deref())),
@@ -129,6 +145,9 @@ impl Want {
     }
 }
 
+/// What the names of secrets begin with that are for all downloads from a host, and whether they are tokens. A token comes first.
+const HOST_SECRETS: [(&str, bool); 2] = [("HTTP_AUTH_TOKEN_", true), ("HTTP_AUTH_HEADER_", false)];
+
 fn headers(request: &Request) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (attr, value) in &request.attrs {
@@ -141,16 +160,25 @@ fn headers(request: &Request) -> anyhow::Result<HeaderMap> {
     Ok(headers)
 }
 
-async fn secret(sessions: &[Arc<dyn Session>], id: &str) -> anyhow::Result<HeaderValue> {
+/// A secret as the value of a header, from the first client that has it.
+async fn secret(sessions: &[Arc<dyn Session>], id: &str, before: &str) -> anyhow::Result<Option<HeaderValue>> {
     for session in sessions {
         if let Some(bytes) = session.secret(id).await? {
-            let mut value = HeaderValue::from_bytes(bytes.trim_ascii())
+            let text = [before.as_bytes(), bytes.trim_ascii()].concat();
+            let mut value = HeaderValue::from_bytes(&text)
                 .map_err(|_| anyhow::anyhow!("secret {id:?} has characters that no header may have"))?;
             value.set_sensitive(true);
-            return Ok(value);
+            return Ok(Some(value));
         }
     }
-    bail!("secret {id:?}, wanted for the Authorization header, is not there: give it with --secret id={id}")
+    Ok(None)
+}
+
+async fn needed_secret(sessions: &[Arc<dyn Session>], id: &str) -> anyhow::Result<HeaderValue> {
+    let found = secret(sessions, id, "").await?;
+    found.with_context(|| {
+        format!("secret {id:?}, wanted for the Authorization header, is not there: give it with --secret id={id}")
+    })
 }
 
 /// The file name in a `Content-Disposition`; its last part, when it has directories.

@@ -119,3 +119,33 @@ async fn headers_and_secrets() {
     let error = world.files(&request(&login, &[], &[])).await.unwrap_err();
     assert!(error.contains("403") && !error.contains("pass"), "{error}");
 }
+
+#[tokio::test]
+async fn secrets_by_the_name_of_the_host() {
+    let server = Server::start(|request| match request.header("authorization") {
+        "" => Response::status(401),
+        said => Response::ok(said.to_owned()),
+    })
+    .await;
+    let user = |secrets: &[(&str, &str)]| {
+        let secrets = secrets.iter().map(|(id, secret)| ((*id).to_owned(), secret.as_bytes().to_vec())).collect();
+        Arc::new(Client { secrets, ..client() })
+    };
+    let host = server.address.ip().to_string();
+    let (token, header) = (format!("HTTP_AUTH_TOKEN_{host}"), format!("HTTP_AUTH_HEADER_{host}"));
+    let cases: [(&[(&str, &str)], &[(&str, &str)], Option<&str>); 5] = [
+        (&[(&token, "t0ken\n")], &[], Some("Bearer t0ken")),
+        (&[(&header, "Basic YTpi")], &[], Some("Basic YTpi")),
+        (&[(&header, "Basic YTpi"), (&token, "t0ken")], &[], Some("Bearer t0ken")),
+        (&[(&token, "t0ken"), ("own", "Digest x")], &[("http.authheadersecret", "own")], Some("Digest x")),
+        (&[("HTTP_AUTH_TOKEN_elsewhere", "t0ken")], &[], None),
+    ];
+    for (number, (secrets, attrs, said)) in cases.into_iter().enumerate() {
+        let world = World::new();
+        let found = world.files(&request(&url(&server, "/f"), attrs, &[user(secrets)])).await;
+        match said {
+            Some(said) => assert_eq!(found.unwrap(), is(&[("f", said)]), "case {number}"),
+            None => assert!(found.unwrap_err().contains("401"), "case {number}"),
+        }
+    }
+}
