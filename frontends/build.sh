@@ -17,8 +17,8 @@ tool=${CARGO_TARGET_DIR:-target}/$profile/pintle-componentize
 update() { if cmp -s "$1" "$2"; then rm "$1"; else mv "$1" "$2"; fi; }
 
 for name in dockerfile; do
-  cargo build --profile component --target $target -p $name
-  "$tool" "${CARGO_TARGET_DIR:-target}/$target/component/$name.wasm" "$out/$name.part"
+  cargo build --profile component --target $target -p $name-component
+  "$tool" "${CARGO_TARGET_DIR:-target}/$target/component/${name}_component.wasm" "$out/$name.part"
   if ! cmp -s "$out/$name.part" "$out/$name.wasm" || [ "$tool" -nt "$out/$name.cwasm" ]; then
     update "$out/$name.part" "$out/$name.wasm"
     "$tool" --precompile "$out/$name.wasm" "$out/$name.part2"
@@ -29,7 +29,7 @@ for name in dockerfile; do
 done
 
 mkdir -p "$out/examples"
-for name in imagefile hostile-guest; do
+for name in imagefile include hostile-guest; do
   cargo build --profile component --target $target -p $name
   "$tool" "${CARGO_TARGET_DIR:-target}/$target/component/${name//-/_}.wasm" "$out/examples/$name.part"
   update "$out/examples/$name.part" "$out/examples/$name.wasm"

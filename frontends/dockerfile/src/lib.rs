@@ -1,4 +1,4 @@
-//! The Dockerfile frontend: a component when shipped, a plain library in its own tests.
+//! The Dockerfile frontend: a library, of which `component` makes what is shipped.
 //!
 //! In the order in which a text goes through them:
 //!
@@ -53,5 +53,3 @@ impl pintle_sdk::Frontend for Dockerfile {
         questions::answer(cx, kind, &request)
     }
 }
-
-pintle_sdk::frontend!(crate::Dockerfile);
