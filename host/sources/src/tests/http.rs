@@ -133,7 +133,10 @@ async fn secrets_by_the_name_of_the_host() {
     };
     let host = server.address.ip().to_string();
     let (token, header) = (format!("HTTP_AUTH_TOKEN_{host}"), format!("HTTP_AUTH_HEADER_{host}"));
-    let cases: [(&[(&str, &str)], &[(&str, &str)], Option<&str>); 5] = [
+    // Secrets, attributes, and what the server is told.
+    type Case<'a> = (Pairs<'a>, Pairs<'a>, Option<&'a str>);
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+    let cases: [Case; 5] = [
         (&[(&token, "t0ken\n")], &[], Some("Bearer t0ken")),
         (&[(&header, "Basic YTpi")], &[], Some("Basic YTpi")),
         (&[(&header, "Basic YTpi"), (&token, "t0ken")], &[], Some("Bearer t0ken")),
