@@ -51,7 +51,8 @@ python() {
   local directory=$1 name=$2 environment=${CARGO_TARGET_DIR:-target}/python
   if [ -n "$(find sdk/python/{src,pyproject.toml} wit "$directory"/{"$name",pyproject.toml} -newer "$out/examples/$name.wasm" \
     -not -name '*.pyc' -type f 2>/dev/null | head -1)" ] || [ ! -e "$out/examples/$name.wasm" ] || [ ! -e "$environment/bin/pintle-py" ]; then
-    [ -e "$environment/bin/pip" ] || python3 -m venv "$environment"
+    # One whose checkout was moved does not run.
+    "$environment/bin/pip" --version >/dev/null 2>&1 || python3 -m venv --clear "$environment"
     "$environment/bin/pip" install --quiet --disable-pip-version-check -e "sdk/python[dev]" -e "$directory[dev]"
     "$environment/bin/pintle-py" build "$name" -p "$directory" -o "$out/examples/$name.wasm"
   fi
