@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as PREVIEW1, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER as PREVIEW1_ADAPTER,
+};
+use wasmparser::{Parser, Payload};
 use wasmtime::{Engine, component::Component};
 use wit_component::DecodedWasm;
 
@@ -28,13 +32,23 @@ const INTERFACE: [(&str, &str); 4] = [
 pub fn encode(module: &[u8]) -> Result<Vec<u8>, Error> {
     let encoded = with_interface(module).and_then(|module| {
         let mut encoder = wit_component::ComponentEncoder::default();
-        encoder.validate(true).module(&module)?.adapter(
-            wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
-            wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
-        )?;
+        encoder.validate(true).module(&module)?;
+        // It brings its own idea of WASI 0.2, which may not be that of a module that imports 0.2 itself.
+        if imports_preview1(&module) {
+            encoder.adapter(PREVIEW1, PREVIEW1_ADAPTER)?;
+        }
         encoder.encode()
     });
     encoded.map_err(|error| Error::invalid(format!("cannot make a component: {error:#}")))
+}
+
+fn imports_preview1(module: &[u8]) -> bool {
+    let sections = Parser::new(0).parse_all(module).filter_map(Result::ok);
+    let imports = sections.filter_map(|section| match section {
+        Payload::ImportSection(imports) => Some(imports.into_imports()),
+        _ => None,
+    });
+    imports.flatten().filter_map(Result::ok).any(|import| import.module == PREVIEW1)
 }
 
 /// Adds the section that names the interface, where there is none.
