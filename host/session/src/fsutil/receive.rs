@@ -192,11 +192,8 @@ impl Receiver {
         Ok(())
     }
 
-    /// Asks for files, as many as may be on their way: many at once, since each time wakes both ends.
+    /// Asks for files, as many as may be on their way.
     fn ask(&mut self) {
-        if self.wanted.len() + self.open.len() > REQUESTED_MAX / 2 {
-            return;
-        }
         while self.wanted.len() + self.open.len() < REQUESTED_MAX
             && let Some((id, wanted)) = self.later.pop_front()
         {
@@ -230,7 +227,10 @@ impl Receiver {
         );
         apply.finish_file(&open.wanted, &open.file).with_context(|| format!("finish {path:?}"))?;
         self.open.remove(&id);
-        self.ask();
+        // For many at once, since each time wakes both ends.
+        if self.wanted.len() + self.open.len() <= REQUESTED_MAX / 2 {
+            self.ask();
+        }
         Ok(())
     }
 
