@@ -1,9 +1,11 @@
 //! Case files, for tests of frontends: `=== name` begins a case, `-- word --` a section of it. What stands before the first case says
 //! what the file is about; between a case's name and its first section may stand notes, each line with a `#` in front.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
+use llb::op::{Range, SourceFile};
+use serde_json::{Value, json};
 
 /// A case.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +99,36 @@ pub fn print(file: &CaseFile) -> String {
         }
     }
     out
+}
+
+/// A digest from the short one of a case: its hexadecimal digits are said again and again.
+pub fn whole_digest(short: &str) -> String {
+    let digits = short.strip_prefix("sha256:").unwrap_or(short);
+    format!("sha256:{}", digits.chars().cycle().take(64).collect::<String>())
+}
+
+/// A whole image config from its `config`, of an image with one layer.
+pub fn whole_config(config: Value, platform: &str, layer: &str) -> Value {
+    let mut parts = platform.split('/');
+    let os = parts.next().filter(|os| !os.is_empty()).unwrap_or("linux");
+    let architecture = parts.next().unwrap_or("amd64");
+    let mut whole = json!({ "architecture": architecture, "os": os, "config": config });
+    if let Some(variant) = parts.next() {
+        whole["variant"] = variant.into();
+    }
+    whole["rootfs"] = json!({ "type": "layers", "diff_ids": [layer] });
+    whole
+}
+
+/// The first place that a problem names, as `FILE:LINE:COLUMN-COLUMN: `, counted from 1; empty where it names none.
+pub fn place(source: Option<&(Arc<SourceFile>, Vec<Range>)>) -> String {
+    let Some((file, ranges)) = source else { return String::new() };
+    let Some(range) = ranges.first() else { return String::new() };
+    let (line, start, end) = (range.start_line, range.start_character + 1, range.end_character + 1);
+    if range.end_line == line {
+        return format!("{}:{line}:{start}-{end}: ", file.filename);
+    }
+    format!("{}:{line}:{start}-{}:{end}: ", file.filename, range.end_line)
 }
 
 #[cfg(test)]

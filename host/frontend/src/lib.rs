@@ -23,6 +23,7 @@ mod trap;
 mod v0_1;
 mod wasi;
 mod wasm;
+mod whole;
 mod words;
 
 pub use artifact::precompile;

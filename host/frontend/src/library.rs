@@ -6,14 +6,15 @@
 use std::{
     collections::HashSet,
     fs,
-    io::{ErrorKind, Write},
+    io::ErrorKind,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::whole::{self, Readers};
 
 /// The largest entry that is read, in bytes.
 const ENTRY_BYTES_MAX: u64 = 64 << 10;
@@ -201,19 +202,8 @@ fn read(path: &Path) -> Option<Entry> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// Writes a file whole, under another name first.
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let dir = path.parent().context("it lies in a directory")?;
-    fs::create_dir_all(dir)?;
-    let temporary = dir.join(format!(".new-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-    let written = fs::File::create_new(&temporary)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    Ok(written?)
+    whole::write(path, Readers::Others, &[bytes])
 }
 
 #[cfg(test)]

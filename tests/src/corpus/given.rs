@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
+use frontend::cases::{whole_config, whole_digest};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::is_answer;
 use crate::case::Case;
@@ -102,32 +103,13 @@ impl Given {
             _ => anyhow::bail!("not NAME [PLATFORM] DIGEST CONFIG: {line}"),
         };
         let given: Value = serde_json::from_str(&format!("{{{config}")).with_context(|| line.to_owned())?;
-        let layer = if self.whole_digests { digest_of("11") } else { "sha256:1".to_owned() };
-        let config = if given.get("os").is_some() { given } else { whole(given, platform, &layer) };
+        let layer = if self.whole_digests { whole_digest("11") } else { "sha256:1".to_owned() };
+        let config = if given.get("os").is_some() { given } else { whole_config(given, platform, &layer) };
         let key = if platform.is_empty() { name } else { format!("{name} {platform}") };
-        let digest = if self.whole_digests { digest_of(digest) } else { (*digest).to_owned() };
+        let digest = if self.whole_digests { whole_digest(digest) } else { (*digest).to_owned() };
         self.images.insert(key, Image { digest, config: config.to_string() });
         Ok(())
     }
-}
-
-/// A digest from a short one: its hexadecimal digits are said again and again.
-fn digest_of(short: &str) -> String {
-    let digits = short.strip_prefix("sha256:").unwrap_or(short);
-    format!("sha256:{}", digits.chars().cycle().take(64).collect::<String>())
-}
-
-/// A whole image config from its `config`.
-fn whole(config: Value, platform: &str, layer: &str) -> Value {
-    let mut parts = platform.split('/');
-    let os = parts.next().filter(|os| !os.is_empty()).unwrap_or("linux");
-    let architecture = parts.next().unwrap_or("amd64");
-    let mut whole = json!({ "architecture": architecture, "os": os, "config": config });
-    if let Some(variant) = parts.next() {
-        whole["variant"] = variant.into();
-    }
-    whole["rootfs"] = json!({ "type": "layers", "diff_ids": [layer] });
-    whole
 }
 
 /// An image's name with its registry and its tag.
@@ -141,7 +123,7 @@ fn full(name: &str) -> String {
     };
     let tagged = path.rsplit('/').next().is_some_and(|last| last.contains(':'));
     match digest {
-        Some(digest) if digest.len() < 71 => format!("{path}@{}", digest_of(digest)),
+        Some(digest) if digest.len() < 71 => format!("{path}@{}", whole_digest(digest)),
         Some(digest) => format!("{path}@{digest}"),
         None if tagged => path,
         None => format!("{path}:latest"),

@@ -5,11 +5,8 @@
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use anyhow::ensure;
-use frontend::{Error, Output, WasmFrontend, testing::FakeBridge};
-use llb::{
-    Graph, Op,
-    op::{Range, SourceFile},
-};
+use frontend::{Error, Output, WasmFrontend, cases::place, testing::FakeBridge};
+use llb::{Graph, Op};
 use serde_json::Value;
 
 use super::{Given, component};
@@ -114,17 +111,6 @@ fn warnings(bridge: &FakeBridge) -> String {
 
 fn described(error: &Error) -> String {
     format!("{}{}", place(error.source_location.as_ref()), error.message)
-}
-
-/// The first place, as `FILE:LINE:COLUMN-COLUMN: `, counted from 1.
-fn place(source: Option<&(Arc<SourceFile>, Vec<Range>)>) -> String {
-    let Some((file, ranges)) = source else { return String::new() };
-    let Some(range) = ranges.first() else { return String::new() };
-    let (line, start, end) = (range.start_line, range.start_character + 1, range.end_character + 1);
-    if range.end_line == line {
-        return format!("{}:{line}:{start}-{end}: ", file.filename);
-    }
-    format!("{}:{line}:{start}-{}:{end}: ", file.filename, range.end_line)
 }
 
 /// `NUMBER KIND` of each vertex but the Dockerfile's; of a source its identifier.

@@ -6,10 +6,7 @@
 use std::{
     ffi::OsStr,
     fs,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -18,6 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use super::{FILE_BYTES_MAX, Record, saved::SavedAnswer};
+use crate::whole::{self, Readers};
 
 /// The most calls that are kept; those that were not used for longest go first.
 const CALLS_MAX: usize = 500;
@@ -153,25 +151,11 @@ pub(super) fn parse<T: DeserializeOwned>(file: &[u8]) -> Option<T> {
 }
 
 fn write(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
     let json = serde_json::to_vec(value)?;
     ensure!(json.len() < FILE_BYTES_MAX, "a call of {} bytes is not kept", json.len());
-    let dir = path.parent().context("it lies in a directory")?;
-    fs::create_dir_all(dir)?;
-    let temporary = dir.join(format!(".new-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     let head = format!("{}\n", hex::encode(Sha256::digest(&json)));
     // Options may hold what is nobody else's business.
-    let written = fs::File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)
-        .and_then(|mut file| file.write_all(head.as_bytes()).and_then(|()| file.write_all(&json)))
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written.with_context(|| format!("write {}", path.display()))
+    whole::write(path, Readers::None, &[head.as_bytes(), &json]).with_context(|| format!("write {}", path.display()))
 }
 
 #[cfg(test)]

@@ -1,9 +1,6 @@
 //! What a frontend answered, as the sections of a case.
 
-use std::sync::Arc;
-
-use frontend::{Error, Output, Warning};
-use llb::op::{Range, SourceFile};
+use frontend::{Error, Output, Warning, cases::place};
 
 /// The words that titles of expectations begin with.
 const EXPECTED: [&str; 5] = ["llb", "extra", "metadata", "warnings", "error"];
@@ -61,15 +58,4 @@ fn shown(value: &[u8]) -> String {
 
 fn line(text: &str) -> String {
     format!("{}\n", text.trim_end_matches('\n'))
-}
-
-/// The first place, as `FILE:LINE:COLUMN-COLUMN: `, counted from 1.
-fn place(source: Option<&(Arc<SourceFile>, Vec<Range>)>) -> String {
-    let Some((file, ranges)) = source else { return String::new() };
-    let Some(range) = ranges.first() else { return String::new() };
-    let (line, start, end) = (range.start_line, range.start_character + 1, range.end_character + 1);
-    if range.end_line == line {
-        return format!("{}:{line}:{start}-{end}: ", file.filename);
-    }
-    format!("{}:{line}:{start}-{}:{end}: ", file.filename, range.end_line)
 }

@@ -7,9 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use frontend::{Definition, GitMeta, Request, SourceMeta, cases::Case};
+use frontend::{
+    Definition, GitMeta, Request, SourceMeta,
+    cases::{Case, whole_config, whole_digest},
+};
 use llb::{Graph, Op, op::SourceOp};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::paths;
 
@@ -117,7 +120,8 @@ impl Given {
         let meta = (*digest != "not-found").then(|| {
             let digest = whole_digest(digest);
             let pinned = if name.digest().is_some() { name.to_string() } else { format!("{name}@{digest}") };
-            let config = if config.get("os").is_some() { config } else { whole_config(config, platform) };
+            let config =
+                if config.get("os").is_some() { config } else { whole_config(config, platform, &whole_digest("1")) };
             let identifier = format!("docker-image://{pinned}");
             SourceMeta { identifier, digest, config: Some(config.to_string().into_bytes()), ..SourceMeta::default() }
         });
@@ -196,23 +200,4 @@ struct Facts {
 /// The key of the files of what a vertex makes.
 pub fn vertex_key(vertex: llb::VertexId) -> String {
     format!("{VERTEX}{}", vertex.0)
-}
-
-/// A digest from a short one: its hexadecimal digits are said again and again.
-fn whole_digest(short: &str) -> String {
-    let digits = short.strip_prefix("sha256:").unwrap_or(short);
-    format!("sha256:{}", digits.chars().cycle().take(64).collect::<String>())
-}
-
-/// A whole image config from its `config`.
-fn whole_config(config: Value, platform: &str) -> Value {
-    let mut parts = platform.split('/');
-    let os = parts.next().filter(|os| !os.is_empty()).unwrap_or("linux");
-    let architecture = parts.next().unwrap_or("amd64");
-    let mut whole = json!({ "architecture": architecture, "os": os, "config": config });
-    if let Some(variant) = parts.next() {
-        whole["variant"] = variant.into();
-    }
-    whole["rootfs"] = json!({ "type": "layers", "diff_ids": [whole_digest("1")] });
-    whole
 }
