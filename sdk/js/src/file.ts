@@ -1,6 +1,7 @@
 // Changes of files.
 
 import type { FileAction as WitAction } from "pintle:frontend/llb@0.1.0";
+import type { Content } from "pintle:frontend/types@0.1.0";
 import { attrs } from "./attrs.ts";
 import type { State } from "./state.ts";
 
@@ -40,14 +41,18 @@ export function copy(from: State, src: string, dest: string, options: CopyOption
   return action("copy", dest, options, { input: from.edge }, [["src", src]]);
 }
 
+/** Text or bytes, as the interface has them. */
+export function contentOf(content: string | Uint8Array): Content {
+  return typeof content === "string" ? { tag: "text", val: content } : { tag: "bytes", val: content };
+}
+
 /** Makes a file. */
 export function mkfile(
   path: string,
   content: string | Uint8Array,
   options: { mode?: number | string; owner?: string; created?: string } = {},
 ): FileAction {
-  const wit = typeof content === "string" ? { tag: "text" as const, val: content } : { tag: "bytes" as const, val: content };
-  return action("mkfile", path, options, { content: wit });
+  return action("mkfile", path, options, { content: contentOf(content) });
 }
 
 /** Makes a directory. */

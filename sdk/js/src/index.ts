@@ -24,4 +24,4 @@ export {
   type Warning,
 } from "./host.ts";
 export { bind, type BindOptions, cache, type CacheOptions, type Mount, secret, type SecretOptions, ssh, tmpfs } from "./mount.ts";
-export { diff, merge, Ran, type RunOptions, State } from "./state.ts";
+export { diff, merge, op, type OpOptions, Ran, type RunOptions, State } from "./state.ts";

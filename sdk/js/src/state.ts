@@ -4,7 +4,7 @@ import llb from "pintle:frontend/llb@0.1.0";
 import type { Attr, Edge } from "pintle:frontend/types@0.1.0";
 import { attrs, places, type VertexOptions } from "./attrs.ts";
 import { call } from "./error.ts";
-import type { FileAction } from "./file.ts";
+import { contentOf, type FileAction } from "./file.ts";
 import { type Mount, ordered } from "./mount.ts";
 
 /** Options of a command. */
@@ -108,4 +108,20 @@ export function merge(inputs: readonly State[], options: VertexOptions = {}): St
 /** What `upper` has and `lower` has not. */
 export function diff(lower: State, upper: State, options: VertexOptions = {}): State {
   return new State(located(call(() => llb.addDiff(lower.edge, upper.edge, attrs(options))), options));
+}
+
+/** What {@link op} takes beside its inputs. */
+export interface OpOptions extends VertexOptions {
+  /** Words of the kind. */
+  params?: Readonly<Record<string, string>>;
+  /** The definition of a `build`. */
+  content?: string | Uint8Array;
+}
+
+/** An operation that has no function here: `op("passthrough", [first, second])` hands its first input on once all are built. */
+export function op(kind: string, inputs: readonly State[] = [], options: OpOptions = {}): State {
+  const { params = {}, content, ...vertex } = options;
+  const wit = content === undefined ? null : contentOf(content);
+  const edges = inputs.map(({ edge }) => edge);
+  return new State(located(call(() => llb.addOp(kind, edges, Object.entries(params), wit, attrs(vertex))), vertex));
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bind, cache, copy, diff, type Frontend, FrontendError, merge, mkdir, mkfile, rm, secret, ssh, symlink, tmpfs } from "@pintle/sdk";
+import { bind, cache, copy, diff, type Frontend, FrontendError, merge, mkdir, mkfile, op, rm, secret, ssh, symlink, tmpfs } from "@pintle/sdk";
 import { FakeHost } from "@pintle/sdk/testing";
 
 test("every builder, and every option by its word", () => {
@@ -112,6 +112,19 @@ test("the host's errors are FrontendErrors, and others keep their trace", () => 
       return true;
     },
   );
+});
+
+test("operations of every kind", () => {
+  const language: Frontend = {
+    build(cx) {
+      const [first, second] = [cx.image("a"), cx.image("b")];
+      assert.throws(() => op("passthrough", [first], { params: { made: "up" } }), /"made".*not known/);
+      const definition = op("build", [], { content: "LLB", params: { filename: "/llb" } });
+      return op("passthrough", [first, second, definition], { params: { id: "both" }, name: "after all" });
+    },
+  };
+  const { graph } = new FakeHost().build(language);
+  assert.equal(graph.trim().split("\n").slice(2).join("\n"), '2: build "LLB" filename=/llb\n3: passthrough 0 1 2 id=both name="after all"');
 });
 
 test("images, platforms and configs", () => {

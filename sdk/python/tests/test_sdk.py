@@ -18,6 +18,7 @@ from pintle import (
     merge,
     mkdir,
     mkfile,
+    op,
     rm,
     secret,
     ssh,
@@ -129,6 +130,19 @@ class Graphs(unittest.TestCase):
             self.assertEqual(raised.exception.code, "internal")
             self.assertIn(message, raised.exception.message)
             self.assertNotIn("/src/pintle/", raised.exception.message)
+
+
+    def test_operations_of_every_kind(self) -> None:
+        def work(cx: Host, request: Request) -> Output:
+            first, second = cx.image("a"), cx.image("b")
+            with self.assertRaises(FrontendError) as raised:
+                op("passthrough", [first], {"made": "up"})
+            self.assertEqual(raised.exception.code, "unknown-attr")
+            definition = op("build", params={"filename": "/llb"}, content="LLB")
+            return op("passthrough", [first, second, definition], {"id": "both"}, name="after all")
+
+        graph = build(work).graph.strip().split("\n")
+        self.assertEqual(graph[2:], ['2: build "LLB" filename=/llb', '3: passthrough 0 1 2 id=both name="after all"'])
 
 
 class Errors(unittest.TestCase):

@@ -142,9 +142,12 @@ export class FakeHost {
       this.check([lower, upper]);
       return this.add(`diff ${shown(lower)} ${shown(upper)}${words(attrs)}`);
     },
-    addOp: (kind, inputs, params, _content, attrs) => {
+    addOp: (kind, inputs, params, content, attrs) => {
+      checkWords([`op.${kind}`], params);
+      checkWords(["vertex"], attrs);
       this.check(inputs);
-      return this.add(`${kind} ${inputs.map(shown).join(" ")}${words(params)}${words(attrs)}`);
+      const text = content === null ? "" : ` ${JSON.stringify(contentText(content))}`;
+      return this.add(`${[kind, ...inputs.map(shown)].join(" ")}${text}${words(params)}${words(attrs)}`);
     },
     addDefinition: () => {
       throw refused("unsupported", "the fake host reads no definitions");

@@ -7,7 +7,7 @@ from .file import FileAction, copy, mkdir, mkfile, rm, symlink
 from .frontend import Answer, Frontend, Output, Platforms, Request, Result
 from .host import Host, Ref, ResolvedImage, Solved, SourceFile
 from .mount import Mount, bind, cache, secret, ssh, tmpfs
-from .state import Ran, State, diff, merge
+from .state import Ran, State, diff, merge, op
 
 __all__ = [
     "Answer",
@@ -38,6 +38,7 @@ __all__ = [
     "merge",
     "mkdir",
     "mkfile",
+    "op",
     "rm",
     "secret",
     "ssh",

@@ -80,10 +80,14 @@ def copy(source: State, src: str, dest: str, **options: Unpack[CopyOptions]) -> 
     return _action("copy", dest, options, words=words, input=source.edge)
 
 
+def content_of(content: str | bytes) -> _wit.Content:
+    """Text or bytes, as the interface has them."""
+    return _wit.Content_Text(content) if isinstance(content, str) else _wit.Content_Bytes(bytes(content))
+
+
 def mkfile(path: str, content: str | bytes, **options: Unpack[MkfileOptions]) -> FileAction:
     """Makes a file."""
-    wit = _wit.Content_Text(content) if isinstance(content, str) else _wit.Content_Bytes(bytes(content))
-    return _action("mkfile", path, options, content=wit)
+    return _action("mkfile", path, options, content=content_of(content))
 
 
 def mkdir(path: str, **options: Unpack[MkdirOptions]) -> FileAction:

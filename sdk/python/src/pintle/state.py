@@ -9,7 +9,7 @@ from . import _wit
 from ._attrs import VertexOptions, attrs, places, text
 from ._wit import Edge
 from .error import calling
-from .file import FileAction
+from .file import FileAction, content_of
 from .mount import Mount, ordered
 
 if TYPE_CHECKING:
@@ -125,3 +125,20 @@ def diff(lower: State, upper: State, **options: Unpack[VertexOptions]) -> State:
     """What `upper` has and `lower` has not."""
     with calling():
         return State(located(_wit.llb.add_diff(lower.edge, upper.edge, attrs(options)), options))
+
+
+def op(
+    kind: str,
+    inputs: Sequence[State] = (),
+    params: Mapping[str, str] | None = None,
+    content: str | bytes | None = None,
+    **options: Unpack[VertexOptions],
+) -> State:
+    """An operation that has no function here: `op("passthrough", [first, second])` hands its first input on once all are built.
+
+    `params` are words of the kind; `content` is the definition of a `build`."""
+    words = [(text(word, "a parameter"), text(value, word)) for word, value in (params or {}).items()]
+    wit = None if content is None else content_of(content)
+    with calling():
+        edge = _wit.llb.add_op(kind, [state.edge for state in inputs], words, wit, attrs(options))
+    return State(located(edge, options))

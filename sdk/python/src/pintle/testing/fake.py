@@ -148,6 +148,20 @@ class FakeHost:
         self._check(lower, upper)
         return self._add(f"diff {_shown(lower)} {_shown(upper)}{_words(attrs)}")
 
+    def call_add_op(
+        self,
+        kind: str,
+        inputs: list[wit.Edge | None],
+        params: list[wit.Attr],
+        content: wit.Content | None,
+        attrs: list[wit.Attr],
+    ) -> wit.Edge:
+        _check_words([f"op.{kind}"], params)
+        _check_words(["vertex"], attrs)
+        self._check(*inputs)
+        text = "" if content is None else f" {json.dumps(_content(content))}"
+        return self._add(f"{' '.join([kind, *map(_shown, inputs)])}{text}{_words(params)}{_words(attrs)}")
+
     def call_add_definition(self, definition: bytes) -> wit.Edge | None:
         raise _refused("unsupported", "the fake host reads no definitions")
 
