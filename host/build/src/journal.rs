@@ -8,7 +8,7 @@ use std::{
 
 use llb::Digest;
 use solver::progress::{CANCELED, Event, EventKind, Sink};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 /// How many bytes of process output a journal keeps for listeners that attach late. Older output is dropped first; events that
 /// are not output are always kept.
@@ -18,6 +18,10 @@ pub const MAX_LOG_BYTES: usize = 8 << 20;
 /// it costs every listener something.
 pub const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How long what is said after a listener was told something waits for more: a build in which little is to be done says all that it has
+/// to say in less, and each telling wakes a client.
+pub const GATHER_INTERVAL: Duration = Duration::from_millis(20);
+
 /// The journal of one build. Cheap to clone.
 #[derive(Clone)]
 pub struct Journal(Arc<Inner>);
@@ -26,6 +30,8 @@ struct Inner {
     events: Mutex<Events>,
     /// How many events there are; a listener waits for it to grow.
     count: watch::Sender<u64>,
+    /// Whether the journal is closed; a listener that gathers waits for it.
+    closed: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -88,7 +94,8 @@ impl Events {
 
 impl Default for Journal {
     fn default() -> Self {
-        Journal(Arc::new(Inner { events: Mutex::default(), count: watch::Sender::new(0) }))
+        let (count, closed) = (watch::Sender::new(0), watch::Sender::new(false));
+        Journal(Arc::new(Inner { events: Mutex::default(), count, closed }))
     }
 }
 
@@ -135,6 +142,7 @@ impl Journal {
         drop(events);
         // Even where nothing was added, who waits is to see the end.
         self.0.count.send_replace(count);
+        self.0.closed.send_replace(true);
     }
 
     /// The events that are kept now.
@@ -144,7 +152,8 @@ impl Journal {
 
     /// All events from the first on, until the journal is closed.
     pub fn subscribe(&self) -> Subscription {
-        Subscription { journal: self.clone(), next: 0, count: self.0.count.subscribe() }
+        let (count, closed) = (self.0.count.subscribe(), self.0.closed.subscribe());
+        Subscription { journal: self.clone(), next: 0, count, closed, told: None }
     }
 
     /// Begins something that is no vertex of the graph (an export, a lookup) and is shown as one. `name` as the user reads it.
@@ -184,15 +193,23 @@ pub struct Subscription {
     journal: Journal,
     next: u64,
     count: watch::Receiver<u64>,
+    closed: watch::Receiver<bool>,
+    /// When the last call was answered.
+    told: Option<Instant>,
 }
 
 impl Subscription {
-    /// The events since the last call, at least one; `None` when the journal is closed and all were given.
+    /// The events since the last call, at least one; `None` when the journal is closed and all were given. The first are given at
+    /// once, later ones with all that is said within [`GATHER_INTERVAL`] of what was given before.
     pub async fn next(&mut self) -> Option<Vec<Arc<Event>>> {
+        if let Some(told) = self.told {
+            let _ = tokio::time::timeout_at(told + GATHER_INTERVAL, self.closed.wait_for(|closed| *closed)).await;
+        }
         loop {
             self.count.mark_unchanged();
             let (found, closed) = self.ready();
             if !found.is_empty() {
+                self.told = Some(Instant::now());
                 return Some(found);
             }
             if closed || self.count.changed().await.is_err() {
@@ -292,6 +309,29 @@ mod tests {
         let mut late = journal.subscribe();
         assert_eq!(late.next().await.unwrap().len(), 2);
         assert!(late.next().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_said_soon_after_is_told_together() {
+        let journal = Journal::default();
+        let mut listener = journal.subscribe();
+        journal.add(log("first"));
+        let begun = Instant::now();
+        assert_eq!(listener.next().await.unwrap().len(), 1);
+        assert_eq!(begun.elapsed(), Duration::ZERO, "the first is told at once");
+        let later = journal.clone();
+        let says = async move {
+            later.add(log("second"));
+            tokio::time::sleep(GATHER_INTERVAL / 2).await;
+            later.add(log("third"));
+        };
+        assert_eq!(tokio::join!(says, listener.next()).1.unwrap().len(), 2);
+        assert_eq!(begun.elapsed(), GATHER_INTERVAL);
+        journal.add(log("last"));
+        journal.close();
+        assert_eq!(listener.next().await.unwrap().len(), 1);
+        assert_eq!(begun.elapsed(), GATHER_INTERVAL, "the end waits for nothing");
+        assert!(listener.next().await.is_none());
     }
 
     fn status(id: &str, millis: u64, current: i64, total: i64) -> Event {

@@ -94,8 +94,9 @@ fn pintle_main() -> ExitCode {
     if has_engine && let Err(error) = rootless::enter() {
         return exit::report(error);
     }
+    let threads = if has_engine || cli.command.works_here() { Threads::Many } else { Threads::One };
     let place = embedded::Place { addr: cli.addr, tls, root, config, opened: Default::default() };
-    block_on(&place.opened.clone(), commands::run(cli.command, place))
+    block_on(threads, &place.opened.clone(), commands::run(cli.command, place))
 }
 
 fn buildkitd_main() -> ExitCode {
@@ -109,7 +110,7 @@ fn buildkitd_main() -> ExitCode {
     }
     let buildkitd::Settings { root, config, daemon, entitlements, history, .. } = settings;
     let place = embedded::Place { addr: None, tls: daemon.tls.clone(), root, config, opened: Default::default() };
-    block_on(&place.opened.clone(), async {
+    block_on(Threads::Many, &place.opened.clone(), async {
         exit::code(commands::daemon::serve(&place, &daemon, &entitlements, history).await)
     })
 }
@@ -117,13 +118,27 @@ fn buildkitd_main() -> ExitCode {
 fn buildctl_main() -> ExitCode {
     log::begin(log::Options::default());
     let flags = buildctl::Flags::parse();
-    block_on(&embedded::Opened::default(), async { exit::code(flags.run().await) })
+    block_on(Threads::One, &embedded::Opened::default(), async { exit::code(flags.run().await) })
+}
+
+/// How many threads tasks run on, beside the main thread, which shows progress and may have to wait for a terminal. Files are read
+/// on further threads in any case.
+#[derive(Clone, Copy)]
+enum Threads {
+    /// One for each processor: for an engine.
+    Many,
+    /// One: who only talks to a daemon would spend more on waking threads than on what is said.
+    One,
 }
 
 /// Runs `work` to its end, and closes what it opened.
-fn block_on(opened: &embedded::Opened, work: impl Future<Output = ExitCode>) -> ExitCode {
+fn block_on(threads: Threads, opened: &embedded::Opened, work: impl Future<Output = ExitCode>) -> ExitCode {
     limits::raise_open_files();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Threads::One = threads {
+        builder.worker_threads(1);
+    }
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(anyhow::Error::new(error).context("start the runtime")),
     };

@@ -34,7 +34,8 @@ pub(crate) async fn sync_dir(
         .max_decoding_message_size(proto::MAX_MESSAGE_BYTES)
         .max_encoding_message_size(proto::MAX_MESSAGE_BYTES);
     let incoming = client.diff_copy(request).await.map_err(|status| explain(name, &status))?.into_inner();
-    let incoming = futures::TryStreamExt::map_err(incoming, |status| explain(name, &status));
+    let name = name.to_owned();
+    let incoming = futures::TryStreamExt::map_err(incoming, move |status| explain(&name, &status));
     let dest = fsutil::open_root(&dest).with_context(|| format!("open directory {}", dest.display()))?;
     fsutil::receive(incoming, outgoing, dest, options(), progress).await
 }

@@ -37,6 +37,8 @@ const OPEN_FILES_MAX: usize = 64;
 /// 0, and at the end all bytes twice.
 ///
 /// `outgoing` is not bounded: it takes one small packet a file, and a bound could block both ends on each other.
+///
+/// It ends when all files are there and the sender is told so. What the sender answers to that is awaited by a task of its own.
 pub async fn receive<S, E>(
     incoming: S,
     outgoing: mpsc::UnboundedSender<Packet>,
@@ -45,7 +47,7 @@ pub async fn receive<S, E>(
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> anyhow::Result<()>
 where
-    S: Stream<Item = Result<Packet, E>> + Send,
+    S: Stream<Item = Result<Packet, E>> + Send + 'static,
     E: std::error::Error + Send + Sync + 'static,
 {
     let (packets, mut waiting) = mpsc::unbounded_channel::<(Packet, OwnedSemaphorePermit)>();
@@ -60,7 +62,7 @@ where
         }
         anyhow::bail!("the sender ended the stream before all files were there")
     });
-    let mut incoming = std::pin::pin!(incoming);
+    let mut incoming = Box::pin(incoming);
     let pump = async {
         let mut bytes = 0;
         loop {
@@ -94,14 +96,27 @@ where
         anyhow::Ok(())
     }
     .await;
-    if let Err(e) = &result {
-        let text = format!("{e:#}");
-        let _ = outgoing.send(Packet { r#type: PacketType::PacketErr.into(), data: text.into(), ..Packet::default() });
-        drop(outgoing);
-        // The text must be on its way before the stream is reset, and that shows only in the other end's answer.
-        let _ = tokio::time::timeout(ERROR_GRACE, async { while let Some(Ok(_)) = incoming.next().await {} }).await;
+    match &result {
+        // A stream that is dropped is reset, and then the sender takes a transfer that went well for one that failed.
+        Ok(()) => drop(tokio::spawn(async move {
+            read_out(incoming).await;
+            drop(outgoing);
+        })),
+        Err(e) => {
+            let text = format!("{e:#}");
+            let packet = Packet { r#type: PacketType::PacketErr.into(), data: text.into(), ..Packet::default() };
+            let _ = outgoing.send(packet);
+            drop(outgoing);
+            // The text must be on its way before the stream is reset, and that shows only in the other end's answer.
+            read_out(incoming).await;
+        }
     }
     result
+}
+
+/// Reads what the sender still says.
+async fn read_out<E>(mut incoming: impl Stream<Item = Result<Packet, E>> + Unpin) {
+    let _ = tokio::time::timeout(ERROR_GRACE, async { while let Some(Ok(_)) = incoming.next().await {} }).await;
 }
 
 /// How much may wait.
@@ -154,15 +169,12 @@ impl Receiver {
         Ok(Receiver { apply, outgoing, next_id: 0, wanted, later: VecDeque::new(), open, listed: false })
     }
 
-    /// Takes a packet; true says that it was the last.
+    /// Takes a packet; true says that all is there, and that the sender was told.
     fn packet(&mut self, packet: Packet) -> anyhow::Result<bool> {
         match packet.r#type() {
             PacketType::PacketStat => self.stat(packet)?,
             PacketType::PacketData => self.data(packet.id, packet.data)?,
-            PacketType::PacketFin => {
-                anyhow::ensure!(self.apply.is_none(), "the sender ended before it was told to");
-                return Ok(true);
-            }
+            PacketType::PacketFin => anyhow::bail!("the sender ended before it was told to"),
             other => anyhow::bail!("the sender sent {other:?}, which is not its part"),
         }
         if self.listed
@@ -172,6 +184,7 @@ impl Receiver {
         {
             apply.finish()?;
             self.reply(PacketType::PacketFin, 0);
+            return Ok(true);
         }
         Ok(false)
     }
