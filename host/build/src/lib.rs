@@ -32,5 +32,5 @@ pub use frontends::{
 pub use journal::{Activity, Journal, Subscription};
 pub use lock::{LOCK_BYTES_MAX, LOCK_FILE, LOCK_NAMES_MAX, Lock, LockError, Pins};
 pub use permit::{Policies, QUESTIONS_MAX};
-pub use provenance::{Attest, ProvenanceOptions, SbomOptions};
+pub use provenance::{Attest, Provenance, ProvenanceOptions, SbomOptions};
 pub use run::{Export, Request, Response, What};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use exporters::{Attestation, Built, Target};
+use exporters::{Built, Target};
 use frontend::{Definition, Origin, Output, SourceQuery};
 use futures::future::try_join_all;
 use session::Session;
@@ -16,7 +16,8 @@ use crate::{
     frontends::Grants,
     nested,
     permit::Policies,
-    provenance, sbom,
+    provenance::{self, Provenance},
+    sbom,
 };
 
 /// What to build and what to do with it.
@@ -84,8 +85,8 @@ pub struct Export {
 pub struct Response {
     /// BuildKit's exporter response (`containerimage.digest` ...), and results of subrequests.
     pub exporter: BTreeMap<String, String>,
-    /// How each result was made, in full, where the request wants that.
-    pub provenance: Vec<Attestation>,
+    /// How the results were made, where the request wants that.
+    pub provenance: Option<Provenance>,
 }
 
 /// The longest metadata value that a response carries. Larger ones (configs of big builds) stay with the exporter.
@@ -95,7 +96,7 @@ impl Engine {
     /// Builds. What goes on is told to `journal`, which is closed at the end. Dropping the future cancels all of it.
     pub async fn build(&self, request: Request, journal: Journal) -> Result<Response, Failure> {
         let _close = Close(journal.clone());
-        let about = provenance::Build { id: &request.id.clone(), started: jiff::Timestamp::now() };
+        let about = provenance::Build { id: request.id.clone(), started: jiff::Timestamp::now() };
         for export in &request.exports {
             self.exporter(&export.kind)?
                 .check(&export.attrs)
@@ -138,12 +139,8 @@ impl Engine {
             built.attestations.extend(provenance::attest(&state, &about, options, &tops)?);
         }
         built.inline_cache = cache::inline(&state, &request.cache_exports, &tops).await?;
-        let provenance = match request.record {
-            true => provenance::attest(&state, &about, &request.attest.for_record(), &tops)?,
-            false => Vec::new(),
-        };
         let exporter = self.export(&request.exports, &request.sessions, &built, &journal).await?;
-        let mut response = Response { exporter, provenance };
+        let mut response = Response { exporter, provenance: None };
         response.exporter.extend(self.export_caches(&state, &request.cache_exports, &tops).await?);
         for (key, value) in &built.metadata {
             let wanted = key.starts_with("result.") || key.starts_with("pintle.") || key == "version";
@@ -157,6 +154,7 @@ impl Engine {
         if request.explain {
             response.exporter.insert("pintle.explain".into(), explanations(&state, &journal));
         }
+        response.provenance = request.record.then(|| Provenance::new(&state, &about, &request.attest, tops));
         Ok(response)
     }
 

@@ -20,9 +20,43 @@ use crate::{
 };
 
 /// What is known of a build as a whole.
-pub(crate) struct Build<'a> {
-    pub id: &'a str,
+#[derive(Clone)]
+pub(crate) struct Build {
+    pub id: String,
     pub started: Timestamp,
+}
+
+/// How the results of a build were made, in full, for the engine's own record. Of a large graph it is much to write, for which the client
+/// need not wait: this holds what it is written from.
+pub struct Provenance {
+    state: Arc<State>,
+    build: Build,
+    finished: Timestamp,
+    options: ProvenanceOptions,
+    tops: Vec<Top>,
+}
+
+impl Provenance {
+    /// Of a build that ends now.
+    pub(crate) fn new(state: &Arc<State>, build: &Build, asked: &Attest, tops: Vec<Top>) -> Self {
+        let (state, build, options) = (state.clone(), build.clone(), asked.for_record());
+        Provenance { state, build, finished: Timestamp::now(), options, tops }
+    }
+
+    /// What is said of each result. Takes time.
+    ///
+    /// # Errors
+    /// A graph that cannot be written as steps.
+    pub fn statements(&self) -> Result<Vec<Attestation>, Failure> {
+        let one = |top| attestation(&self.state, (&self.build, self.finished), &self.options, (top, &self.tops));
+        self.tops.iter().map(one).collect()
+    }
+}
+
+impl std::fmt::Debug for Provenance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Provenance").field("build", &self.build.id).finish_non_exhaustive()
+    }
 }
 
 impl Attest {
@@ -35,7 +69,7 @@ impl Attest {
     }
 
     /// How the engine's own record of a build is written: in full, by whom the user says.
-    pub(crate) fn for_record(&self) -> ProvenanceOptions {
+    fn for_record(&self) -> ProvenanceOptions {
         let builder_id = self.provenance.as_ref().map(|options| options.builder_id.clone()).unwrap_or_default();
         ProvenanceOptions { builder_id, ..ProvenanceOptions::default() }
     }
@@ -48,19 +82,19 @@ pub(crate) struct Asked {
     pub args: BTreeMap<String, String>,
 }
 
-/// What is said of each result.
+/// What is said of each result, to go along with it.
 pub(crate) fn attest(
     state: &Arc<State>,
-    build: &Build<'_>,
+    build: &Build,
     options: &ProvenanceOptions,
     tops: &[Top],
 ) -> Result<Vec<Attestation>, Failure> {
-    tops.iter().map(|top| attestation(state, build, options, (top, tops))).collect()
+    tops.iter().map(|top| attestation(state, (build, Timestamp::now()), options, (top, tops))).collect()
 }
 
 fn attestation(
     state: &Arc<State>,
-    build: &Build<'_>,
+    (build, finished): (&Build, Timestamp),
     options: &ProvenanceOptions,
     (top, tops): (&Top, &[Top]),
 ) -> Result<Attestation, Failure> {
@@ -82,11 +116,11 @@ fn attestation(
     };
     let platform = &state.environment.platform;
     let about = predicate::About {
-        id: build.id,
+        id: &build.id,
         frontend: &asked.frontend,
         args: asked.args,
         started: build.started,
-        finished: Timestamp::now(),
+        finished,
         platform: oci::Platform::new(&platform.os, &platform.architecture, &platform.variant).to_string(),
         components: &components,
         trust: serde_json::json!(*lock(&state.verdicts)),

@@ -6,7 +6,7 @@ use proto::content::{self as wire, content_server};
 use store::Store;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Api, history::History};
+use super::Api;
 
 /// How many bytes one message carries: clients limit messages to 4 MiB.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -18,8 +18,11 @@ type Answer<T> = Result<Response<T>, Status>;
 type Messages<T> = BoxStream<'static, Result<T, Status>>;
 
 impl Content {
-    fn known(&self) -> Vec<wire::Info> {
-        let blobs = self.0.history.as_ref().map(History::blobs).unwrap_or_default();
+    async fn known(&self) -> Vec<wire::Info> {
+        let blobs = match &self.0.history {
+            Some(history) => history.blobs().await,
+            None => Vec::new(),
+        };
         let info = |blob: proto::control::Descriptor| wire::Info {
             digest: blob.digest,
             size: blob.size,
@@ -29,8 +32,8 @@ impl Content {
     }
 
     /// A blob that a record names: others are nobody's business.
-    fn find(&self, digest: &str) -> Result<wire::Info, Status> {
-        let found = self.known().into_iter().find(|info| info.digest == digest);
+    async fn find(&self, digest: &str) -> Result<wire::Info, Status> {
+        let found = self.known().await.into_iter().find(|info| info.digest == digest);
         found.ok_or_else(|| Status::not_found(format!("no blob {digest} in the build history")))
     }
 }
@@ -42,7 +45,7 @@ impl content_server::Content for Content {
     type WriteStream = Messages<wire::WriteContentResponse>;
 
     async fn info(&self, request: Request<wire::InfoRequest>) -> Answer<wire::InfoResponse> {
-        let info = self.find(&request.into_inner().digest)?;
+        let info = self.find(&request.into_inner().digest).await?;
         Ok(Response::new(wire::InfoResponse { info: Some(info) }))
     }
 
@@ -50,13 +53,13 @@ impl content_server::Content for Content {
         if let Some(filter) = request.into_inner().filters.first() {
             return Err(Status::unimplemented(format!("filter {filter:?}: blobs are listed without filters")));
         }
-        let answer = wire::ListContentResponse { info: self.known() };
+        let answer = wire::ListContentResponse { info: self.known().await };
         Ok(Response::new(futures::stream::once(std::future::ready(Ok(answer))).boxed()))
     }
 
     async fn read(&self, request: Request<wire::ReadContentRequest>) -> Answer<Self::ReadStream> {
         let request = request.into_inner();
-        let info = self.find(&request.digest)?;
+        let info = self.find(&request.digest).await?;
         let wrong = || {
             let (offset, size) = (request.offset, request.size);
             Status::out_of_range(format!("{size} bytes from {offset} on: blob {} has {}", info.digest, info.size))

@@ -8,7 +8,11 @@ use futures::{StreamExt, stream::BoxStream};
 use proto::control::{self as wire, control_server};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Api, errors, status};
+use super::{
+    Api, errors,
+    history::{End, History},
+    status,
+};
 
 /// The service. See [`Api`].
 pub struct Control(pub Api);
@@ -36,10 +40,14 @@ impl control_server::Control for Control {
         let recording = history.map(|history| history.begin(&request, journal.clone()));
         let result = self.build(request, journal.clone()).await.map_err(|failure| errors::status(&failure));
         journal.close();
+        let (answer, end) = match result {
+            Ok(built) => (Ok(built.exporter.clone()), End::Built(built.exporter, built.provenance)),
+            Err(status) => (Err(status.clone()), End::Failed(status)),
+        };
         if let Some(recording) = recording {
-            recording.end(result.as_ref()).await;
+            recording.end(end).await;
         }
-        Ok(Response::new(wire::SolveResponse { exporter_response: result?.exporter }))
+        Ok(Response::new(wire::SolveResponse { exporter_response: answer? }))
     }
 
     async fn status(&self, request: Request<wire::StatusRequest>) -> Answer<Self::StatusStream> {
@@ -74,11 +82,13 @@ impl control_server::Control for Control {
     }
 
     async fn disk_usage(&self, request: Request<wire::DiskUsageRequest>) -> Answer<wire::DiskUsageResponse> {
+        self.settled().await;
         let records = super::usage::disk_usage(&self.0.engine, &request.into_inner()).await?;
         Ok(Response::new(wire::DiskUsageResponse { record: records }))
     }
 
     async fn prune(&self, request: Request<wire::PruneRequest>) -> Answer<Self::PruneStream> {
+        self.settled().await;
         let records = super::usage::prune(&self.0.engine, &request.into_inner()).await?;
         Ok(Response::new(futures::stream::iter(records.into_iter().map(Ok)).boxed()))
     }
@@ -87,21 +97,28 @@ impl control_server::Control for Control {
         &self,
         request: Request<wire::BuildHistoryRequest>,
     ) -> Answer<Self::ListenBuildHistoryStream> {
-        Ok(Response::new(self.history()?.listen(request.into_inner())?))
+        Ok(Response::new(self.history()?.listen(request.into_inner()).await?))
     }
 
     async fn update_build_history(
         &self,
         request: Request<wire::UpdateBuildHistoryRequest>,
     ) -> Answer<wire::UpdateBuildHistoryResponse> {
-        self.history()?.update(&request.into_inner())?;
+        self.history()?.update(&request.into_inner()).await?;
         Ok(Response::new(wire::UpdateBuildHistoryResponse {}))
     }
 }
 
 impl Control {
-    fn history(&self) -> Result<&super::history::History, Status> {
+    fn history(&self) -> Result<&History, Status> {
         self.0.history.as_ref().ok_or_else(|| Status::unimplemented("an engine of one build keeps no history"))
+    }
+
+    /// Waits until builds that were answered hold nothing any longer.
+    async fn settled(&self) {
+        if let Some(history) = &self.0.history {
+            history.settled().await;
+        }
     }
 
     /// A client by its id; waits a while for one that is not there yet.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use build::{Journal, Response};
+use build::{Journal, Provenance};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{StreamExt, stream::BoxStream};
 use prost::Message;
@@ -16,7 +16,10 @@ use proto::control::{
 };
 use solver::progress::EventKind;
 use store::{Blob, Store};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    watch,
+};
 use tonic::Status;
 
 use super::{history_filter::Filters, status};
@@ -44,6 +47,8 @@ const MAX_READ: usize = 100_000;
 /// Blobs of records that are gone are deleted when there are so many of them: to find out what else names one takes a look at all
 /// that the store has.
 const FORGOTTEN_MAX: usize = 100;
+/// Builds that are answered while their records are yet to be written.
+const ENDING_MAX: usize = 64;
 /// Events that a slow listener may be behind.
 const EVENTS_WAITING: usize = 1024;
 /// Status messages, each behind its length as 32 bits, little endian (`solver/llbsolver/history`).
@@ -66,6 +71,8 @@ struct Shared {
     /// Digests of blobs that were named by records that are gone.
     forgotten: Mutex<HashSet<String>>,
     events: broadcast::Sender<BuildHistoryEvent>,
+    /// Builds that were answered and are being recorded; what is held here is let go when that is done.
+    ending: Mutex<BTreeMap<String, watch::Receiver<()>>>,
 }
 
 struct Entry {
@@ -107,6 +114,7 @@ impl History {
             table: Mutex::new(table),
             forgotten: Mutex::default(),
             events,
+            ending: Mutex::default(),
         })))
     }
 
@@ -141,13 +149,14 @@ impl History {
     }
 
     /// Records so far, then those to come unless the request wants to leave early.
-    pub fn listen(
+    pub async fn listen(
         &self,
         request: wire::BuildHistoryRequest,
     ) -> Result<BoxStream<'static, Result<BuildHistoryEvent, Status>>, Status> {
         let filters = Filters::parse(&request.filter, SystemTime::now())?;
         let only = request.r#ref.clone();
         let wanted = move |record: &Record| (only.is_empty() || only == record.r#ref) && filters.matches(record);
+        self.settled().await;
         let table = self.table();
         let events = self.0.events.subscribe();
         let entries = table.values().filter(|entry| wanted(&entry.record));
@@ -181,7 +190,8 @@ impl History {
     }
 
     /// Pins, lets go or deletes a record.
-    pub fn update(&self, request: &wire::UpdateBuildHistoryRequest) -> Result<(), Status> {
+    pub async fn update(&self, request: &wire::UpdateBuildHistoryRequest) -> Result<(), Status> {
+        self.settled().await;
         let id = &request.r#ref;
         let mut table = self.table();
         let entry = table.get_mut(id).ok_or_else(|| Status::not_found(format!("no record of a build {id}")))?;
@@ -202,7 +212,8 @@ impl History {
     }
 
     /// The blobs that records name.
-    pub fn blobs(&self) -> Vec<wire::Descriptor> {
+    pub async fn blobs(&self) -> Vec<wire::Descriptor> {
+        self.settled().await;
         let table = self.table();
         let all = table.values().flat_map(|entry| descriptors(&entry.record)).cloned();
         let by_digest: BTreeMap<_, _> = all.map(|blob| (blob.digest.clone(), blob)).collect();
@@ -279,20 +290,51 @@ impl History {
         Ok(wire::Descriptor { annotations: [(PREDICATE_KEY.to_string(), kind)].into(), ..blob })
     }
 
+    /// Waits until builds that were answered before now are recorded.
+    pub async fn settled(&self) {
+        let ending: Vec<_> = self.ending().values().cloned().collect();
+        for mut is_done in ending {
+            // Nothing is ever said: the other end is let go.
+            let _ = is_done.changed().await;
+        }
+    }
+
+    fn ending(&self) -> MutexGuard<'_, BTreeMap<String, watch::Receiver<()>>> {
+        self.0.ending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn table(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// How a build ended.
+pub enum End {
+    /// With what the exporters say, and with what is to be said of the results.
+    Built(BTreeMap<String, String>, Option<Provenance>),
+    /// Not well.
+    Failed(Status),
+}
+
 impl Recording {
-    /// The build has ended. That it cannot be recorded is no failure of the build.
-    pub async fn end(mut self, result: Result<&Response, &Status>) {
+    /// The build has ended. It is recorded beside whoever is told so: who asks for records waits for it ([`History::settled`]), as does
+    /// this where very many are yet to be written. That a build cannot be recorded is no failure of the build.
+    pub async fn end(mut self, end: End) {
         self.ended = true;
         let (history, id, journal) = (self.history.clone(), self.id.clone(), self.journal.clone());
-        if let Err(error) = finish(&history, &id, &journal, result).await {
-            tracing::warn!("build {id} is not recorded: {error}");
-            history.table().remove(&id);
+        if history.ending().len() >= ENDING_MAX {
+            history.settled().await;
         }
+        let (done, is_done) = watch::channel(());
+        history.ending().insert(id.clone(), is_done);
+        tokio::spawn(async move {
+            if let Err(error) = finish(&history, &id, journal, end).await {
+                tracing::warn!("build {id} is not recorded: {error}");
+                history.table().remove(&id);
+            }
+            history.ending().remove(&id);
+            drop(done);
+        });
     }
 }
 
@@ -305,27 +347,27 @@ impl Drop for Recording {
         // Without a runtime the process is ending.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                let status = Status::cancelled("the client went away");
-                Recording { history, id, journal, ended: true }.end(Err(&status)).await;
+                let end = End::Failed(Status::cancelled("the client went away"));
+                Recording { history, id, journal, ended: true }.end(end).await;
             });
         }
     }
 }
 
-async fn finish(
-    history: &History,
-    id: &str,
-    journal: &Journal,
-    result: Result<&Response, &Status>,
-) -> Result<(), store::Error> {
+async fn finish(history: &History, id: &str, journal: Journal, end: End) -> Result<(), store::Error> {
     let Some(mut record) = history.table().get(id).map(|entry| entry.record.clone()) else { return Ok(()) };
     record.completed_at = Some(status::timestamp(SystemTime::now()));
-    record.logs = Some(history.put(LOG_TYPE, log(journal, &mut record)).await?);
-    match result {
-        Ok(response) => {
-            record.exporter_response = response.exporter.clone();
-            record.result = response.exporter.get("containerimage.descriptor").and_then(|text| result_info(text));
-            for attestation in &response.provenance {
+    let written = tokio::task::spawn_blocking(move || {
+        let log = log(&journal, &mut record);
+        (record, log, end.written())
+    });
+    let (mut record, log, end) = written.await.map_err(|error| store::Error::Other(error.into()))?;
+    record.logs = Some(history.put(LOG_TYPE, log).await?);
+    match end {
+        Ok((exporter, statements)) => {
+            record.result = exporter.get("containerimage.descriptor").and_then(|text| result_info(text));
+            record.exporter_response = exporter;
+            for attestation in &statements {
                 let blob = history.put_statement(attestation).await?;
                 let result = match attestation.platform.as_str() {
                     "" => record.result.get_or_insert_with(BuildResultInfo::default),
@@ -349,6 +391,25 @@ async fn finish(
     history.tell(Kind::Complete, &entry.record);
     table.insert(id.to_string(), entry);
     history.forget(&mut table)
+}
+
+type Answer = (BTreeMap<String, String>, Vec<build::Attestation>);
+
+impl End {
+    /// With the statements on the results, which take time to write.
+    fn written(self) -> Result<Answer, Status> {
+        match self {
+            End::Built(exporter, None) => Ok((exporter, Vec::new())),
+            End::Built(exporter, Some(provenance)) => {
+                let statements = provenance.statements().unwrap_or_else(|failure| {
+                    tracing::warn!("the record of a build lacks how it was made: {failure}");
+                    Vec::new()
+                });
+                Ok((exporter, statements))
+            }
+            End::Failed(status) => Err(status),
+        }
+    }
 }
 
 impl Entry {

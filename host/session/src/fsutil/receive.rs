@@ -171,7 +171,8 @@ impl Receiver {
 
     /// Takes a packet; true says that all is there, and that the sender was told.
     fn packet(&mut self, packet: Packet) -> anyhow::Result<bool> {
-        match packet.r#type() {
+        let kind = PacketType::try_from(packet.r#type);
+        match kind.with_context(|| format!("the sender sent a packet of type {}, which is none", packet.r#type))? {
             PacketType::PacketStat => self.stat(packet)?,
             PacketType::PacketData => self.data(packet.id, packet.data)?,
             PacketType::PacketFin => anyhow::bail!("the sender ended before it was told to"),

@@ -8,6 +8,7 @@
 mod context;
 mod files;
 mod frontend;
+mod graph;
 mod large;
 mod memory;
 mod peers;
@@ -64,6 +65,8 @@ const ROWS: &[Row] = &[
     row("RUN true, per step of 50", Unit::Milliseconds, 12.0, steps::run_chain),
     row("COPY of one file, per step of 120", Unit::Milliseconds, 2.0, steps::copy_chain),
     row("40 parallel stages with a RUN", Unit::Milliseconds, 400.0, steps::parallel),
+    row("10,000 vertices, all cached", Unit::Milliseconds, 100.0, |world| graph::cached(world, 10_000)),
+    row("40,000 vertices, all cached", Unit::Milliseconds, 400.0, |world| graph::cached(world, 40_000)),
     row("20,000 files, cold", Unit::Milliseconds, 800.0, files::cold),
     row("20,000 files, nothing changed", Unit::Milliseconds, 100.0, files::unchanged),
     row("20,000 files, one changed", Unit::Milliseconds, 150.0, files::one_changed),

@@ -39,7 +39,6 @@ const ROWS: &[Row] = &[
     row("512 MB file, gzip OCI export", |side| large(side, "type=oci,compression=gzip,dest=")),
     row("512 MB file, zstd push", |side| large(side, "type=image,push=true,compression=zstd,name=")),
     Row { compared: false, ..row("10,000 vertices, all cached", |side| graph(side, 10_000)) },
-    Row { compared: false, ..row("100,000 vertices, all cached", |side| graph(side, 100_000)) },
 ];
 
 /// Prints the table, where the tools of the peer can be had.
