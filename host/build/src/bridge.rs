@@ -203,12 +203,17 @@ impl State {
     /// The error of a vertex with what is known of the vertex.
     fn explain(&self, error: SolveError) -> Error {
         let exit = error.cause.downcast_ref::<ops::ExecError>();
+        let left = match (exit, error.cause.downcast_ref::<ops::FileActionError>()) {
+            (Some(exit), _) => self.left(&error.vertex, None, &exit.inputs, &exit.mounts),
+            (None, Some(file)) => self.left(&error.vertex, Some(file.index), &file.inputs, &file.trees),
+            (None, None) => None,
+        };
         let failure = Failure {
             message: format!("{:#}", error.cause),
             locations: self.locations(&error.vertex),
             exit_code: exit.map(ops::ExecError::code),
             vertex: Some(error.vertex.clone()),
-            left: exit.and_then(|exit| self.left(&error.vertex, exit)).map(Arc::new),
+            left: left.map(Arc::new),
             ..Failure::new("build-failed", "")
         };
         Error {
@@ -227,19 +232,22 @@ impl State {
         &self.allowed
     }
 
-    /// What the process of a vertex left.
-    fn left(&self, vertex: &str, failed: &ops::ExecError) -> Option<Left> {
-        let seen = lock(&self.seen);
-        let (graph, id) = seen.get(vertex)?;
-        let vertex = graph.vertex(*id);
-        let llb::Op::Exec(op) = &vertex.op else { return None };
-        let digest = |input: &llb::Edge| (graph.vertex(input.vertex).digest.to_string(), input.output);
+    /// What a vertex that failed left.
+    fn left(
+        &self,
+        vertex: &str,
+        action: Option<usize>,
+        inputs: &[Snapshot],
+        mounts: &[Option<Snapshot>],
+    ) -> Option<Left> {
+        let (graph, vertex) = lock(&self.seen).get(vertex)?.clone();
         let files = |snapshot: &Snapshot| Arc::new(SnapshotRef::new(snapshot.clone())) as Arc<dyn Ref>;
         Some(Left {
-            op: op.clone(),
-            inputs: vertex.inputs.iter().map(digest).collect(),
-            input_files: failed.inputs.iter().map(files).collect(),
-            mount_files: failed.mounts.iter().map(|left| left.as_ref().map(files)).collect(),
+            graph,
+            vertex,
+            action,
+            input_files: inputs.iter().map(files).collect(),
+            mount_files: mounts.iter().map(|left| left.as_ref().map(files)).collect(),
         })
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use llb::op::{Range, SourceFile};
+use llb::{
+    Graph, VertexId,
+    op::{Range, SourceFile},
+};
 
 /// A build failed. The text is for a person; the fields are for a client that shows more.
 #[derive(Clone)]
@@ -19,19 +22,22 @@ pub struct Failure {
     pub code: String,
     /// More for who looks closer: texts for a person (`backtrace`), and what other programs said.
     pub detail: Vec<Detail>,
-    /// What a process that failed left, for whoever wants to look.
+    /// What a process or a file action that failed left, for whoever wants to look.
     pub left: Option<Arc<Left>>,
 }
 
-/// The exec op that failed, what it began with, and for each of its mounts the files as they are now, where it has any that last.
+/// The exec op or file op that failed, what it began with, and for each of its mounts or actions the files as they are now, where it
+/// has any that last.
 pub struct Left {
+    /// A graph with the op.
+    pub graph: Arc<Graph>,
     /// The op.
-    pub op: llb::op::ExecOp,
-    /// Digest and output of each input.
-    pub inputs: Vec<(String, u32)>,
+    pub vertex: VertexId,
+    /// The action of a file op that failed.
+    pub action: Option<usize>,
     /// The files of each input.
     pub input_files: Vec<Arc<dyn frontend::Ref>>,
-    /// The files of each mount.
+    /// The files of each mount of an exec op, of each action of a file op.
     pub mount_files: Vec<Option<Arc<dyn frontend::Ref>>>,
 }
 

@@ -23,7 +23,7 @@ mod sbom;
 pub use cache::CacheOption;
 pub use engine::{Config, Engine, Worker};
 pub use entitlements::{Entitlement, Entitlements};
-pub use exporters::Attestation;
+pub use exporters::{Attestation, Built};
 pub use failure::{Detail, Failure, Left};
 pub use frontends::{
     Consequence, Fetched, Freshness, Frontends, Gateway, GatewayCall, Grant, Grants, ImageSettings,
@@ -33,4 +33,4 @@ pub use journal::{Activity, Journal, Subscription};
 pub use lock::{LOCK_BYTES_MAX, LOCK_FILE, LOCK_NAMES_MAX, Lock, LockError, Pins};
 pub use permit::{Policies, QUESTIONS_MAX};
 pub use provenance::{Attest, Provenance, ProvenanceOptions, SbomOptions};
-pub use run::{Export, Request, Response, What};
+pub use run::{Export, LateExports, Request, Response, What};

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use async_trait::async_trait;
 use exporters::{Built, Target};
 use frontend::{Definition, Origin, Output, SourceQuery};
 use futures::future::try_join_all;
@@ -30,6 +31,8 @@ pub struct Request {
     pub sessions: Vec<Arc<dyn Session>>,
     /// Where the results go. None is allowed: the build only fills the cache.
     pub exports: Vec<Export>,
+    /// Who names more of these once there are results.
+    pub late_exports: Option<Arc<dyn LateExports>>,
     /// Run every step, also those that the cache knows.
     pub no_cache: bool,
     /// Say in the response why each vertex ran or did not.
@@ -80,6 +83,15 @@ pub struct Export {
     pub id: String,
 }
 
+/// Names exporters when it is known what was built.
+#[async_trait]
+pub trait LateExports: Send + Sync + 'static {
+    /// The exporters that `built` is to have beside the `known` ones.
+    async fn find(&self, built: &Built, known: usize) -> Result<Vec<Export>, Failure>;
+    /// All exporters are done, and this is what they answered. An error fails the build.
+    async fn finish(&self, response: &BTreeMap<String, String>) -> Result<(), Failure>;
+}
+
 /// What a build answers.
 #[derive(Default, Debug)]
 pub struct Response {
@@ -97,11 +109,7 @@ impl Engine {
     pub async fn build(&self, request: Request, journal: Journal) -> Result<Response, Failure> {
         let _close = Close(journal.clone());
         let about = provenance::Build { id: request.id.clone(), started: jiff::Timestamp::now() };
-        for export in &request.exports {
-            self.exporter(&export.kind)?
-                .check(&export.attrs)
-                .map_err(|error| Failure::new("invalid-argument", format!("exporter {}: {error:#}", export.kind)))?;
-        }
+        self.check_exports(&request.exports)?;
         self.check_cache_exports(&request.cache_exports)?;
         let allowed = entitlements::grant(&request.entitlements, self.entitlements())?;
         let environment = self.environment(request.sessions.clone());
@@ -139,7 +147,13 @@ impl Engine {
             built.attestations.extend(provenance::attest(&state, &about, options, &tops)?);
         }
         built.inline_cache = cache::inline(&state, &request.cache_exports, &tops).await?;
-        let exporter = self.export(&request.exports, &request.sessions, &built, &journal).await?;
+        let mut exports = request.exports;
+        if let Some(late) = &request.late_exports {
+            let found = late.find(&built, exports.len()).await?;
+            self.check_exports(&found)?;
+            exports.extend(found);
+        }
+        let exporter = self.export(&exports, &request.sessions, &built, &journal).await?;
         let mut response = Response { exporter, provenance: None };
         response.exporter.extend(self.export_caches(&state, &request.cache_exports, &tops).await?);
         for (key, value) in &built.metadata {
@@ -154,8 +168,20 @@ impl Engine {
         if request.explain {
             response.exporter.insert("pintle.explain".into(), explanations(&state, &journal));
         }
+        if let Some(late) = &request.late_exports {
+            late.finish(&response.exporter).await?;
+        }
         response.provenance = request.record.then(|| Provenance::new(&state, &about, &request.attest, tops));
         Ok(response)
+    }
+
+    /// Refuses exporters that there are not, and options that they do not have.
+    fn check_exports(&self, exports: &[Export]) -> Result<(), Failure> {
+        exports.iter().try_for_each(|export| {
+            self.exporter(&export.kind)?
+                .check(&export.attrs)
+                .map_err(|error| Failure::new("invalid-argument", format!("exporter {}: {error:#}", export.kind)))
+        })
     }
 
     async fn export(

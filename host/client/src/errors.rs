@@ -54,7 +54,7 @@ pub struct Vertex {
     pub digest: String,
 }
 
-/// `errdefs.Solve`; `op` is BuildKit's JSON form of the operation.
+/// `errdefs.Solve`; `op` is protobuf's JSON form of the operation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)]
@@ -65,8 +65,20 @@ pub struct Solve {
     pub mount_ids: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub op: Option<serde_json::Value>,
+    /// The action of a file op that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileAction>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub description: BTreeMap<String, String>,
+}
+
+/// `errdefs.FileAction`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)]
+pub struct FileAction {
+    /// Its place in the op; 64 bits are a string in protobuf's JSON.
+    pub index: String,
 }
 
 /// `errdefs.Subrequest`, `errdefs.FrontendCap`

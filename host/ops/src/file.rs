@@ -43,11 +43,37 @@ impl Op<Files> for FileVertex {
 impl FileVertex {
     /// Does all actions, in trees that are mounted or not: what comes of it is the same.
     async fn act(&self, inputs: Vec<Snapshot>, mounted: bool) -> anyhow::Result<Vec<Snapshot>> {
-        let mut trees = Trees::new(self, inputs, mounted);
+        let mut trees = Trees::new(self, inputs.clone(), mounted);
         for (number, action) in self.op.actions.iter().enumerate() {
-            trees.act(number, action).await.with_context(|| describe(&action.kind))?;
+            let Err(error) = trees.act(number, action).await else { continue };
+            let (action, trees) = (describe(&action.kind), trees.left().await);
+            return Err(error.context(FileActionError { action, index: number, inputs, trees }));
         }
         trees.outputs().await
+    }
+}
+
+/// An action failed.
+#[derive(thiserror::Error)]
+#[error("{action}")]
+pub struct FileActionError {
+    /// What it was to do.
+    pub action: String,
+    /// Its place in the op.
+    pub index: usize,
+    /// What the op began with.
+    pub inputs: Vec<Snapshot>,
+    /// For each action of the op, the files that it left: of the one that failed, what it began with and what it did; of those that
+    /// have no tree of their own, none.
+    pub trees: Vec<Option<Snapshot>>,
+}
+
+impl std::fmt::Debug for FileActionError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileActionError")
+            .field("action", &self.action)
+            .field("index", &self.index)
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,9 +162,21 @@ impl<'a> Trees<'a> {
         let names = self.names(&action.kind).await?;
         let tree = self.writable(action.input).await?;
         let work = Work { tree, source, names, kind: action.kind.clone() };
-        let tree = tokio::task::spawn_blocking(move || work.run()).await.context("the file action broke off")??;
+        let run = move || (work.run(), work.tree);
+        let (done, tree) = tokio::task::spawn_blocking(run).await.context("the file action broke off")?;
         self.slots[self.vertex.inputs + number] = Slot::Open(tree);
-        Ok(())
+        done
+    }
+
+    /// The trees that are there now, by action.
+    async fn left(mut self) -> Vec<Option<Snapshot>> {
+        let first = self.vertex.inputs;
+        let mut left = Vec::new();
+        for number in first..self.slots.len() {
+            let is_there = !matches!(self.slots[number], Slot::Empty);
+            left.push(if is_there { self.frozen(number as u32).await.ok() } else { None });
+        }
+        left
     }
 
     /// A tree to work in: the one that is being made, when nothing else reads it, else a new one.
@@ -244,7 +282,7 @@ struct Work {
 }
 
 impl Work {
-    fn run(self) -> anyhow::Result<Tree> {
+    fn run(&self) -> anyhow::Result<()> {
         let owner = self.names.owner(&self.kind)?;
         let root = &self.tree.root()?;
         match &self.kind {
@@ -265,6 +303,6 @@ impl Work {
                 simple::symlink(root, oldpath, newpath, owner, *timestamp)?;
             }
         }
-        Ok(self.tree)
+        Ok(())
     }
 }

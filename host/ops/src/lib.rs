@@ -19,5 +19,6 @@ mod world;
 
 pub use container::{Container, Files as ContainerFiles};
 pub use exec::{ExecError, exit_code};
+pub use file::FileActionError;
 pub use vertices::{Environment, Pins, Vertices};
 pub use world::{Files, snapshots_of};

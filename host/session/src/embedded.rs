@@ -10,7 +10,9 @@ use anyhow::Context;
 use async_trait::async_trait;
 use cap_std::fs::Dir;
 
-use crate::{BlobReader, FileWriter, Filter, Session, SshSocket, Token, TokenRequest, filesync, fsutil};
+use crate::{
+    BlobReader, FileWriter, Filter, Session, SshSocket, Token, TokenRequest, WantedExporter, filesync, fsutil,
+};
 
 /// Directories of a client by the names under which it shares them.
 pub type Dirs = HashMap<String, Arc<Dir>>;
@@ -52,13 +54,13 @@ impl Session for Embedded {
         let Some(dir) = self.local_dir(name) else {
             return self.inner.sync_dir(name, filter, dest, progress).await;
         };
-        let filter = filter.clone();
+        let (filter, options) = (filter.clone(), filesync::options(filter)?);
         let (counts, mut counted) = tokio::sync::mpsc::unbounded_channel();
         let copy = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
             let source = dir.try_clone().context("duplicate the directory")?.into_std_file();
             let walk = fsutil::Walk::new(source.into(), &filter)?;
             let dest = fsutil::open_root(&dest).with_context(|| format!("open directory {}", dest.display()))?;
-            fsutil::mirror(walk, dest, filesync::options(), &|done, total| {
+            fsutil::mirror(walk, dest, options, &|done, total| {
                 let _ = counts.send((done, total));
             })
         });
@@ -113,6 +115,18 @@ impl Session for Embedded {
 
     async fn pull_upload(&self, path: &str) -> anyhow::Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>> {
         self.inner.pull_upload(path).await
+    }
+
+    async fn find_exporters(
+        &self,
+        metadata: &BTreeMap<String, Vec<u8>>,
+        refs: Vec<String>,
+    ) -> anyhow::Result<Vec<WantedExporter>> {
+        self.inner.find_exporters(metadata, refs).await
+    }
+
+    async fn finalize_export(&self, response: &BTreeMap<String, String>) -> anyhow::Result<()> {
+        self.inner.finalize_export(response).await
     }
 
     async fn blob_size(&self, store: &str, digest: &str) -> anyhow::Result<Option<u64>> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use proto::filesync::file_sync_client::FileSyncClient;
+use store::patterns::Matcher;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Status};
@@ -37,14 +38,15 @@ pub(crate) async fn sync_dir(
     let name = name.to_owned();
     let incoming = futures::TryStreamExt::map_err(incoming, move |status| explain(&name, &status));
     let dest = fsutil::open_root(&dest).with_context(|| format!("open directory {}", dest.display()))?;
-    fsutil::receive(incoming, outgoing, dest, options(), progress).await
+    fsutil::receive(incoming, outgoing, dest, options(filter)?, progress).await
 }
 
 /// How a local directory is mirrored: all of it belongs to root, whoever owns it at the client, and it holds no device nodes,
 /// through which a build step could reach this machine.
-pub(crate) fn options() -> fsutil::Options {
+pub(crate) fn options(filter: &Filter) -> anyhow::Result<fsutil::Options> {
     let owner = rustix::process::geteuid().is_root().then_some((0, 0));
-    fsutil::Options { delete: true, keep_unchanged: true, owner, devices: false }
+    let contents = filter.contents.as_ref().map(Matcher::new).transpose()?;
+    Ok(fsutil::Options { delete: true, keep_unchanged: true, owner, devices: false, contents })
 }
 
 fn explain(name: &str, status: &Status) -> Error {

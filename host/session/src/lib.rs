@@ -7,6 +7,7 @@ mod auth;
 pub mod content;
 mod embedded;
 mod error;
+mod exporter;
 mod filesend;
 mod filesync;
 mod follow;
@@ -23,6 +24,7 @@ pub mod upload;
 
 pub use embedded::{Dirs, Embedded};
 pub use error::Error;
+pub use exporter::Wanted as WantedExporter;
 pub use follow::followed;
 pub use manager::{Manager, OPEN_TIMEOUT, SharedDirs};
 pub use remote::GrpcSession;
@@ -81,6 +83,22 @@ pub trait Session: Send + Sync + 'static {
         anyhow::bail!("the client does not decide on sources such as {:?}", question.identifier)
     }
 
+    /// The exporters that the client wants, with their options, now that there is a result of this metadata, whose trees have these
+    /// ids. `Exporter.FindExporters`.
+    async fn find_exporters(
+        &self,
+        metadata: &BTreeMap<String, Vec<u8>>,
+        refs: Vec<String>,
+    ) -> anyhow::Result<Vec<WantedExporter>> {
+        let _ = (metadata, refs);
+        Ok(Vec::new())
+    }
+    /// Tells the client what all exporters answered. `Exporter.FinalizeExport`.
+    async fn finalize_export(&self, response: &BTreeMap<String, String>) -> anyhow::Result<()> {
+        let _ = response;
+        Ok(())
+    }
+
     /// Whether the client has a store of blobs, and how large the blob is in the store `store`; `None` when it is not there.
     /// `Content.Info`.
     async fn blob_size(&self, store: &str, digest: &str) -> anyhow::Result<Option<u64>> {
@@ -134,6 +152,8 @@ pub struct Filter {
     pub exclude: Vec<String>,
     /// Paths whose symlinks are followed, so that their targets come along.
     pub follow: Vec<String>,
+    /// Of all files but these only the list is wanted, in [`fsutil::LISTING_FILE`]; `None` wants all.
+    pub contents: Option<Vec<String>>,
 }
 
 /// What a bearer token is for.

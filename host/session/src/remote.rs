@@ -10,7 +10,8 @@ use tonic::{
 };
 
 use crate::{
-    BlobReader, Error, FileWriter, Filter, Session, SshSocket, Token, TokenRequest, auth, content, filesend, filesync,
+    BlobReader, Error, FileWriter, Filter, Session, SshSocket, Token, TokenRequest, WantedExporter, auth, content,
+    exporter, filesend, filesync,
     hijack::Hijacked,
     metadata::{self, HEADER_LIST_MAX_BYTES},
     policy, secrets, ssh, upload,
@@ -172,6 +173,18 @@ impl Session for GrpcSession {
 
     async fn pull_upload(&self, path: &str) -> anyhow::Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>> {
         self.while_there(upload::pull(self, path)).await
+    }
+
+    async fn find_exporters(
+        &self,
+        metadata: &BTreeMap<String, Vec<u8>>,
+        refs: Vec<String>,
+    ) -> anyhow::Result<Vec<WantedExporter>> {
+        self.while_there(exporter::find(self, metadata, refs)).await
+    }
+
+    async fn finalize_export(&self, response: &BTreeMap<String, String>) -> anyhow::Result<()> {
+        self.while_there(exporter::finalize(self, response)).await
     }
 
     async fn blob_size(&self, store: &str, digest: &str) -> anyhow::Result<Option<u64>> {

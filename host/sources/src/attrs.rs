@@ -13,6 +13,15 @@ impl Attrs<'_> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// Yes or no, in any of Go's words for them; no when absent.
+    pub(crate) fn flag(&self, name: &str) -> anyhow::Result<bool> {
+        Ok(match self.text(name) {
+            None | Some("0" | "f" | "F" | "false" | "FALSE" | "False") => false,
+            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => true,
+            Some(other) => anyhow::bail!("source attribute {name} is {other:?}: want true or false"),
+        })
+    }
+
     /// A number or the like.
     pub(crate) fn parsed<T: FromStr>(&self, name: &str, want: &str) -> anyhow::Result<Option<T>> {
         let read = |value: &str| {

@@ -67,9 +67,10 @@ impl Want {
             "none" => false,
             other => bail!("source attribute local.differ is {other:?}: want metadata or none"),
         };
-        if attrs.text("local.metadatatransfer").is_some_and(|value| value != "false") {
-            bail!("source attribute local.metadatatransfer: transferring names without contents is not supported");
-        }
+        let contents = match attrs.flag("local.metadatatransfer")? {
+            true => Some(attrs.list("local.metadatatransferexclude")?),
+            false => None,
+        };
         let name = after_scheme(&request.identifier).to_string();
         let hint = attrs.text("local.sharedkeyhint").unwrap_or_default();
         Ok(Want {
@@ -78,6 +79,7 @@ impl Want {
                 include: attrs.list("local.includepattern")?,
                 exclude: attrs.list("local.excludepatterns")?,
                 follow: attrs.list("local.followpaths")?,
+                contents,
             },
             compare,
             name,
@@ -86,8 +88,8 @@ impl Want {
 
     /// Names the directory and what is selected of it, from one build to the next.
     fn key(&self) -> String {
-        let Filter { include, exclude, follow } = &self.filter;
-        let text = serde_json::json!([self.shared_key, include, exclude, follow]).to_string();
+        let Filter { include, exclude, follow, contents } = &self.filter;
+        let text = serde_json::json!([self.shared_key, include, exclude, follow, contents]).to_string();
         hex::encode(Sha256::digest(text.as_bytes()))
     }
 
@@ -115,7 +117,9 @@ impl Source for LocalSource {
             None => None,
         };
         let shown = format!("local directory {:?}", want.name);
-        let snapshot = match session.local_dir(&want.name) {
+        // A list of files is made where they are received.
+        let local = session.local_dir(&want.name).filter(|_| want.filter.contents.is_none());
+        let snapshot = match local {
             // Here inodes and times of change, which nobody can set, tell for certain what is the same.
             Some(dir) => self.take(request, &want, dir, previous).await,
             None => {

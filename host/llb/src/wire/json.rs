@@ -45,6 +45,11 @@ pub fn json(graph: &Graph, edge: Option<Edge>) -> Result<String, GraphError> {
     Ok(as_go_writes(&text))
 }
 
+/// An op in protobuf's JSON, as error details carry it, from its bytes. `None` when they are no op.
+pub fn op_json(bytes: &[u8]) -> Option<Value> {
+    schema::json("Op", bytes)
+}
+
 /// Metadata is not in protobuf's JSON: fields have the names that Go's encoder gives them, and what is empty is left out.
 fn metadata(meta: &pb::OpMetadata) -> Value {
     let mut object = Map::new();

@@ -11,7 +11,7 @@ mod schema;
 mod to_pb;
 
 pub(crate) use encode::op_bytes;
-pub use json::{as_go_writes, json};
+pub use json::{as_go_writes, json, op_json};
 
 use crate::{GraphError, Op, op::ExecOp, validate};
 

@@ -45,6 +45,7 @@ pub const LLB: &[&str] = &[
     "source.local.excludepatterns",
     "source.local.sharedkeyhint",
     "source.local.differ",
+    "source.local.metadatatransfer",
     "source.imageblob",
     "source.ocilayout",
     "source.buildop.llbfilename",

@@ -10,7 +10,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Api, errors,
+    gateway::ClientFrontend,
     history::{End, History},
+    late_exports::SessionExports,
     status,
 };
 
@@ -143,7 +145,14 @@ impl Control {
         let epoch = attrs.get(EPOCH_ARG).filter(|epoch| epoch.parse::<i64>().is_ok()).cloned();
         let pins = pins(&attrs)?;
         let attest = build::Attest::read(&attrs)?;
-        let what = self.what(&request.r#ref, request.definition, request.frontend, attrs, request.frontend_inputs)?;
+        let client = Arc::new(self.0.clients.frontend(&request.r#ref));
+        let what = what(&client, request.definition, request.frontend, attrs, request.frontend_inputs)?;
+        let late_exports = match sessions.first() {
+            Some(session) if request.enable_session_exporter => {
+                Some(Arc::new(SessionExports { session: session.clone(), client: client.clone() }) as _)
+            }
+            _ => None,
+        };
         let mut exports = exports(request.exporters, request.exporter_deprecated, request.exporter_attrs_deprecated);
         for export in &mut exports {
             if let (Some(epoch), false) = (&epoch, export.attrs.contains_key(EPOCH_ATTR)) {
@@ -163,6 +172,7 @@ impl Control {
             what,
             sessions,
             exports,
+            late_exports,
             no_cache,
             explain,
             lower,
@@ -175,30 +185,27 @@ impl Control {
         };
         self.0.engine.build(request, journal).await
     }
+}
 
-    fn what(
-        &self,
-        id: &str,
-        definition: Option<proto::pb::Definition>,
-        name: String,
-        opts: BTreeMap<String, String>,
-        inputs: BTreeMap<String, proto::pb::Definition>,
-    ) -> Result<What, Failure> {
-        if !name.is_empty() {
-            let inputs = inputs.into_iter().map(|(name, input)| Ok((name, decode(input)?)));
-            let inputs = inputs.collect::<Result<_, Failure>>()?;
-            // Our own switches are no options of a frontend.
-            let opts = opts.into_iter().filter(|(key, _)| !key.starts_with("pintle.")).collect();
-            return Ok(What::Frontend { name, request: frontend::Request { opts, inputs } });
-        }
-        match definition {
-            Some(definition) if !definition.def.is_empty() => Ok(What::Definition(decode(definition)?)),
-            // A build with neither is one whose frontend the client runs itself, through the gateway.
-            _ => Ok(What::Custom {
-                frontend: Arc::new(self.0.clients.frontend(id)),
-                request: frontend::Request::default(),
-            }),
-        }
+/// What a request wants built: a definition, what a frontend makes of its options, or what `client` makes of its own.
+fn what(
+    client: &Arc<ClientFrontend>,
+    definition: Option<proto::pb::Definition>,
+    name: String,
+    opts: BTreeMap<String, String>,
+    inputs: BTreeMap<String, proto::pb::Definition>,
+) -> Result<What, Failure> {
+    if !name.is_empty() {
+        let inputs = inputs.into_iter().map(|(name, input)| Ok((name, decode(input)?)));
+        let inputs = inputs.collect::<Result<_, Failure>>()?;
+        // Our own switches are no options of a frontend.
+        let opts = opts.into_iter().filter(|(key, _)| !key.starts_with("pintle.")).collect();
+        return Ok(What::Frontend { name, request: frontend::Request { opts, inputs } });
+    }
+    match definition {
+        Some(definition) if !definition.def.is_empty() => Ok(What::Definition(decode(definition)?)),
+        // A build with neither is one whose frontend the client runs itself, through the gateway.
+        _ => Ok(What::Custom { frontend: client.clone(), request: frontend::Request::default() }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use build::Failure;
 use client::{
-    errors::{Detail, Name, Solve, Source, Vertex},
+    errors::{Detail, FileAction, Name, Solve, Source, Vertex},
     progress,
 };
 use llb::op::{Range, SourceFile};
@@ -59,8 +59,10 @@ pub fn failure(status: proto::rpc::Status) -> Failure {
 
 /// The detail by which a client opens the step that failed: its op, and the ids under which its inputs and mounts are kept.
 pub fn left(left: &build::Left, input_ids: Vec<String>, mount_ids: Vec<String>) -> build::Detail {
-    let op = Some(super::exec_json::op(&left.op, &left.inputs));
-    let detail = Detail::Solve(Solve { input_ids, mount_ids, op, ..Default::default() }).encode();
+    let vertex = left.graph.vertex(left.vertex);
+    let (op, description) = (llb::wire::op_json(&vertex.bytes), vertex.meta.description.clone());
+    let file = left.action.map(|index| FileAction { index: index.to_string() });
+    let detail = Detail::Solve(Solve { input_ids, mount_ids, op, file, description }).encode();
     build::Detail::Foreign(detail.type_url, detail.value)
 }
 

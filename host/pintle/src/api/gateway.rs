@@ -53,21 +53,23 @@ pub struct Client {
     pub containers: Containers,
     inputs: BTreeMap<String, Definition>,
     refs: Mutex<HashMap<String, Arc<dyn Ref>>>,
+    returned: Mutex<Vec<String>>,
     result: Mutex<Option<oneshot::Sender<Result<Output, Error>>>>,
     /// How many calls are being answered.
     calls: watch::Sender<usize>,
 }
 
-/// The client, seen as a frontend.
+/// The client, seen as a frontend. Its calls are answered until this is dropped: those who choose exporters look at what was built.
 pub struct ClientFrontend {
     clients: Clients,
     id: String,
+    client: Mutex<Option<Arc<Client>>>,
 }
 
 impl Clients {
     /// The frontend of the build `id`.
     pub fn frontend(&self, id: &str) -> ClientFrontend {
-        ClientFrontend { clients: self.clone(), id: id.into() }
+        ClientFrontend { clients: self.clone(), id: id.into(), client: Mutex::default() }
     }
 
     /// The build that a call names; waits a while for one that has not begun.
@@ -94,23 +96,26 @@ impl Frontend for ClientFrontend {
     async fn build(&self, bridge: Arc<dyn Bridge>, request: frontend::Request) -> Result<Output, Error> {
         let (client, answer) = Client::new(bridge, request);
         lock(&self.clients.0.table).insert(self.id.clone(), client.clone());
-        let _listed = Listed { clients: &self.clients, id: &self.id, client };
+        *lock(&self.client) = Some(client);
         self.clients.0.begun.send_modify(|count| *count += 1);
         answer.await.unwrap_or_else(|_| Err(error("cancelled", "the client went away".into())))
     }
 }
 
-struct Listed<'a> {
-    clients: &'a Clients,
-    id: &'a str,
-    client: Arc<Client>,
+impl ClientFrontend {
+    /// The ids of the trees that the client returned.
+    pub fn returned(&self) -> Vec<String> {
+        lock(&self.client).as_ref().map(|client| lock(&client.returned).clone()).unwrap_or_default()
+    }
 }
 
-impl Drop for Listed<'_> {
+impl Drop for ClientFrontend {
     fn drop(&mut self) {
-        lock(&self.clients.0.table).remove(self.id);
-        // Calls that go on still hold the client.
-        self.client.containers.release_all();
+        if let Some(client) = lock(&self.client).take() {
+            lock(&self.clients.0.table).remove(&self.id);
+            // Calls that go on still hold the client.
+            client.containers.release_all();
+        }
     }
 }
 
@@ -162,6 +167,7 @@ impl Client {
             containers: Containers::default(),
             inputs: request.inputs,
             refs: Mutex::default(),
+            returned: Mutex::default(),
             result: Mutex::new(Some(result)),
             calls: watch::Sender::new(0),
         };
@@ -265,12 +271,14 @@ impl Client {
             Some(WireResult::RefsDeprecated(map)) => map.refs.into_iter().collect(),
             Some(WireResult::Refs(map)) => map.refs.into_iter().map(|(platform, one)| (platform, one.id)).collect(),
         };
+        let returned = ids.iter().map(|(_, id)| id.clone()).filter(|id| !id.is_empty()).collect();
         let definition = |id: &str| match id {
             "" => Ok(Definition::default()),
             id => Ok::<_, Status>(self.get(id)?.definition().clone()),
         };
         let refs =
             ids.into_iter().map(|(platform, id)| Ok((platform, definition(&id)?))).collect::<Result<_, Status>>()?;
+        *lock(&self.returned) = returned;
         let metadata = result.metadata.into_iter().map(|(key, value)| (key, value.to_vec())).collect();
         Ok(Output { refs, metadata, ..Output::default() })
     }

@@ -18,8 +18,10 @@ use rustix::{
     fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid},
     io::Errno,
 };
+use store::patterns::Matcher;
 
 use super::{
+    listing::Listing,
     mode::{self, Kind},
     open_beneath,
     order::{self, Order},
@@ -27,7 +29,7 @@ use super::{
 };
 
 /// How a tree is received.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Deletes what the sender does not have.
     pub delete: bool,
@@ -37,6 +39,8 @@ pub struct Options {
     pub owner: Option<(u32, u32)>,
     /// Whether device nodes may be made.
     pub devices: bool,
+    /// Of all files but these the tree gets their list alone, in [`LISTING_FILE`](super::LISTING_FILE); `None` takes all.
+    pub contents: Option<Matcher>,
 }
 
 /// A regular file whose content is still to come.
@@ -52,6 +56,8 @@ pub(super) struct Apply {
     linkable: HashSet<String>,
     links: Vec<Stat>,
     directories: Vec<Stat>,
+    /// When not all files are taken.
+    listing: Option<Listing>,
     /// The directory that a file was last created in.
     parent: Option<(String, Arc<OwnedFd>)>,
 }
@@ -69,9 +75,10 @@ struct OpenDir {
 const OPEN_DIRECTORIES_MAX: usize = 64;
 
 impl Apply {
-    pub(super) fn new(root: OwnedFd, options: Options) -> anyhow::Result<Self> {
+    pub(super) fn new(root: OwnedFd, mut options: Options) -> anyhow::Result<Self> {
         let root = Arc::new(root);
         let mut apply = Apply {
+            listing: options.contents.take().map(Listing::new),
             options,
             order: Order::new(),
             open: Vec::new(),
@@ -87,6 +94,12 @@ impl Apply {
 
     /// Takes the next STAT. Says which file's content is wanted.
     pub(super) fn entry(&mut self, stat: Stat) -> anyhow::Result<Option<Wanted>> {
+        let Some(listing) = &mut self.listing else { return self.make(stat) };
+        // Directories come first, and no content of theirs is wanted.
+        listing.take(stat)?.into_iter().try_fold(None, |_, stat| self.make(stat))
+    }
+
+    fn make(&mut self, stat: Stat) -> anyhow::Result<Option<Wanted>> {
         let kind = mode::kind(stat.mode);
         let left = self.order.next(&stat.path, kind == Kind::Directory)?;
         for _ in 0..left {
@@ -228,6 +241,9 @@ impl Apply {
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
         while !self.open.is_empty() {
             self.pop().context("delete old files")?;
+        }
+        if let Some(listing) = self.listing.take() {
+            listing.finish(&self.root)?;
         }
         for stat in std::mem::take(&mut self.links) {
             self.link(&stat).with_context(|| format!("link {:?} to {:?}", stat.path, stat.linkname))?;
@@ -372,7 +388,7 @@ fn timestamp(nanoseconds: i64) -> (i64, i64) {
     (nanoseconds.div_euclid(1_000_000_000), nanoseconds.rem_euclid(1_000_000_000))
 }
 
-fn times(nanoseconds: i64) -> Timestamps {
+pub(super) fn times(nanoseconds: i64) -> Timestamps {
     let (tv_sec, tv_nsec) = timestamp(nanoseconds);
     let time = Timespec { tv_sec, tv_nsec };
     Timestamps { last_access: time, last_modification: time }

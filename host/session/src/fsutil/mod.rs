@@ -8,6 +8,7 @@
 //! Both directions exist at both ends: the engine receives contexts and sends exports.
 
 mod apply;
+mod listing;
 mod mirror;
 mod mode;
 mod order;
@@ -17,6 +18,7 @@ mod walk;
 mod xattrs;
 
 pub use apply::Options;
+pub use listing::LISTING_FILE;
 pub use mirror::mirror;
 pub use receive::receive;
 pub use send::{Tree, send, send_trees};

@@ -18,7 +18,7 @@ use tonic::Status;
 use super::{receive::REQUESTED_MAX, *};
 use crate::Filter;
 
-const KEEP: Options = Options { delete: true, keep_unchanged: true, owner: None, devices: false };
+const KEEP: Options = Options { delete: true, keep_unchanged: true, owner: None, devices: false, contents: None };
 
 /// Sends `from` to `to` and returns how many files had to be read.
 async fn transfer(from: &Path, to: &Path, filter: &Filter, options: Options) -> anyhow::Result<usize> {
@@ -181,7 +181,7 @@ fn filters_leave_out_what_is_not_asked_for() {
             fs::write(tmp.path().join(file), file).unwrap();
         }
         let own = |list: &[&str]| list.iter().map(|s| s.to_string()).collect();
-        let filter = Filter { include: own(include), exclude: own(exclude), follow: own(follow) };
+        let filter = Filter { include: own(include), exclude: own(exclude), follow: own(follow), contents: None };
         let found: Vec<_> = walk_path(tmp.path(), &filter).unwrap().map(|e| e.unwrap().stat.path).collect();
         assert_eq!(found.join(" "), *want, "{filter:?}");
     }

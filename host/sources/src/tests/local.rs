@@ -143,7 +143,7 @@ async fn refusals() {
         ("local://context", &[("local.excludepatterns", r#"["["]"#)], "pattern \"[\""),
         ("local://context", &[("local.differ", "maybe")], "want metadata or none"),
         ("local://context", &[("local.session", "gone")], "is not connected"),
-        ("local://context", &[("local.metadatatransfer", "true")], "not supported"),
+        ("local://context", &[("local.metadatatransfer", "perhaps")], "local.metadatatransfer"),
         ("local://other", &[], "the client shares no directory \"other\""),
     ];
     for (name, attrs, words) in table {
@@ -154,6 +154,30 @@ async fn refusals() {
     assert!(nobody.contains("not connected"), "{nobody}");
     assert!(world.resolve(&request("nonsense", &[], &[])).await.err().unwrap().contains("no scheme"));
     assert!(world.resolve(&request("ftp://x", &[], &[])).await.err().unwrap().contains("unknown scheme"));
+}
+
+#[tokio::test]
+async fn of_some_files_the_list_alone() {
+    let files = ["data", "dir/file1", "dir/file2", "dir/sub/bar1", "dir/sub/bar2", "dir/sub2/bar3", "foo"];
+    let want = [".fsutil-metadata", "dir", "dir/file1", "dir/sub", "dir/sub/bar1", "foo"];
+    let contents = json(&["dir/**/*1", "foo"]);
+    let attrs = [("local.metadatatransfer", "true"), ("local.metadatatransferexclude", contents.as_str())];
+    for wire in [false, true] {
+        let world = World::new();
+        let dir = world.dir.path().join("context");
+        write(&dir, &files.map(|path| (path, path)));
+        // One that the directory has already is not the list.
+        write(&dir, &[(".fsutil-metadata", "old")]);
+        let wanted = request("local://context", &attrs, &[shares(&dir, wire)]);
+        let list = |found: &Files| found[".fsutil-metadata"].clone();
+        let found = world.files(&wanted).await.unwrap();
+        assert_eq!(found.keys().collect::<Vec<_>>(), want, "wire {wire}");
+        assert!(list(&found).contains("dir/sub2/bar3"), "wire {wire}");
+        fs::remove_dir_all(dir.join("dir/sub")).unwrap();
+        let again = world.files(&wanted).await.unwrap();
+        assert_eq!(again.keys().collect::<Vec<_>>(), [want[0], want[1], want[2], want[5]], "wire {wire}");
+        assert!(list(&again).len() < list(&found).len(), "wire {wire}");
+    }
 }
 
 /// What a filter selects of a list of files, one file at a time, with the directories that these need.
