@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use crate::setup::push_image;
 
 /// The tools, by the packages that they are built from.
-const TOOLS: [(&str, &str); 7] = [
+const TOOLS: [(&str, &str); 8] = [
     ("buildctl", "github.com/moby/buildkit/cmd/buildctl"),
     ("buildx", "github.com/docker/buildx/cmd/buildx"),
     ("llbmake", "./llbmake"),
@@ -18,6 +18,7 @@ const TOOLS: [(&str, &str); 7] = [
     ("dockerfile", "./dockerfile"),
     ("hostile", "./hostile"),
     ("imageread", "./imageread"),
+    ("protocol", "./protocol"),
 ];
 
 /// Frontends that run in containers: programs that need nothing beside them.
@@ -27,12 +28,14 @@ const FRONTENDS: [(&str, &str); 2] = [
 ];
 
 /// What the tools are built from.
-const OURS: [&str; 9] = [
+const OURS: [&str; 11] = [
     "go.mod",
     "llbmake/main.go",
     "gwrun/main.go",
     "hostile/main.go",
     "imageread/main.go",
+    "protocol/main.go",
+    "protocol/history.go",
     "gofront/main.go",
     "dockerfile/main.go",
     "dockerfile/host.go",

@@ -37,6 +37,14 @@ const WAITING_DIRS_MAX: usize = 64;
 /// The fewest files that another thread is worth.
 const SHARE_MIN: usize = 64;
 
+/// Refuses a destination that is in no directory.
+fn check_parent(dest: &Dir, names: &[OsString]) -> anyhow::Result<()> {
+    let Some((_, parent)) = names.split_last() else { return Ok(()) };
+    let found = parent.is_empty() || paths::find(dest, parent, true)?.is_some();
+    anyhow::ensure!(found, "/{} does not exist", join(parent).display());
+    Ok(())
+}
+
 /// Does `action` from the tree under `source` into the tree under `dest`.
 pub fn copy(source: &Dir, dest: &Dir, action: &CopyAction, owner: Option<Owner>) -> anyhow::Result<()> {
     let sources =
@@ -46,6 +54,9 @@ pub fn copy(source: &Dir, dest: &Dir, action: &CopyAction, owner: Option<Owner>)
             return Ok(());
         }
         bail!("{:?}: nothing matches", action.src);
+    }
+    if !action.create_dest_path {
+        check_parent(dest, &components(&action.dest))?;
     }
     let mut copier = Copier::new(source, dest, action, owner)?;
     for names in &sources {
@@ -135,11 +146,6 @@ impl<'a> Copier<'a> {
     /// Makes the directories of the destination that a copy needs, for one into `names`.
     pub fn make_dest(&self, names: &[OsString]) -> anyhow::Result<Dir> {
         let made = |dir: &Dir| paths::own(dir, self.owner, self.action.timestamp);
-        if !self.action.create_dest_path && names.len() > 1 {
-            let parent = &names[..names.len() - 1];
-            paths::find(self.dest, parent, true)?
-                .with_context(|| format!("/{} does not exist", join(parent).display()))?;
-        }
         paths::make_dirs(self.dest, names, &made)
     }
 

@@ -125,6 +125,10 @@ fn copies_that_are_refused() {
         let got = copied(from, to, &dockerfile_copy(src, dest), None);
         assert!(got.as_ref().is_err_and(|error| error.contains(want)), "{src} -> {dest}: {got:?}, want {want:?}");
     }
+    for (dest, want) in [("/none/b", false), ("/none/", true), ("/t/b", true), ("/t/none/b", false)] {
+        let action = CopyAction { create_dest_path: false, ..dockerfile_copy("/a", dest) };
+        assert_eq!(copied("a x", "t/", &action, None).is_ok(), want, "{dest}");
+    }
     let replace = CopyAction { always_replace_existing_dest_paths: true, ..dockerfile_copy("/d", "/t") };
     assert_eq!(copied("d/s/a x; d/u v", "t/s y; t/u/w z", &replace, None).as_deref(), Ok("t/; t/s/; t/s/a x; t/u v"));
 }

@@ -43,6 +43,11 @@ impl Builds {
         Some(Listed { builds: self.clone(), id: id.to_string() })
     }
 
+    /// Whether the journal of this build can be had at once.
+    pub fn is_listed(&self, id: &str) -> bool {
+        self.table().contains_key(id)
+    }
+
     /// The journal of a build; waits a while for one that has not begun.
     pub async fn journal(&self, id: &str) -> Option<Journal> {
         let mut begun = self.0.begun.subscribe();

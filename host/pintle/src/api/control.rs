@@ -13,7 +13,7 @@ use super::{
     gateway::ClientFrontend,
     history::{End, History},
     late_exports::SessionExports,
-    status,
+    status, traces,
 };
 
 /// The service. See [`Api`].
@@ -30,6 +30,7 @@ impl control_server::Control for Control {
     type ListenBuildHistoryStream = Messages<wire::BuildHistoryEvent>;
 
     async fn solve(&self, request: Request<wire::SolveRequest>) -> Answer<wire::SolveResponse> {
+        let trace = traces::Context::of_call(request.metadata());
         let request = request.into_inner();
         let id = request.r#ref.clone();
         if id.is_empty() {
@@ -47,13 +48,17 @@ impl control_server::Control for Control {
             Err(status) => (Err(status.clone()), End::Failed(status)),
         };
         if let Some(recording) = recording {
-            recording.end(end).await;
+            let trace = self.0.traces.of_build(trace, &id, journal);
+            recording.end(end, Some(trace)).await;
         }
         Ok(Response::new(wire::SolveResponse { exporter_response: answer? }))
     }
 
     async fn status(&self, request: Request<wire::StatusRequest>) -> Answer<Self::StatusStream> {
         let id = request.into_inner().r#ref;
+        if let Some(log) = self.past(&id).await? {
+            return Ok(Response::new(log));
+        }
         let journal = self.0.builds.journal(&id).await.ok_or_else(|| Status::not_found(format!("no build {id}")))?;
         let (subscription, status) = (journal.subscribe(), status::Status::default());
         let messages = futures::stream::unfold((subscription, status), |(mut subscription, mut status)| async {
@@ -121,6 +126,13 @@ impl Control {
         if let Some(history) = &self.0.history {
             history.settled().await;
         }
+    }
+
+    /// What a build said of itself that ended so long ago that only its record tells.
+    async fn past(&self, id: &str) -> Result<Option<Messages<wire::StatusResponse>>, Status> {
+        let Some(history) = self.0.history.as_ref().filter(|_| !self.0.builds.is_listed(id)) else { return Ok(None) };
+        let messages = history.log(id).await?;
+        Ok(messages.map(|messages| futures::stream::iter(messages.into_iter().map(Ok)).boxed()))
     }
 
     /// A client by its id; waits a while for one that is not there yet.

@@ -10,12 +10,12 @@ mod errors;
 mod gateway;
 mod guests;
 mod history;
-mod history_filter;
 mod late_exports;
 mod policy;
 pub mod server;
 mod status;
 mod stdio;
+mod traces;
 mod usage;
 
 pub use builds::Builds;
@@ -24,13 +24,14 @@ pub use ending::{Ending, Watched};
 pub use guests::Guests;
 pub use history::Limits as HistoryLimits;
 pub use stdio::Stdio;
+pub use traces::Collector;
 
 use std::sync::Arc;
 
 use build::Engine;
 use proto::{
     MAX_MESSAGE_BYTES, content::content_server::ContentServer, control::control_server::ControlServer,
-    health::health_server::HealthServer,
+    health::health_server::HealthServer, opentelemetry::collector::trace::v1::trace_service_server::TraceServiceServer,
 };
 use session::Manager;
 use tonic::transport::server::Router;
@@ -48,6 +49,8 @@ pub struct Api {
     pub clients: gateway::Clients,
     /// Builds that ran, where they are remembered.
     pub history: Option<history::History>,
+    /// The spans that clients send.
+    pub traces: traces::Traces,
     /// What a daemon remembers of builds in this store, where this engine remembers none.
     _held: Arc<Vec<store::Blob>>,
 }
@@ -58,13 +61,19 @@ impl Api {
         let (sessions, builds, clients) = (Manager::new(), Builds::default(), gateway::Clients::default());
         let held = history::History::held(engine.store());
         let held = held.inspect_err(|error| tracing::warn!("what a daemon remembers cannot be read: {error:#}"));
-        Api { engine, sessions, builds, clients, history: None, _held: held.unwrap_or_default().into() }
+        let traces = traces::Traces::default();
+        Api { engine, sessions, builds, clients, history: None, traces, _held: held.unwrap_or_default().into() }
     }
 
     /// The same, and builds are remembered.
     pub fn with_history(self, limits: HistoryLimits) -> anyhow::Result<Self> {
         let history = Some(history::History::open(self.engine.store(), limits)?);
         Ok(Api { history, _held: Arc::default(), ..self })
+    }
+
+    /// The same, and spans go on to a collector.
+    pub fn with_collector(self, collector: Option<Collector>) -> Self {
+        Api { traces: traces::Traces::to(collector), ..self }
     }
 
     /// All services, ready to be served on a connection or a socket.
@@ -79,8 +88,10 @@ impl Api {
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
         let gateway = gateway::server(gateway::Served::Listed(self.clients.clone()), self.engine.worker().clone());
         let content = ContentServer::new(content::Content(self.clone()));
-        let health = HealthServer::new(Healthy);
-        server.add_service(control).add_service(gateway).add_service(content).add_service(health)
+        let (health, traces) = (HealthServer::new(Healthy), TraceServiceServer::new(self.traces.clone()));
+        let traces = traces.max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let server = server.add_service(control).add_service(gateway).add_service(content);
+        server.add_service(health).add_service(traces)
     }
 }
 

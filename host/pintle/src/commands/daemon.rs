@@ -1,6 +1,9 @@
 use build::Entitlement;
 
-use crate::{api::Api, daemon, embedded, paths};
+use crate::{
+    api::{Api, Collector},
+    daemon, embedded, paths,
+};
 
 /// Options of `pintle daemon`. The certificate and key of the daemon, and what clients' are checked against, are those of
 /// `--tlscert`, `--tlskey` and `--tlscacert`.
@@ -42,7 +45,7 @@ pub async fn serve(
     history: crate::api::HistoryLimits,
 ) -> anyhow::Result<()> {
     let engine = embedded::engine(place, entitlements.iter().copied().collect())?;
-    let api = Api::new(engine).with_history(history)?;
+    let api = Api::new(engine).with_history(history)?.with_collector(Collector::from_env()?);
     daemon::serve(&api, options, embedded::listen_beside(&place.root)).await?;
     let closed = api.engine.store().closed();
     drop(api);

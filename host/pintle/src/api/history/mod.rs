@@ -1,20 +1,19 @@
 //! Builds that ran: a record of each, with its log and its result as blobs in the store.
 
+mod filter;
+mod recording;
+
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use build::{Journal, Provenance};
-use bytes::{BufMut, Bytes, BytesMut};
+use build::Journal;
+use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use prost::Message;
-use proto::control::{
-    self as wire, BuildHistoryEvent, BuildHistoryEventType as Kind, BuildHistoryRecord as Record, BuildResultInfo,
-};
-use solver::progress::EventKind;
+use proto::control::{self as wire, BuildHistoryEvent, BuildHistoryEventType as Kind, BuildHistoryRecord as Record};
 use store::{Blob, Store};
 use tokio::sync::{
     broadcast::{self, error::RecvError},
@@ -22,7 +21,10 @@ use tokio::sync::{
 };
 use tonic::Status;
 
-use super::{history_filter::Filters, status};
+use crate::api::status;
+use filter::Filters;
+use recording::Pending;
+pub use recording::{End, Recording};
 
 /// What is remembered, besides what is pinned.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,14 +49,8 @@ const MAX_READ: usize = 100_000;
 /// Blobs of records that are gone are deleted when there are so many of them: to find out what else names one takes a look at all
 /// that the store has.
 const FORGOTTEN_MAX: usize = 100;
-/// Builds that are answered while their records are yet to be written.
-const ENDING_MAX: usize = 64;
 /// Events that a slow listener may be behind.
 const EVENTS_WAITING: usize = 1024;
-/// Status messages, each behind its length as 32 bits, little endian (`solver/llbsolver/history`).
-const LOG_TYPE: &str = "application/vnd.buildkit.status.v0";
-/// A `google.rpc.Status`, in BuildKit's spelling.
-const ERROR_TYPE: &str = "application/vnd.googeapis.google.rpc.status+proto";
 
 /// What is said of a result, and the annotation that says what kind of thing it is.
 const STATEMENT_TYPE: &str = "application/vnd.in-toto+json";
@@ -70,6 +66,8 @@ struct Shared {
     table: Mutex<BTreeMap<String, Entry>>,
     /// Digests of blobs that were named by records that are gone.
     forgotten: Mutex<HashSet<String>>,
+    /// Builds whose trace is not written yet, by id.
+    pending: Mutex<HashMap<String, Pending>>,
     events: broadcast::Sender<BuildHistoryEvent>,
     /// Builds that were answered and are being recorded; what is held here is let go when that is done.
     ending: Mutex<BTreeMap<String, watch::Receiver<()>>>,
@@ -80,14 +78,6 @@ struct Entry {
     running: bool,
     /// What the record names, kept from being collected.
     blobs: Vec<Blob>,
-}
-
-/// A build that is being recorded. Dropped before [`Recording::end`], it was cancelled.
-pub struct Recording {
-    history: History,
-    id: String,
-    journal: Journal,
-    ended: bool,
 }
 
 impl History {
@@ -113,6 +103,7 @@ impl History {
             limits,
             table: Mutex::new(table),
             forgotten: Mutex::default(),
+            pending: Mutex::default(),
             events,
             ending: Mutex::default(),
         })))
@@ -145,7 +136,8 @@ impl History {
         self.tell(Kind::Started, &record);
         let id = record.r#ref.clone();
         table.insert(id.clone(), Entry { record, running: true, blobs: Vec::new() });
-        Recording { history: self.clone(), id, journal, ended: false }
+        drop(table);
+        Recording::new(self.clone(), id, journal)
     }
 
     /// Records so far, then those to come unless the request wants to leave early.
@@ -189,10 +181,13 @@ impl History {
         Ok(known.chain(later).boxed())
     }
 
-    /// Pins, lets go or deletes a record.
+    /// Pins, lets go or deletes a record, or waits until it is whole.
     pub async fn update(&self, request: &wire::UpdateBuildHistoryRequest) -> Result<(), Status> {
         self.settled().await;
         let id = &request.r#ref;
+        if request.finalize && !request.delete {
+            return self.finalize(id).await;
+        }
         let mut table = self.table();
         let entry = table.get_mut(id).ok_or_else(|| Status::not_found(format!("no record of a build {id}")))?;
         if request.delete {
@@ -201,12 +196,10 @@ impl History {
             }
             return self.delete(&mut table, id).map_err(internal);
         }
-        if !request.finalize {
-            entry.record.pinned = request.pinned;
-            if !entry.running {
-                self.0.store.write(vec![(key(id), Some(entry.record.encode_to_vec()))]).map_err(internal)?;
-                self.tell(Kind::Complete, &entry.record);
-            }
+        entry.record.pinned = request.pinned;
+        if !entry.running {
+            self.0.store.write(vec![(key(id), Some(entry.record.encode_to_vec()))]).map_err(internal)?;
+            self.tell(Kind::Complete, &entry.record);
         }
         Ok(())
     }
@@ -303,112 +296,12 @@ impl History {
         self.0.ending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn pending(&self) -> MutexGuard<'_, HashMap<String, Pending>> {
+        self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn table(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// How a build ended.
-pub enum End {
-    /// With what the exporters say, and with what is to be said of the results.
-    Built(BTreeMap<String, String>, Option<Provenance>),
-    /// Not well.
-    Failed(Status),
-}
-
-impl Recording {
-    /// The build has ended. It is recorded beside whoever is told so: who asks for records waits for it ([`History::settled`]), as does
-    /// this where very many are yet to be written. That a build cannot be recorded is no failure of the build.
-    pub async fn end(mut self, end: End) {
-        self.ended = true;
-        let (history, id, journal) = (self.history.clone(), self.id.clone(), self.journal.clone());
-        if history.ending().len() >= ENDING_MAX {
-            history.settled().await;
-        }
-        let (done, is_done) = watch::channel(());
-        history.ending().insert(id.clone(), is_done);
-        tokio::spawn(async move {
-            if let Err(error) = finish(&history, &id, journal, end).await {
-                tracing::warn!("build {id} is not recorded: {error}");
-                history.table().remove(&id);
-            }
-            history.ending().remove(&id);
-            drop(done);
-        });
-    }
-}
-
-impl Drop for Recording {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        let (history, id, journal) = (self.history.clone(), std::mem::take(&mut self.id), self.journal.clone());
-        // Without a runtime the process is ending.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let end = End::Failed(Status::cancelled("the client went away"));
-                Recording { history, id, journal, ended: true }.end(end).await;
-            });
-        }
-    }
-}
-
-async fn finish(history: &History, id: &str, journal: Journal, end: End) -> Result<(), store::Error> {
-    let Some(mut record) = history.table().get(id).map(|entry| entry.record.clone()) else { return Ok(()) };
-    record.completed_at = Some(status::timestamp(SystemTime::now()));
-    let written = tokio::task::spawn_blocking(move || {
-        let log = log(&journal, &mut record);
-        (record, log, end.written())
-    });
-    let (mut record, log, end) = written.await.map_err(|error| store::Error::Other(error.into()))?;
-    record.logs = Some(history.put(LOG_TYPE, log).await?);
-    match end {
-        Ok((exporter, statements)) => {
-            record.result = exporter.get("containerimage.descriptor").and_then(|text| result_info(text));
-            record.exporter_response = exporter;
-            for attestation in &statements {
-                let blob = history.put_statement(attestation).await?;
-                let result = match attestation.platform.as_str() {
-                    "" => record.result.get_or_insert_with(BuildResultInfo::default),
-                    platform => record.results.entry(platform.into()).or_default(),
-                };
-                result.attestations.push(blob);
-            }
-        }
-        Err(status) => {
-            let full = proto::rpc::Status::decode(status.details()).unwrap_or_default();
-            record.external_error = Some(history.put(ERROR_TYPE, full.encode_to_vec().into()).await?);
-            let (code, message) = (status.code() as i32, status.message().to_string());
-            record.error = Some(proto::rpc::Status { code, message, details: Vec::new() });
-        }
-    }
-    let mut table = history.table();
-    let pinned = table.get(id).is_some_and(|entry| entry.record.pinned);
-    let mut entry = Entry { record: Record { pinned, ..record }, running: false, blobs: Vec::new() };
-    entry.pin(&history.0.store)?;
-    history.0.store.write(vec![(key(id), Some(entry.record.encode_to_vec()))])?;
-    history.tell(Kind::Complete, &entry.record);
-    table.insert(id.to_string(), entry);
-    history.forget(&mut table)
-}
-
-type Answer = (BTreeMap<String, String>, Vec<build::Attestation>);
-
-impl End {
-    /// With the statements on the results, which take time to write.
-    fn written(self) -> Result<Answer, Status> {
-        match self {
-            End::Built(exporter, None) => Ok((exporter, Vec::new())),
-            End::Built(exporter, Some(provenance)) => {
-                let statements = provenance.statements().unwrap_or_else(|failure| {
-                    tracing::warn!("the record of a build lacks how it was made: {failure}");
-                    Vec::new()
-                });
-                Ok((exporter, statements))
-            }
-            End::Failed(status) => Err(status),
-        }
     }
 }
 
@@ -433,41 +326,7 @@ impl Entry {
 fn descriptors(record: &Record) -> impl Iterator<Item = &wire::Descriptor> {
     let results = record.result.iter().chain(record.results.values());
     let results = results.flat_map(|result| result.results.values().chain(&result.attestations));
-    record.logs.iter().chain(&record.external_error).chain(results)
-}
-
-/// The log as a blob has it; what it says of steps is counted in the record.
-fn log(journal: &Journal, record: &mut Record) -> Bytes {
-    let events = journal.events_so_far();
-    for event in &events {
-        match &event.kind {
-            EventKind::Defined { .. } => record.num_total_steps += 1,
-            EventKind::Cached => {
-                record.num_cached_steps += 1;
-                record.num_completed_steps += 1;
-            }
-            EventKind::Completed { error: None } => record.num_completed_steps += 1,
-            EventKind::Warning(_) => record.num_warnings += 1,
-            _ => {}
-        }
-    }
-    let mut bytes = BytesMut::new();
-    for message in status::Status::default().translate(&events) {
-        let message = message.encode_to_vec();
-        bytes.put_u32_le(message.len() as u32);
-        bytes.put_slice(&message);
-    }
-    bytes.freeze()
-}
-
-/// The image that an exporter made, from its base64 JSON.
-fn result_info(descriptor: &str) -> Option<BuildResultInfo> {
-    let json = BASE64_STANDARD.decode(descriptor).ok()?;
-    let read: serde_json::Value = serde_json::from_slice(&json).ok()?;
-    let text = |name: &str| read[name].as_str().map(String::from);
-    let size = read["size"].as_i64()?;
-    let blob = wire::Descriptor { media_type: text("mediaType")?, digest: text("digest")?, size, ..Default::default() };
-    Some(BuildResultInfo { results: [(0, blob)].into_iter().collect(), ..Default::default() })
+    record.logs.iter().chain(&record.trace).chain(&record.external_error).chain(results)
 }
 
 /// By time of beginning.
