@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use proto::health::{HealthCheckRequest, health_client::HealthClient};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::remote::GrpcSession;
 
@@ -14,11 +14,11 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// Unanswered questions in a row that end the session.
 const FAILURES_MAX: u32 = 2;
 
-/// Returns when the client no longer answers; why. The first question comes at once, for it opens the connection: until then nobody
-/// would notice that the client closes its end.
+/// Returns when the client no longer answers; why. The first question does not come at once: buildx opens sessions that it closes again
+/// without any use, and BuildKit's clients take what is on its way to them then for a broken connection, and say so.
 pub(crate) async fn watch(session: Arc<GrpcSession>) -> String {
     let mut client = HealthClient::new(session.channel.clone());
-    let mut ticks = tokio::time::interval(INTERVAL);
+    let mut ticks = tokio::time::interval_at(Instant::now() + INTERVAL, INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failures = 0;
     loop {

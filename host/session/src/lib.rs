@@ -21,6 +21,7 @@ mod remote;
 pub mod secrets;
 pub mod ssh;
 pub mod upload;
+mod waiting;
 
 pub use embedded::{Dirs, Embedded};
 pub use error::Error;

@@ -18,6 +18,7 @@ use crate::{
     health,
     hijack::hijack,
     remote::GrpcSession,
+    waiting,
 };
 
 /// How long a build waits for the session that it names. A client may send its request before it opens the session.
@@ -74,7 +75,7 @@ impl Manager {
             let _ = &ended;
             std::task::Poll::Ready(None)
         }));
-        let (connection, outgoing) = hijack(incoming);
+        let (connection, outgoing) = hijack(waiting::watched(incoming.boxed()));
         let session = Arc::new(GrpcSession::new(headers, connection)?);
         let registered = self.register(session.clone())?;
         tokio::spawn(async move {
