@@ -5,7 +5,7 @@ TARGET := $(CURDIR)/target
 FRONTENDS := $(TARGET)/frontends
 export PATH := $(HOME)/.cargo/bin:$(PATH):$(TARGET)/go/bin
 
-.PHONY: demo test test-js test-python test-go lint bench corpus fuzz frontends build release setup clean
+.PHONY: demo test test-js test-python test-go lint bench soak corpus fuzz frontends build release setup clean
 
 ## Build a real multi-stage project with the embedded engine, and run what it made.
 demo: build
@@ -43,6 +43,11 @@ bench: release
 	$(CARGO) build --release --workspace --bin bench
 	$(TARGET)/release/bench $(TARGET)/release/pintle
 	$(CARGO) bench --workspace
+
+## So many builds in a row, after which the daemon holds no more memory, files, mounts than before. Needs Go.
+BUILDS ?= 1000
+soak: build
+	BUILDS=$(BUILDS) $(CARGO) test --workspace --test peers -- 'many builds in a row'
 
 ## What BuildKit's own Dockerfile frontend answers to the cases of tests/cases/corpus, written anew. Needs Go.
 corpus: build

@@ -28,11 +28,12 @@ const FRONTENDS: [(&str, &str); 2] = [
 ];
 
 /// What the tools are built from.
-const OURS: [&str; 11] = [
+const OURS: [&str; 12] = [
     "go.mod",
     "llbmake/main.go",
     "gwrun/main.go",
     "hostile/main.go",
+    "hostile/transfers.go",
     "imageread/main.go",
     "protocol/main.go",
     "protocol/history.go",

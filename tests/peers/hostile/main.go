@@ -51,7 +51,7 @@ func main() {
 	check(err)
 	control = controlapi.NewControlClient(conn)
 	map[string]func(){
-		"definitions": definitions, "requests": requests, "gateway": gateway, "connections": connections, "files": files, "crowd": crowd, "row": row,
+		"definitions": definitions, "requests": requests, "gateway": gateway, "connections": connections, "files": files, "transfers": transfers, "crowd": crowd, "row": row,
 	}[os.Args[1]]()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
