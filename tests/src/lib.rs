@@ -5,7 +5,6 @@ pub use frontend::cases as case;
 pub mod corpus;
 pub mod git;
 pub mod peers;
-pub mod registry;
 pub mod run;
 pub mod setup;
 pub mod tree;

@@ -8,9 +8,9 @@ use std::{
 
 use anyhow::{Context, ensure};
 use libtest_mimic::{Arguments, Trial};
+use oci::testing::Registry;
 use tests::{
     case,
-    registry::Registry,
     run::World,
     setup::{base_image, binaries, is_root},
     web::Web,

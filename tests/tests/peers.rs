@@ -8,11 +8,11 @@ use std::{
 
 use anyhow::Context;
 use libtest_mimic::{Arguments, Trial};
+use oci::testing::Registry;
 use tests::{
     case::{self, Case},
     git::GitServer,
     peers::{self, Daemon},
-    registry::Registry,
     run::World,
     setup::{base_image, binaries, is_root},
     web::Web,

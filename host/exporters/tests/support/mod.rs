@@ -1,9 +1,8 @@
-//! A store with trees in it, a client that keeps what it is sent, and a registry where there is one to run.
+//! A store with trees in it, and a client that keeps what it is sent.
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    process::Stdio,
     sync::{Arc, Mutex},
 };
 
@@ -13,10 +12,7 @@ use exporters::{Built, Exporter, Target};
 use oci::{Anonymous, Client, Hosts};
 use session::{ExportTree, FileWriter, Filter, Session, SshSocket, Token, TokenRequest};
 use store::{Options, Snapshot, Store};
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncRead, BufReader},
-    process::{Child, Command},
-};
+use tokio::io::AsyncRead;
 
 /// What a client was sent.
 #[derive(Default)]
@@ -210,44 +206,4 @@ pub fn single(snapshot: &Snapshot) -> Built {
 pub fn double(snapshot: &Snapshot) -> Built {
     let refs = ["linux/amd64", "linux/arm64"].map(|id| (id.to_owned(), Some(snapshot.clone())));
     Built { refs: refs.into(), ..Built::default() }
-}
-
-/// A registry on a port of its own. It dies with this.
-#[allow(dead_code, reason = "not every test file needs a registry")]
-pub struct Registry {
-    _process: Child,
-    pub host: String,
-}
-
-#[allow(dead_code, reason = "not every test file needs a registry")]
-impl Registry {
-    /// Starts docker-registry; `None`, and the reason printed, when there is none.
-    pub async fn start(root: &Path) -> Option<Registry> {
-        let config = root.join("registry.yml");
-        let text = format!(
-            "version: 0.1\nlog: {{level: info, accesslog: {{disabled: true}}}}\n\
-             storage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:0'}}\n",
-            root.join("registry").display()
-        );
-        std::fs::write(&config, text).unwrap();
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut process = match command.spawn() {
-            Ok(process) => process,
-            Err(error) => {
-                println!("skipped: docker-registry cannot be run: {error}");
-                return None;
-            }
-        };
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        while let Some(line) = lines.next_line().await.unwrap() {
-            if let Some((_, rest)) = line.split_once("listening on ") {
-                let host = rest.split(['"', ' ', ',']).next().unwrap().to_string();
-                // What it says from here on has to go somewhere, or it would stop at a full pipe.
-                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-                return Some(Registry { _process: process, host });
-            }
-        }
-        panic!("docker-registry ended without listening");
-    }
 }

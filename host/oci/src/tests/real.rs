@@ -1,55 +1,17 @@
 //! Against Debian's docker-registry, where it is installed.
 
-use std::{collections::BTreeMap, path::Path, process::Stdio, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
-};
+use tokio::process::Command;
 
 use super::*;
-use crate::{Document, HostConfig, Kind, Manifest, Pushed, digest_of, media_type::OCI_MANIFEST};
-
-/// A registry on a port of its own. It dies with this.
-struct Registry {
-    _process: Child,
-    host: String,
-}
-
-/// Starts the registry, with more in its `http` section; `None`, and the reason printed, when there is none.
-async fn start(root: &Path, http: &str) -> Option<Registry> {
-    let config = root.join("config.yml");
-    let text = format!(
-        "version: 0.1\nlog: {{level: info, accesslog: {{disabled: true}}}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:0'{http}}}\n",
-        root.join("data").display()
-    );
-    std::fs::write(&config, text).unwrap();
-    let mut command = Command::new("docker-registry");
-    command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut process = match command.spawn() {
-        Ok(process) => process,
-        Err(error) => {
-            println!("skipped: docker-registry cannot be run: {error}");
-            return None;
-        }
-    };
-    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-    while let Some(line) = lines.next_line().await.unwrap() {
-        if let Some((_, rest)) = line.split_once("listening on ") {
-            let host = rest.split(['"', ' ', ',']).next().unwrap().to_string();
-            // What it says from here on has to go somewhere, or it would stop at a full pipe.
-            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return Some(Registry { _process: process, host });
-        }
-    }
-    panic!("docker-registry ended without listening");
-}
+use crate::{Document, HostConfig, Kind, Manifest, Pushed, digest_of, media_type::OCI_MANIFEST, testing::Registry};
 
 #[tokio::test]
 async fn push_mount_and_pull() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(registry) = start(dir.path(), "").await else { return };
+    let Some(registry) = Registry::start_or_skip(dir.path(), "") else { return };
     let client = Client::new(hosts(), Arc::new(Anonymous));
     let repository = |name: &str| client.repository(&format!("{}/{name}", registry.host).parse().unwrap());
     let layer = Bytes::from((0..3_000_000u32).map(|i| (i ^ (i >> 7)) as u8).collect::<Vec<_>>());
@@ -116,7 +78,7 @@ async fn tls() {
         ", tls: {{certificate: {0}/cert.pem, key: {0}/key.pem, clientcas: [{0}/ca.pem]}}",
         dir.path().display()
     );
-    let Some(registry) = start(dir.path(), &files).await else { return };
+    let Some(registry) = Registry::start_or_skip(dir.path(), &files) else { return };
     let manifest = async |config: HostConfig| {
         let config = HostConfig { plain_http: Some(false), ..config };
         let hosts = crate::Hosts::new(BTreeMap::from([(registry.host.clone(), config)])).with_retry(quick());

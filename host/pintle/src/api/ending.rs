@@ -7,12 +7,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    signal::unix::{Signal, SignalKind, signal},
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::transport::server::Connected;
+
+use super::connection::{Accompanied, Companion};
 
 /// How long builds may go on once the daemon is told to end. Service managers kill what is still there after 90 seconds (systemd),
 /// and a daemon that is killed cannot unmount anything.
@@ -61,7 +59,7 @@ impl Ending {
 
     /// A connection that is cut when the time is over.
     pub fn watch<S>(&self, stream: S) -> Watched<S> {
-        Watched { stream, cut: Box::pin(self.cut.clone().cancelled_owned()) }
+        Accompanied::new(stream, Cut(Box::pin(self.cut.clone().cancelled_owned())))
     }
 }
 
@@ -80,50 +78,13 @@ impl Signals {
 }
 
 /// See [`Ending::watch`].
-pub struct Watched<S> {
-    stream: S,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
-}
+pub type Watched<S> = Accompanied<S, Cut>;
 
-impl<S: Connected> Connected for Watched<S> {
-    type ConnectInfo = S::ConnectInfo;
+/// The end of the time that connections have.
+pub struct Cut(Pin<Box<WaitForCancellationFutureOwned>>);
 
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.cut.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the daemon ends")));
-        }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+impl Companion for Cut {
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.0.as_mut().poll(cx).map(|()| io::Error::new(io::ErrorKind::ConnectionAborted, "the daemon ends"))
     }
 }

@@ -1,21 +1,12 @@
 //! Other processes that use the engine of this one. What they build goes on when this process is done with its own.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::UnixStream,
-    sync::watch,
-    task::JoinHandle,
-};
+use tokio::{net::UnixStream, sync::watch, task::JoinHandle};
 use tokio_stream::{Stream, StreamExt, wrappers::UnixListenerStream};
-use tonic::transport::server::{Connected, Router};
+use tonic::transport::server::Router;
+
+use super::connection::{Accompanied, Companion};
 
 /// How long other processes are waited for before that is said.
 const NOTICE_AFTER: Duration = Duration::from_millis(300);
@@ -94,63 +85,27 @@ fn welcome(
         let stream = stream?;
         let process = stream.peer_cred().ok().and_then(|peer| peer.pid()).unwrap_or_default();
         present.send_modify(|processes| processes.push(process));
-        Ok(Guest { stream, process, present: present.clone() })
+        Ok(Accompanied::new(stream, Counted { process, present: present.clone() }))
     })
 }
 
 /// A connection of another process.
-struct Guest {
-    stream: UnixStream,
+type Guest = Accompanied<UnixStream, Counted>;
+
+/// A process among those that are present.
+struct Counted {
     process: i32,
     present: Present,
 }
 
-impl Drop for Guest {
+impl Companion for Counted {}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.present.send_modify(|processes| {
             if let Some(at) = processes.iter().position(|process| *process == self.process) {
                 processes.swap_remove(at);
             }
         });
-    }
-}
-
-impl Connected for Guest {
-    type ConnectInfo = <UnixStream as Connected>::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
-    }
-}
-
-impl AsyncRead for Guest {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Guest {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -2,6 +2,7 @@
 
 mod builds;
 mod caps;
+mod connection;
 mod containers;
 mod content;
 mod control;

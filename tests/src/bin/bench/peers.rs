@@ -8,7 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use tests::{peers, registry::Registry, setup};
+use oci::testing::Registry;
+use tests::{peers, setup};
 
 use crate::{
     context,
