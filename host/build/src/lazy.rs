@@ -188,6 +188,11 @@ pub(crate) fn read_file(root: &Dir, path: &str, range: Option<(u64, u64)>, limit
     read().map_err(|source| path_error(path, source))
 }
 
+/// Whether a name of a directory is one of those that a pattern of [`Ref::read_dir`] asks for.
+pub fn names_match(pattern: &str, name: &str) -> bool {
+    glob::matches(pattern, name).unwrap_or(false)
+}
+
 pub(crate) fn read_dir(root: &Dir, path: &str, include: Option<&str>) -> Result<Vec<Stat>, Error> {
     let entry = entry(root, path, true)?;
     let Some(dir) = entry.dir() else { return Err(error("invalid-argument", format!("{path}: not a directory"))) };
@@ -195,7 +200,7 @@ pub(crate) fn read_dir(root: &Dir, path: &str, include: Option<&str>) -> Result<
         let mut found = Vec::new();
         for name in dir.list()? {
             let shown = name.to_string_lossy().into_owned();
-            if include.is_some_and(|pattern| !glob::matches(pattern, &shown).unwrap_or(false)) {
+            if include.is_some_and(|pattern| !names_match(pattern, &shown)) {
                 continue;
             }
             if let Some(entry) = dir.entry(&name)? {

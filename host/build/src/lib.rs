@@ -29,6 +29,7 @@ pub use frontends::{
     Consequence, Fetched, Freshness, Frontends, Gateway, GatewayCall, Grant, Grants, ImageSettings,
     Settings as FrontendSettings, Trust, TrustRule, Verdict, fetch as fetch_frontend,
 };
+pub use lazy::names_match;
 pub use journal::{Activity, Journal, Subscription};
 pub use lock::{LOCK_BYTES_MAX, LOCK_FILE, LOCK_NAMES_MAX, Lock, LockError, Pins};
 pub use permit::{Policies, QUESTIONS_MAX};

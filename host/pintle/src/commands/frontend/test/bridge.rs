@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -139,15 +140,16 @@ impl CaseRef {
     fn files(&self) -> Result<BTreeMap<&str, &File>, Error> {
         let Some(edge) = self.definition.edge else { return Ok(BTreeMap::new()) };
         let vertex = self.definition.graph.vertex(edge.vertex);
-        let (key, patterns) = match &vertex.op {
-            Op::Source(source) => (source.identifier.clone(), patterns(source)),
-            _ => (vertex_key(edge.vertex), Vec::new()),
+        let (key, selection) = match &vertex.op {
+            Op::Source(source) => (source.identifier.clone(), Some(paths::selection(source)?)),
+            _ => (vertex_key(edge.vertex), None),
         };
         let Some(files) = self.bridge.inner.given.trees.get(&key) else {
             let kind = vertex.op.kind();
             return Err(self.bridge.unknown(format!("files of {key} ({kind}): add sections -- {key} PATH --")));
         };
-        let files = files.iter().filter(|(path, _)| paths::included(&patterns, path));
+        let selects = |path: &str| selection.as_ref().is_none_or(|selection| selection.selects(Path::new(path)));
+        let files = files.iter().filter(|(path, _)| selects(path));
         Ok(files.map(|(path, file)| (path.as_str(), file)).collect())
     }
 
@@ -155,12 +157,6 @@ impl CaseRef {
         self.bridge.said().asked.insert(file.number);
         file
     }
-}
-
-/// The paths that a local source is asked for.
-fn patterns(source: &llb::op::SourceOp) -> Vec<String> {
-    let list = |name: &str| source.attrs.get(name).and_then(|list| serde_json::from_str::<Vec<String>>(list).ok());
-    ["local.includepattern", "local.followpaths"].iter().filter_map(|name| list(name)).flatten().collect()
 }
 
 fn absent(path: &str) -> Error {
@@ -189,7 +185,7 @@ impl Ref for CaseRef {
 
     async fn read_file(&self, path: &str, range: Option<(u64, u64)>, limit: u64) -> Result<Vec<u8>, Error> {
         let files = self.files()?;
-        let file = files.get(paths::clean(path)).ok_or_else(|| absent(path))?;
+        let file = files.get(paths::clean(path).as_str()).ok_or_else(|| absent(path))?;
         let contents = &self.ask(file).contents;
         let size = contents.len() as u64;
         let (from, length) = range.unwrap_or((0, size));
@@ -206,16 +202,16 @@ impl Ref for CaseRef {
         let dir = paths::clean(path);
         let mut entries = BTreeMap::new();
         for (path, file) in &files {
-            let Some(rest) = below(dir, path) else { continue };
+            let Some(rest) = below(&dir, path) else { continue };
             let (name, is_dir) = rest.split_once('/').map_or((rest, false), |(name, _)| (name, true));
-            if include.is_some_and(|pattern| !paths::glob(pattern, name)) {
+            if include.is_some_and(|pattern| !build::names_match(pattern, name)) {
                 continue;
             }
             let stat = if is_dir { dir_stat(name) } else { file_stat(name, file) };
             self.ask(file);
             entries.insert(name, stat);
         }
-        let is_there = dir.is_empty() || files.keys().any(|path| below(dir, path).is_some());
+        let is_there = dir.is_empty() || files.keys().any(|path| below(&dir, path).is_some());
         if is_there { Ok(entries.into_values().collect()) } else { Err(absent(path)) }
     }
 
@@ -223,10 +219,10 @@ impl Ref for CaseRef {
         let files = self.files()?;
         let wanted = paths::clean(path);
         let name = wanted.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("/");
-        if let Some(file) = files.get(wanted) {
+        if let Some(file) = files.get(wanted.as_str()) {
             return Ok(file_stat(name, self.ask(file)));
         }
-        let is_dir = wanted.is_empty() || files.keys().any(|path| below(wanted, path).is_some());
+        let is_dir = wanted.is_empty() || files.keys().any(|path| below(&wanted, path).is_some());
         if is_dir { Ok(dir_stat(name)) } else { Err(absent(path)) }
     }
 }

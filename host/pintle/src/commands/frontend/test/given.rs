@@ -171,7 +171,7 @@ impl Given {
             Some(_) => bail!("unknown section; a file's title is PATH, SOURCE PATH or vertex NUMBER PATH"),
             None => (LOCALS.to_vec(), title),
         };
-        let path = paths::clean(path).to_owned();
+        let path = paths::clean(path);
         let number = self.numbered(title.to_owned());
         for source in sources {
             let file = File { number, contents: body.as_bytes().into() };

@@ -1,64 +1,80 @@
-//! Which files of a case a local source's patterns let through.
+//! Which files of a case a local source lets through: those that it lets through in builds.
 
-/// A path without the slashes and dots around it.
-pub fn clean(path: &str) -> &str {
-    let path = path.trim_start_matches("./").trim_matches('/');
-    if path == "." { "" } else { path }
+use frontend::Error;
+use llb::op::SourceOp;
+use store::patterns::{self, Filter};
+
+/// A path from the top without the slashes and dots in it; the top itself is empty.
+pub fn clean(path: &str) -> String {
+    match patterns::clean(path).as_str() {
+        "." => String::new(),
+        path => path.to_owned(),
+    }
 }
 
-/// Whether `path` is what one of `patterns` names, or below it. No patterns let everything through.
-pub fn included(patterns: &[String], path: &str) -> bool {
-    let below = |pattern: &String| {
-        let pattern: Vec<&str> = clean(pattern).split('/').collect();
-        let parts: Vec<&str> = path.split('/').collect();
-        (1..=parts.len()).any(|end| matches(&pattern, &parts[..end]))
+/// The files that a source is asked for.
+pub fn selection(source: &SourceOp) -> Result<Filter, Error> {
+    let list = |name: &str| -> Result<Vec<String>, Error> {
+        let json = source.attrs.get(name).map_or("[]", String::as_str);
+        serde_json::from_str(json).map_err(|error| Error::invalid(format!("{}: {name}: {error}", source.identifier)))
     };
-    patterns.is_empty() || patterns.iter().any(|pattern| clean(pattern).is_empty() || below(pattern))
-}
-
-/// `**` is any number of parts; in a part, `*` is any text and `?` any character.
-fn matches(pattern: &[&str], parts: &[&str]) -> bool {
-    match (pattern, parts) {
-        ([], []) => true,
-        (["**", rest @ ..], _) => (0..=parts.len()).any(|skip| matches(rest, &parts[skip..])),
-        ([first, rest @ ..], [part, others @ ..]) => glob(first, part) && matches(rest, others),
-        _ => false,
+    // The files of a case are no links, so that what is followed is itself.
+    let mut include = [list("local.includepattern")?, list("local.followpaths")?].concat();
+    if include.iter().any(|pattern| clean(pattern).is_empty()) {
+        include.clear();
     }
-}
-
-/// Whether a name matches a pattern with `*` and `?`.
-pub fn glob(pattern: &str, name: &str) -> bool {
-    fn bytes(pattern: &[u8], name: &[u8]) -> bool {
-        match (pattern, name) {
-            ([], []) => true,
-            ([b'*', rest @ ..], _) => (0..=name.len()).any(|skip| bytes(rest, &name[skip..])),
-            ([b'?', rest @ ..], [_, others @ ..]) => bytes(rest, others),
-            ([want, rest @ ..], [have, others @ ..]) => want == have && bytes(rest, others),
-            _ => false,
-        }
-    }
-    bytes(pattern.as_bytes(), name.as_bytes())
+    let filter = Filter::new(&include, &list("local.excludepatterns")?);
+    filter.map_err(|error| Error::invalid(format!("{}: {error}", source.identifier)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
-    fn patterns_name_files_and_directories() {
-        for (pattern, path, expected) in [
-            ("Dockerfile", "Dockerfile", true),
-            ("/Dockerfile", "Dockerfile", true),
-            (".", "a/b", true),
-            ("app", "app/main.c", true),
-            ("app", "application", false),
-            ("*.c", "src/main.c", false),
-            ("**/*.c", "src/main.c", true),
-            ("**/*.c", "main.c", true),
-            ("a?c", "abc", true),
+    fn patterns_are_those_of_builds() {
+        for (include, follow, exclude, path, expected) in [
+            ("[]", "[]", "[]", "anything", true),
+            ("[\"Dockerfile\"]", "[]", "[]", "Dockerfile", true),
+            ("[]", "[\"/Dockerfile\"]", "[]", "Dockerfile", true),
+            ("[]", "[\".\"]", "[]", "a/b", true),
+            ("[\"app\"]", "[]", "[]", "app/main.c", true),
+            ("[\"app\"]", "[]", "[]", "application", false),
+            ("[\"*.c\"]", "[]", "[]", "src/main.c", false),
+            ("[\"**/*.c\"]", "[]", "[]", "src/main.c", true),
+            ("[\"**/*.c\"]", "[]", "[]", "main.c", true),
+            ("[\"a?c\", \"[x-z]\"]", "[]", "[]", "abc", true),
+            ("[\"a?c\", \"[x-z]\"]", "[]", "[]", "y", true),
+            ("[\"[^x-z]\"]", "[]", "[]", "y", false),
+            ("[]", "[]", "[\"*\", \"!kept\"]", "kept/a", true),
+            ("[]", "[]", "[\"*\", \"!kept\"]", "left-out", false),
+            ("[\"src\"]", "[]", "[\"src/gen\"]", "src/gen/a", false),
         ] {
-            assert_eq!(included(&[pattern.to_owned()], path), expected, "{pattern} {path}");
+            let attrs =
+                [("local.includepattern", include), ("local.followpaths", follow), ("local.excludepatterns", exclude)];
+            let attrs = attrs.map(|(name, list)| (name.to_owned(), list.to_owned())).into();
+            let source = SourceOp { identifier: "local://context".into(), attrs };
+            let selects = selection(&source).unwrap().selects(Path::new(path));
+            assert_eq!(selects, expected, "{include} {follow} {exclude} {path}");
         }
-        assert!(included(&[], "anything"));
+        let broken = |list: &str| SourceOp {
+            identifier: "local://context".into(),
+            attrs: [("local.includepattern".to_owned(), list.to_owned())].into(),
+        };
+        for list in ["[\"[a\"]", "no list"] {
+            assert!(
+                selection(&broken(list)).is_err_and(|error| error.message.starts_with("local://context: ")),
+                "{list}"
+            );
+        }
+    }
+
+    #[test]
+    fn paths_are_clean() {
+        for (path, expected) in [("/", ""), (".", ""), ("./a//b/", "a/b"), ("/a/../b", "b"), ("../a", "a")] {
+            assert_eq!(clean(path), expected);
+        }
     }
 }
