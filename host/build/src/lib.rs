@@ -26,8 +26,8 @@ pub use entitlements::{Entitlement, Entitlements};
 pub use exporters::{Attestation, Built};
 pub use failure::{Detail, Failure, Left};
 pub use frontends::{
-    Consequence, Fetched, Freshness, Frontends, Gateway, GatewayCall, Grant, Grants, ImageSettings,
-    Settings as FrontendSettings, Trust, TrustRule, Verdict, fetch as fetch_frontend,
+    Consequence, Fetched, Freshness, FrontendPolicy, Frontends, Gateway, GatewayCall, Grant, Grants, ImageSettings,
+    KeyError, PolicyError, Settings as FrontendSettings, Trust, TrustRule, Verdict, fetch as fetch_frontend,
 };
 pub use lazy::names_match;
 pub use journal::{Activity, Journal, Subscription};

@@ -46,7 +46,7 @@ impl Lock {
             let why = format!("the file has {} bytes; {LOCK_BYTES_MAX} are allowed", text.len());
             return Err(LockError { line: 1, why });
         }
-        let at = |offset: usize| text.get(..offset).map_or(1, |before| before.matches('\n').count() + 1);
+        let at = |offset: usize| line(text, offset);
         let root = DeTable::parse(text).map_err(|error| LockError {
             line: error.span().map_or(1, |span| at(span.start)),
             why: error.message().to_owned(),
@@ -145,6 +145,11 @@ impl Reader<'_> {
         }
         Ok(names)
     }
+}
+
+/// The line of a place in a text, from 1 on.
+pub(crate) fn line(text: &str, offset: usize) -> usize {
+    text.get(..offset).map_or(1, |before| before.matches('\n').count() + 1)
 }
 
 /// Whether a name of a frontend is that of a file.

@@ -13,7 +13,7 @@ use session::{
 };
 
 use crate::{
-    Failure, Pins,
+    Failure, Pins, Trust,
     bridge::{State, lock},
     policy::{self, Policy},
 };
@@ -30,10 +30,12 @@ pub struct Policies {
     pub verifier: Option<Arc<dyn Session>>,
     /// What names mean.
     pub pins: Pins,
+    /// Which frontends may run, beside what the engine says of it.
+    pub frontends: Option<Trust>,
 }
 
 impl Policies {
-    /// Whether nothing is decided: every source is allowed.
+    /// Whether nothing is decided of sources: every one is allowed.
     pub(crate) fn is_empty(&self) -> bool {
         self.rules.is_empty() && self.verifier.is_none() && !self.pins.governs_images()
     }

@@ -165,6 +165,9 @@ impl Engine {
         if request.policies.pins.locked {
             response.exporter.insert("pintle.locked".into(), "true".into());
         }
+        if request.policies.frontends.is_some() {
+            response.exporter.insert("pintle.frontend-policy".into(), "true".into());
+        }
         if request.explain {
             response.exporter.insert("pintle.explain".into(), explanations(&state, &journal));
         }

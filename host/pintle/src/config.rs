@@ -7,8 +7,10 @@ use std::{
 };
 
 use anyhow::Context;
-use build::{Consequence, Freshness, FrontendSettings, Grant, Grants, ImageSettings};
+use build::{Freshness, FrontendPolicy, FrontendSettings, ImageSettings};
 use serde::Deserialize;
+
+use crate::trust;
 
 /// The whole file. Every key may be missing; one that is not known is an error that names its line.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -62,7 +64,9 @@ pub struct Frontends {
     pub limits: BTreeMap<String, Limit>,
     /// Which may run, and what they may ask.
     #[serde(default)]
-    pub trust: Trust,
+    pub trust: FrontendPolicy,
+    /// The same in a file of its own, whose keys are relative to it.
+    pub policy: Option<PathBuf>,
 }
 
 /// A number, a size (`1GB`) or a time (`90s`).
@@ -73,68 +77,6 @@ pub enum Limit {
     Number(u64),
     /// A size or a time.
     Text(String),
-}
-
-/// Which frontends may run, and what they may ask.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Trust {
-    /// What becomes of those that no rule fits: `allow`, `warn`, `refuse`.
-    #[serde(default)]
-    pub unlisted: Consequence,
-    /// The first that fits decides.
-    #[serde(default)]
-    pub rule: Vec<TrustRule>,
-}
-
-/// What becomes of some frontends.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrustRule {
-    /// Repositories and paths of components; `*` at the end stands for any rest.
-    #[serde(default)]
-    pub names: Vec<String>,
-    /// Digests.
-    #[serde(default)]
-    pub digests: Vec<String>,
-    /// Files with public keys, one of which must have signed.
-    #[serde(default)]
-    pub keys: Vec<PathBuf>,
-    /// What becomes of those that none has signed: `refuse` unless said otherwise.
-    pub unsigned: Option<Consequence>,
-    /// What they may ask for; everything unless said otherwise.
-    pub grants: Option<Vec<Grant>>,
-}
-
-impl Trust {
-    fn settings(&self) -> anyhow::Result<build::Trust> {
-        let rules = self.rule.iter().enumerate().map(|(number, rule)| {
-            rule.settings().with_context(|| format!("frontends.trust.rule number {}", number + 1))
-        });
-        Ok(build::Trust { rules: rules.collect::<anyhow::Result<_>>()?, unlisted: self.unlisted })
-    }
-}
-
-impl TrustRule {
-    fn settings(&self) -> anyhow::Result<build::TrustRule> {
-        if let Some(bad) = self.digests.iter().find(|digest| !oci::is_digest(digest)) {
-            anyhow::bail!("digest {bad:?}: want sha256:...");
-        }
-        Ok(build::TrustRule {
-            names: self.names.clone(),
-            digests: self.digests.iter().cloned().collect(),
-            keys: self.keys.iter().map(|path| read_key(path)).collect::<anyhow::Result<_>>()?,
-            unsigned: self.unsigned.unwrap_or(Consequence::Refuse),
-            grants: self.grants.as_ref().map_or(Grants::all(), |grants| grants.iter().copied().collect()),
-        })
-    }
-}
-
-/// A file with the public key of a signer, who is called by the file's path.
-pub fn read_key(path: &Path) -> anyhow::Result<oci::cosign::Key> {
-    let shown = path.display().to_string();
-    let pem = std::fs::read_to_string(path).with_context(|| format!("read the key {shown}"))?;
-    oci::cosign::Key::from_pem(&shown, &pem).with_context(|| format!("key {shown}"))
 }
 
 /// How frontends run that are images.
@@ -189,6 +131,19 @@ pub struct KeyPair {
     pub key: PathBuf,
     /// The certificate's file.
     pub cert: PathBuf,
+}
+
+impl Frontends {
+    /// The rules, which stand here or in a file.
+    fn trust(&self) -> anyhow::Result<build::Trust> {
+        match &self.policy {
+            None => Ok(self.trust.trust("frontends.trust in the engine's configuration", trust::read_key)?),
+            Some(_) if !self.trust.is_silent() => {
+                anyhow::bail!("frontends: rules stand in trust, or in the file that policy names, not in both")
+            }
+            Some(file) => Ok(trust::PolicyFile::open(file).context("frontends.policy")?.read()?),
+        }
+    }
 }
 
 impl Image {
@@ -252,7 +207,7 @@ impl Config {
             },
             fetch_dockerfile: own.dockerfile == Dockerfile::Image,
             image: own.image.settings()?,
-            trust: own.trust.settings()?,
+            trust: own.trust()?,
         })
     }
 
@@ -340,8 +295,10 @@ mod tests {
             ("frontends.image.cpu = 1", "unknown field `cpu`"),
             ("frontends.trust.unlisted = \"ask\"", "unknown variant `ask`"),
             ("[[frontends.trust.rule]]\ngrants = [\"all\"]", "unknown variant `all`"),
-            ("[[frontends.trust.rule]]\ndigests = [\"x\"]", "frontends.trust.rule number 1"),
+            ("[[frontends.trust.rule]]\ndigests = [\"x\"]", "line 2"),
             ("[[frontends.trust.rule]]\nkeys = [\"/no/such\"]", "read the key /no/such"),
+            ("frontends.policy = \"/no/such\"", "frontends.policy: open /no/such"),
+            ("[frontends]\npolicy = \"/x\"\ntrust.unlisted = \"warn\"", "not in both"),
             ("[registry.\"a\"]\nmirror = []", "unknown field `mirror`"),
         ] {
             let error = format!("{:#}", Config::parse(text).unwrap_err());

@@ -2,6 +2,7 @@
 
 mod fetch;
 mod image;
+mod policy;
 mod trust;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -12,6 +13,7 @@ use oci::{Reference, cosign::Signature};
 pub use fetch::{Fetched, Freshness, fetch};
 use image::ImageFrontend;
 pub use image::{Gateway, GatewayCall, ImageSettings};
+pub use policy::{FrontendPolicy, KeyError, PolicyError};
 pub use trust::{Consequence, Grant, Grants, Trust, TrustRule, Verdict};
 
 use crate::{
@@ -185,7 +187,8 @@ impl Frontends {
             lock(&state.pinned).insert(reference.to_string(), fetched.digest().into());
         }
         let (name, digest) = (reference.name(), fetched.digest().to_owned());
-        let signatures = match self.settings.trust.wants_signatures(&name, &digest) {
+        let mut rules = self.rules(state);
+        let signatures = match rules.any(|trust| trust.wants_signatures(&name, &digest)) {
             true => self.signatures(library, &reference, &digest, state).await?,
             false => Vec::new(),
         };
@@ -236,6 +239,11 @@ impl Frontends {
         Ok(found)
     }
 
+    /// The rules that hold in a build: the engine's, and its own.
+    fn rules<'a>(&'a self, state: &'a State) -> impl Iterator<Item = &'a Trust> {
+        std::iter::once(&self.settings.trust).chain(&state.policies.frontends).filter(|trust| !trust.is_silent())
+    }
+
     /// What a frontend may ask, if it may run at all. `source` is what it was called by.
     fn admit(
         &self,
@@ -245,11 +253,12 @@ impl Frontends {
         signatures: &[Signature],
         state: &State,
     ) -> Result<Grants, Error> {
-        if self.settings.trust.is_silent() {
+        if self.rules(state).next().is_none() {
             return Ok(Grants::all());
         }
         let activity = state.journal.activity(&format!("[frontend] trust {name}@{digest}"));
-        let verdict = self.settings.trust.judge(name, digest, signatures);
+        let verdicts = self.rules(state).map(|trust| trust.judge(name, digest, signatures));
+        let verdict = verdicts.reduce(|one, other| Ok(one?.and(other?))).unwrap_or_else(|| Ok(Verdict::unbound()));
         match &verdict {
             Ok(Verdict { signer, grants, warning }) => {
                 warning.iter().for_each(|warning| activity.log(&format!("WARNING: {warning}")));

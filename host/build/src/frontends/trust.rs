@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 /// Rules on frontends: the first that fits decides. The frontends of this program are none of theirs.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
+    /// Where they stand, for messages: `frontends.trust in the engine's configuration`.
+    pub origin: String,
     /// In order.
     pub rules: Vec<TrustRule>,
     /// What becomes of frontends that no rule fits.
@@ -94,8 +96,8 @@ impl Grants {
         }
         let word = grant.word();
         let message = format!(
-            "the frontend asks for what needs the grant {word:?}, and it has {self}: a rule of frontends.trust in the engine's \
-             configuration can give it"
+            "the frontend asks for what needs the grant {word:?}, and it has {self}: a rule on frontends can give it, in the \
+             engine's configuration and in the build's policy where it has one"
         );
         Err(frontend::Error::new("denied", message))
     }
@@ -165,6 +167,21 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// What is found by the rules of an engine, and by those of a build.
+    pub(crate) fn and(self, other: Verdict) -> Verdict {
+        let warnings = [self.warning, other.warning].into_iter().flatten().collect::<Vec<_>>();
+        Verdict {
+            signer: self.signer.or(other.signer),
+            grants: other.grants.within(&self.grants),
+            warning: (!warnings.is_empty()).then(|| warnings.join("; ")),
+        }
+    }
+
+    /// Where nothing was said.
+    pub(crate) fn unbound() -> Verdict {
+        Verdict::of(Grants::all())
+    }
+
     fn of(grants: Grants) -> Verdict {
         Verdict { signer: None, grants, warning: None }
     }
@@ -197,8 +214,8 @@ impl Trust {
     /// Whether a frontend may run; the error says why not.
     pub fn judge(&self, name: &str, digest: &str, signatures: &[Signature]) -> Result<Verdict, String> {
         let Some(rule) = self.rule(name, digest) else {
-            let doubt = "no rule of frontends.trust in the engine's configuration fits it";
-            return Verdict::of(Grants::all()).doubted(self.unlisted, doubt);
+            let doubt = format!("no rule of {} fits it", self.origin);
+            return Verdict::of(Grants::all()).doubted(self.unlisted, &doubt);
         };
         let verdict = Verdict::of(rule.grants.clone());
         if rule.keys.is_empty() {
@@ -257,7 +274,7 @@ mod tests {
             ("b/a/b", "1", None),
         ];
         for unlisted in [Consequence::Allow, Consequence::Warn, Consequence::Refuse] {
-            let trust = Trust { rules: rules.clone(), unlisted };
+            let trust = Trust { rules: rules.clone(), unlisted, ..Trust::default() };
             for (name, digest, grants) in table {
                 let verdict = trust.judge(name, digest, &[]);
                 match grants {
@@ -272,6 +289,20 @@ mod tests {
             }
         }
         assert!(Trust::default().is_silent());
+    }
+
+    #[test]
+    fn both_rules_hold() {
+        let verdict = |signer: Option<&str>, grants: &[Grant], warning: Option<&str>| Verdict {
+            signer: signer.map(String::from),
+            grants: grants.iter().copied().collect(),
+            warning: warning.map(String::from),
+        };
+        let both = verdict(Some("a"), &[Grant::Images, Grant::Context], Some("one"))
+            .and(verdict(Some("b"), &[Grant::Context, Grant::Sources], Some("two")));
+        assert_eq!(both, verdict(Some("a"), &[Grant::Context], Some("one; two")));
+        let one = verdict(None, &[], None).and(verdict(Some("b"), &[Grant::Context], None));
+        assert_eq!(one, verdict(Some("b"), &[], None));
     }
 
     #[test]

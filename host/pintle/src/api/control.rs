@@ -15,6 +15,7 @@ use super::{
     late_exports::SessionExports,
     status, traces,
 };
+use crate::trust::PolicyFile;
 
 /// The service. See [`Api`].
 pub struct Control(pub Api);
@@ -155,7 +156,7 @@ impl Control {
         let (no_cache, explain, lower) = (flag("no-cache"), flag("pintle.explain"), flag(LOWER));
         // What is no number is for the frontend to look up.
         let epoch = attrs.get(EPOCH_ARG).filter(|epoch| epoch.parse::<i64>().is_ok()).cloned();
-        let pins = pins(&attrs)?;
+        let (pins, frontends) = (pins(&attrs)?, frontend_policy(&attrs)?);
         let attest = build::Attest::read(&attrs)?;
         let client = Arc::new(self.0.clients.frontend(&request.r#ref));
         let what = what(&client, request.definition, request.frontend, attrs, request.frontend_inputs)?;
@@ -177,7 +178,7 @@ impl Control {
             "" => None,
             id => Some(self.session(id).await?),
         };
-        let policies = build::Policies { rules, verifier, pins };
+        let policies = build::Policies { rules, verifier, pins, frontends };
         let (cache_imports, cache_exports) = caches(request.cache.unwrap_or_default());
         let request = build::Request {
             id,
@@ -229,6 +230,14 @@ fn pins(attrs: &BTreeMap<String, String>) -> Result<build::Pins, Failure> {
     Ok(build::Pins { lock: Arc::new(lock.unwrap_or_default()), locked: is_set(LOCKED), fresh: is_set(FRESH) })
 }
 
+/// Which frontends may run.
+fn frontend_policy(attrs: &BTreeMap<String, String>) -> Result<Option<build::Trust>, Failure> {
+    let Some(json) = attrs.get(FRONTEND_POLICY) else { return Ok(None) };
+    let policy = serde_json::from_str::<PolicyFile>(json).map_err(anyhow::Error::from);
+    let rules = policy.and_then(|policy| policy.read());
+    rules.map(Some).map_err(|error| Failure::new("invalid-argument", format!("policy on frontends: {error:#}")))
+}
+
 /// A definition from the wire, checked.
 pub(super) fn decode(definition: proto::pb::Definition) -> Result<Definition, Failure> {
     let (graph, edge) = llb::Graph::decode(definition, &llb::Limits::default())
@@ -242,6 +251,8 @@ pub const LOWER: &str = "pintle.lower";
 pub const LOCK: &str = "pintle.lock";
 /// The option that refuses what is not locked.
 pub const LOCKED: &str = "pintle.locked";
+/// The option with a policy on frontends, a [`PolicyFile`] in JSON.
+pub const FRONTEND_POLICY: &str = "pintle.frontend-policy";
 /// The option that asks what names mean now, and answers it.
 pub const FRESH: &str = "pintle.fresh";
 

@@ -20,7 +20,7 @@ mod traces;
 mod usage;
 
 pub use builds::Builds;
-pub use control::{Control, FRESH, LOCK, LOCKED, LOWER};
+pub use control::{Control, FRESH, FRONTEND_POLICY, LOCK, LOCKED, LOWER};
 pub use ending::{Ending, Watched};
 pub use guests::Guests;
 pub use history::Limits as HistoryLimits;

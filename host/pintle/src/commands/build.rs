@@ -9,10 +9,10 @@ mod request;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use client::{SessionHandle, SolveResponse, progress};
 
-use crate::{api, embedded::Place, exit};
+use crate::{embedded::Place, exit};
 use call::Call;
 pub use request::{FrontendArgs, credentials, prepare, solve};
 
@@ -124,11 +124,11 @@ async fn build(args: Args, place: Place) -> anyhow::Result<ExitCode> {
     let response = request::solve(&link, prepared, display.as_mut()).await;
     link.close().await?;
     let mut response = response?;
-    let was_locked = response.exporter.remove(api::LOCKED).is_some();
-    ensure!(
-        was_locked || !args.frontend.is_locked() || call.is_some(),
-        "--locked: the daemon knows nothing of lock files: what it built is not held to one"
-    );
+    let held = args.frontend.check_held(&mut response);
+    // A question makes nothing that could be held to something.
+    if call.is_none() {
+        held?;
+    }
     if let Some(explanation) = response.exporter.remove("pintle.explain") {
         explain(&explanation)?;
     }

@@ -14,8 +14,10 @@ use super::{
     lock,
 };
 use crate::{
+    api,
     commands::frontend::Watched,
     embedded::{Link, Place},
+    trust,
 };
 
 /// The frontend that is meant when none is named.
@@ -113,6 +115,11 @@ pub struct FrontendArgs {
     #[arg(long = "opt", value_name = "KEY=VALUE")]
     opts: Vec<String>,
 
+    /// Let frontends run as this policy allows: a file of rules, as in the configuration's frontends.trust. What the engine's own
+    /// rules say of them holds all the same.
+    #[arg(long, value_name = "FILE", env = "PINTLE_FRONTEND_POLICY")]
+    frontend_policy: Option<PathBuf>,
+
     /// Refuse frontends (and images, where they are locked) that pintle.lock beside the Dockerfile does not have.
     #[arg(long)]
     locked: bool,
@@ -123,6 +130,21 @@ pub struct FrontendArgs {
 }
 
 impl FrontendArgs {
+    /// Fails where what the build is held to was not applied, because a daemon does not know of it.
+    pub fn check_held(&self, response: &mut SolveResponse) -> anyhow::Result<()> {
+        let was_locked = response.exporter.remove(api::LOCKED).is_some();
+        ensure!(
+            was_locked || !self.locked,
+            "--locked: the daemon knows nothing of lock files: what it built is not held to one"
+        );
+        let had_policy = response.exporter.remove(api::FRONTEND_POLICY).is_some();
+        ensure!(
+            had_policy || self.frontend_policy.is_none(),
+            "--frontend-policy: the daemon knows nothing of such policies: any frontend may have run"
+        );
+        Ok(())
+    }
+
     /// Whether names must be in the lock file.
     pub fn is_locked(&self) -> bool {
         self.locked
@@ -228,6 +250,10 @@ pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyho
     }
     attests(args, &mut attrs)?;
     lock::fill(directories.lock_dir(), args.locked, &mut attrs)?;
+    if let Some(file) = &args.frontend_policy {
+        let policy = trust::PolicyFile::open(file).context("--frontend-policy")?;
+        attrs.insert(api::FRONTEND_POLICY.into(), serde_json::to_string(&policy)?);
+    }
     let mut dirs = BTreeMap::new();
     let frontend = elsewhere(&args.frontend, directories.dockerfile.as_deref(), &mut dirs);
     dirs.extend(directories.context.clone().map(|dir| ("context".to_string(), dir)));

@@ -8,7 +8,7 @@ use frontend::Library;
 use oci::{Reference, cosign::Signature};
 
 use super::registry::repository;
-use crate::{config, embedded::Place};
+use crate::{embedded::Place, trust};
 
 #[derive(clap::Args)]
 pub struct Verify {
@@ -20,6 +20,10 @@ pub struct Verify {
     /// rules of the configuration (frontends.trust) decide.
     #[arg(long = "key", value_name = "FILE")]
     keys: Vec<PathBuf>,
+
+    /// Let a policy on frontends decide, a file, instead of the configuration.
+    #[arg(long, value_name = "FILE", conflicts_with = "keys")]
+    policy: Option<PathBuf>,
 }
 
 /// What is judged.
@@ -31,12 +35,12 @@ struct Judged {
 
 pub async fn run(verify: &Verify, library: &Library, place: &Place) -> anyhow::Result<()> {
     let settings = place.config.frontends()?;
-    let trust = if verify.keys.is_empty() { settings.trust } else { by_keys(&verify.keys)? };
-    ensure!(
-        !trust.is_silent(),
-        "the configuration has no rules of frontends.trust: give a --key that must have signed {}",
-        verify.what
-    );
+    let trust = match &verify.policy {
+        Some(file) => trust::PolicyFile::open(file)?.read()?,
+        None if verify.keys.is_empty() => settings.trust,
+        None => by_keys(&verify.keys)?,
+    };
+    ensure!(!trust.is_silent(), "{} has no rules: give a --key that must have signed {}", trust.origin, verify.what);
     let judged = match verify.what.ends_with(".wasm") {
         true => file(&verify.what)?,
         false => fetched(&verify.what.parse()?, &trust, settings.freshness, library, place).await?,
@@ -56,10 +60,10 @@ pub async fn run(verify: &Verify, library: &Library, place: &Place) -> anyhow::R
 
 /// A rule for everything: one of these keys must have signed.
 fn by_keys(keys: &[PathBuf]) -> anyhow::Result<Trust> {
-    let keys = keys.iter().map(|path| config::read_key(path)).collect::<anyhow::Result<_>>()?;
+    let keys = keys.iter().map(|path| trust::read_key(path)).collect::<anyhow::Result<_>>()?;
     let (names, digests) = Default::default();
     let rule = TrustRule { names, digests, keys, unsigned: Consequence::Refuse, grants: Grants::all() };
-    Ok(Trust { rules: vec![rule], unlisted: Consequence::Refuse })
+    Ok(Trust { origin: "--key".into(), rules: vec![rule], unlisted: Consequence::Refuse })
 }
 
 /// A component of this machine. Nobody signs those; rules name them by their digests.
