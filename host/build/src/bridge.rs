@@ -333,7 +333,7 @@ impl Bridge for BuildBridge {
 
     async fn resolve_sources(&self, queries: Vec<SourceQuery>) -> Vec<Result<SourceMeta, Error>> {
         let answers = queries.into_iter().map(|query| async {
-            self.grants.check(if is_download(&query.identifier) { Grant::Sources } else { Grant::Images })?;
+            self.grants.check_query(&query)?;
             self.state.resolve_source(query).await
         });
         futures::future::join_all(answers).await
@@ -363,10 +363,6 @@ impl Bridge for BuildBridge {
             activity.log(&if level == "info" { message.to_owned() } else { format!("{level}: {message}") });
         }
     }
-}
-
-fn is_download(identifier: &str) -> bool {
-    identifier.starts_with("http://") || identifier.starts_with("https://")
 }
 
 fn quad(range: &Range) -> [i32; 4] {

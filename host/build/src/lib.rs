@@ -26,12 +26,14 @@ pub use entitlements::{Entitlement, Entitlements};
 pub use exporters::{Attestation, Built};
 pub use failure::{Detail, Failure, Left};
 pub use frontends::{
-    Consequence, Fetched, Freshness, FrontendPolicy, Frontends, Gateway, GatewayCall, Grant, Grants, ImageSettings,
-    KeyError, PolicyError, Settings as FrontendSettings, Trust, TrustRule, Verdict, fetch as fetch_frontend,
+    BUNDLE_NAME, Blobs, Consequence, Fetched, Freshness, FrontendPolicy, Frontends, Gateway, GatewayCall, Grant,
+    Grants, ImageSettings, KeyError, LayoutName, PackedComponent, PolicyError, Settings as FrontendSettings, Trust,
+    TrustRule, Verdict, component as packed_component, fetch as fetch_frontend, load_bundle, load_bundle_dir,
 };
-pub use lazy::names_match;
 pub use journal::{Activity, Journal, Subscription};
+pub use lazy::names_match;
 pub use lock::{LOCK_BYTES_MAX, LOCK_FILE, LOCK_NAMES_MAX, Lock, LockError, Pins};
 pub use permit::{Policies, QUESTIONS_MAX};
 pub use provenance::{Attest, Provenance, ProvenanceOptions, SbomOptions};
 pub use run::{Export, LateExports, Request, Response, What};
+pub use sources::Layout;

@@ -1,7 +1,8 @@
 //! `pintle.lock`: what the names of frontends and images in a directory's build files mean, by digest.
 //!
 //! A TOML file: `version = 1`, and tables `frontends` and `images` of names and digests. Names of registries are complete
-//! (`docker.io/library/alpine:3`); a component that is a file has its path. Without a table `images`, images are not locked.
+//! (`docker.io/library/alpine:3`); a component that is a file has its path, and
+//! one of an OCI layout `oci-layout://LAYOUT`. Without a table `images`, images are not locked.
 
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
@@ -9,7 +10,7 @@ use llb::op::SourceOp;
 use oci::Reference;
 use toml::de::{DeTable, DeValue};
 
-use crate::Failure;
+use crate::{Failure, frontends::is_layout};
 
 /// What the file is called.
 pub const LOCK_FILE: &str = "pintle.lock";
@@ -152,9 +153,9 @@ pub(crate) fn line(text: &str, offset: usize) -> usize {
     text.get(..offset).map_or(1, |before| before.matches('\n').count() + 1)
 }
 
-/// Whether a name of a frontend is that of a file.
+/// Whether a name of a frontend is that of a file, or of an OCI layout.
 pub(crate) fn is_file(name: &str) -> bool {
-    name.ends_with(".wasm")
+    name.ends_with(".wasm") || is_layout(name)
 }
 
 /// What a build does with a lock.

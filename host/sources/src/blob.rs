@@ -84,7 +84,7 @@ impl ResolvedBlob {
             let attrs = Attrs(&self.request.attrs);
             let bare = name.split(['@', ':']).next().unwrap_or(name);
             let id = attrs.text("oci.store").unwrap_or(bare);
-            let layout = Layout::find(&self.request, id, attrs.text("oci.session")).await?;
+            let layout = Layout::find(&self.request.sessions, id, attrs.text("oci.session")).await?;
             return Ok((layout.reader(&self.digest, 0).await?, 0));
         }
         let reference: Reference = name.parse()?;

@@ -1,18 +1,19 @@
 //! An OCI layout of the client: a directory that it shares, or a store of blobs that it serves.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cap_std::fs::Dir;
-use oci::{MANIFEST_BYTES_MAX, Verifier};
+use oci::{MANIFEST_BYTES_MAX, Manifest, Verifier};
 use oci_spec::image::{Descriptor as OciDescriptor, ImageIndex};
 use session::{BlobReader, Session};
 use store::{Descriptor, Provider};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
-
-use crate::Request;
 
 /// The annotation by which an entry of `index.json` has a tag.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -21,7 +22,7 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const STORE_PREFIX: &str = "oci:";
 
 /// An OCI layout.
-pub(crate) struct Layout {
+pub struct Layout {
     /// What the client calls it.
     id: String,
     at: Place,
@@ -34,12 +35,33 @@ enum Place {
 }
 
 impl Layout {
-    /// The layout `id` of the client `session`, or of the first that has it.
-    pub(crate) async fn find(request: &Request, id: &str, session: Option<&str>) -> anyhow::Result<Layout> {
+    /// The layout in a directory of this machine.
+    pub fn open(path: &Path) -> anyhow::Result<Layout> {
+        let shown = path.display().to_string();
+        let dir = Dir::open_ambient_dir(path, cap_std::ambient_authority());
+        Ok(Layout::in_dir(dir.with_context(|| format!("open the OCI layout {shown}"))?.into(), &shown))
+    }
+
+    /// The layout in the directory `dir`; `id` is for messages.
+    fn in_dir(dir: Arc<Dir>, id: &str) -> Layout {
+        Layout { id: id.to_string(), at: Place::Dir(dir) }
+    }
+
+    /// The layout `id` of the client `session`, or of the first that has it: what it shares under this name, or, for `NAME/PATH`, a
+    /// directory in the one that it shares as NAME.
+    pub async fn find(sessions: &[Arc<dyn Session>], id: &str, session: Option<&str>) -> anyhow::Result<Layout> {
         let wanted = |client: &&Arc<dyn Session>| session.is_none_or(|id| client.id() == id);
-        let clients: Vec<_> = request.sessions.iter().filter(wanted).cloned().collect();
+        let clients: Vec<_> = sessions.iter().filter(wanted).cloned().collect();
         if let Some(dir) = clients.iter().find_map(|client| client.local_dir(id)) {
-            return Ok(Layout { id: id.to_string(), at: Place::Dir(dir) });
+            return Ok(Layout::in_dir(dir, id));
+        }
+        if let Some((name, path)) = id.split_once('/')
+            && let Some(dir) = clients.iter().find_map(|client| client.local_dir(name))
+        {
+            let path = path.to_owned();
+            let opened = tokio::task::spawn_blocking(move || dir.open_dir(path)).await?;
+            let opened = opened.with_context(|| format!("OCI layout {id:?}: cannot be opened"))?;
+            return Ok(Layout::in_dir(Arc::new(opened), id));
         }
         let mut why = "the build has no such client".to_string();
         for client in clients {
@@ -54,30 +76,56 @@ impl Layout {
 
     /// The digest of the entry with this tag; of the only entry, when it has none.
     pub(crate) async fn tagged(&self, tag: &str) -> anyhow::Result<String> {
-        let Place::Dir(dir) = &self.at else {
-            bail!("{}", self.say("a layout that is sent has no tags: name the image by @sha256:..."));
-        };
-        let file = tokio::fs::File::from_std(self.open(dir, "index.json".into()).await?);
-        let bytes = self.read_small(Box::new(file), "index.json", MANIFEST_BYTES_MAX).await?;
-        let index: ImageIndex =
-            serde_json::from_slice(&bytes).with_context(|| self.say("index.json cannot be read"))?;
-        let name = |entry: &OciDescriptor| entry.annotations().as_ref().and_then(|a| a.get(REF_NAME)).cloned();
-        let entries = index.manifests();
-        let is_tagged = |entry: &&OciDescriptor| {
-            name(entry).is_some_and(|name| name == tag || name.rsplit(':').next() == Some(tag))
-        };
-        match (entries.iter().find(is_tagged), &entries[..]) {
+        let index = self.index().await?;
+        match (entry(&index, tag), index.manifests().as_slice()) {
             (Some(entry), _) => Ok(entry.digest().to_string()),
-            (None, [only]) if name(only).is_none() => Ok(only.digest().to_string()),
-            _ => {
-                let names: Vec<_> = entries.iter().filter_map(name).collect();
-                bail!("{}; it has: {}", self.say(&format!("has no image tagged {tag:?}")), names.join(", "))
-            }
+            (None, [only]) if ref_name(only).is_none() => Ok(only.digest().to_string()),
+            _ => Err(self.lacks(&index, tag)),
         }
     }
 
+    /// The digest of the entry with this tag; without one, of the only entry.
+    pub async fn chosen(&self, tag: Option<&str>) -> anyhow::Result<String> {
+        let index = self.index().await?;
+        match (tag, index.manifests().as_slice()) {
+            (None, [only]) => Ok(only.digest().to_string()),
+            (None, _) => {
+                let names: Vec<_> = index.manifests().iter().filter_map(ref_name).collect();
+                let what = format!("holds {} images: name one by :TAG or @DIGEST", index.manifests().len());
+                bail!("{}; it has: {}", self.say(&what), names.join(", "))
+            }
+            (Some(tag), _) => match entry(&index, tag) {
+                Some(entry) => Ok(entry.digest().to_string()),
+                None => Err(self.lacks(&index, tag)),
+            },
+        }
+    }
+
+    async fn index(&self) -> anyhow::Result<ImageIndex> {
+        serde_json::from_slice(&self.index_bytes().await?).with_context(|| self.say("index.json cannot be read"))
+    }
+
+    /// `index.json`, as it is.
+    pub async fn index_bytes(&self) -> anyhow::Result<Bytes> {
+        let Place::Dir(dir) = &self.at else {
+            bail!("{}", self.say("a layout that is sent has no tags: name the image by @sha256:..."));
+        };
+        let file = tokio::fs::File::from_std(self.file(dir, "index.json".into()).await?);
+        self.read_small(Box::new(file), "index.json", MANIFEST_BYTES_MAX).await
+    }
+
+    fn lacks(&self, index: &ImageIndex, tag: &str) -> anyhow::Error {
+        let names: Vec<_> = index.manifests().iter().filter_map(ref_name).collect();
+        anyhow::anyhow!("{}; it has: {}", self.say(&format!("has no image tagged {tag:?}")), names.join(", "))
+    }
+
+    /// A manifest or index, verified.
+    pub async fn manifest(&self, digest: &str) -> anyhow::Result<Manifest> {
+        Ok(Manifest::new(self.read_blob(digest, MANIFEST_BYTES_MAX).await?, ""))
+    }
+
     /// A whole blob, verified.
-    pub(crate) async fn read_blob(&self, digest: &str, limit: u64) -> anyhow::Result<Bytes> {
+    pub async fn read_blob(&self, digest: &str, limit: u64) -> anyhow::Result<Bytes> {
         let bytes = self.read_small(self.reader(digest, 0).await?, digest, limit).await?;
         let mut verifier = Verifier::new(digest).with_context(|| self.say("unknown digest"))?;
         verifier.update(&bytes);
@@ -92,7 +140,7 @@ impl Layout {
         let path = self.blob_path(digest)?;
         match &self.at {
             Place::Dir(dir) => {
-                let mut file = tokio::fs::File::from_std(self.open(dir, path).await?);
+                let mut file = tokio::fs::File::from_std(self.file(dir, path).await?);
                 file.seek(std::io::SeekFrom::Start(offset)).await?;
                 Ok(Box::new(file))
             }
@@ -114,7 +162,7 @@ impl Layout {
     }
 
     /// Opens a file; nothing but a file, so that a pipe cannot stop us.
-    async fn open(&self, dir: &Arc<Dir>, path: PathBuf) -> anyhow::Result<std::fs::File> {
+    async fn file(&self, dir: &Arc<Dir>, path: PathBuf) -> anyhow::Result<std::fs::File> {
         let dir = dir.clone();
         let shown = self.say(&format!("cannot read {}", path.display()));
         let open = move || {
@@ -134,6 +182,18 @@ impl Layout {
         }
         Ok(bytes.into())
     }
+}
+
+/// The entry with this tag.
+fn entry<'a>(index: &'a ImageIndex, tag: &str) -> Option<&'a OciDescriptor> {
+    let is_tagged = |entry: &&OciDescriptor| {
+        ref_name(entry).is_some_and(|name| name == tag || name.rsplit(':').next() == Some(tag))
+    };
+    index.manifests().iter().find(is_tagged)
+}
+
+fn ref_name(entry: &OciDescriptor) -> Option<&str> {
+    entry.annotations().as_ref()?.get(REF_NAME).map(String::as_str)
 }
 
 fn store(id: &str) -> String {

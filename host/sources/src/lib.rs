@@ -20,6 +20,7 @@ pub use blob::BlobSource;
 pub use git::{GitError, GitInfo, GitObjects, GitSource};
 pub use http::HttpSource;
 pub use image::ImageSource;
+pub use layout::Layout;
 pub use local::LocalSource;
 pub use oci_layout::OciLayoutSource;
 pub use registry::Registries;

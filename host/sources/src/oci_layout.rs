@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use oci::{MANIFEST_BYTES_MAX, Manifest, Reference};
+use oci::{Manifest, Reference};
 use store::Store;
 
 use crate::{
@@ -37,7 +37,8 @@ impl Source for OciLayoutSource {
         let name = after_scheme(&request.identifier);
         let reference: Reference = name.parse()?;
         let bare = name.split(['@', ':']).next().unwrap_or(name);
-        let layout = Layout::find(request, attrs.text("oci.store").unwrap_or(bare), attrs.text("oci.session"));
+        let layout = attrs.text("oci.store").unwrap_or(bare);
+        let layout = Layout::find(&request.sessions, layout, attrs.text("oci.session"));
         let layout = Arc::new(layout.await?);
         let root = match reference.digest() {
             Some(digest) => digest.to_string(),
@@ -59,7 +60,7 @@ struct LayoutOrigin(Arc<Layout>);
 #[async_trait]
 impl Origin for LayoutOrigin {
     async fn manifest(&self, digest: &str) -> anyhow::Result<Manifest> {
-        Ok(Manifest::new(self.0.read_blob(digest, MANIFEST_BYTES_MAX).await?, ""))
+        self.0.manifest(digest).await
     }
 
     async fn config(&self, digest: &str, limit: u64) -> anyhow::Result<Bytes> {

@@ -1,10 +1,14 @@
-//! Frontends from a registry: what a name means now, and what it means if that is a component, kept in the library.
+//! Frontends from a registry: what a name means now, and what it means if that is a component, kept in the library. And components
+//! wherever their blobs lie.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
+use async_trait::async_trait;
+use bytes::Bytes;
 use frontend::{Entry, Library, Limits};
 use oci::{CONFIG_BYTES_MAX, Document, Manifest, Reference, Repository, oci_spec::image::Descriptor, wasm};
+use sources::Layout;
 
 /// How long a registry may take to say what a tag means, where it is known what it meant.
 const TAG_DEADLINE: Duration = Duration::from_secs(5);
@@ -117,32 +121,90 @@ async fn pull(
 ) -> anyhow::Result<Fetched> {
     let name = reference.to_string();
     let root = repository.manifest(digest.unwrap_or(reference.target())).await?;
-    let Some(found) = find(repository, root.clone()).await.with_context(|| name.clone())? else {
-        let entry = Entry::image(name, root.digest, now());
-        library.note(&entry)?;
-        return Ok(fetched(entry, reference));
+    let found = component(repository, root.clone()).await.with_context(|| name.clone())?;
+    let entry = match found {
+        Some(found) => found.note(name, library).await?,
+        None => {
+            let (entry, library) = (Entry::image(name, root.digest, now()), library.clone());
+            tokio::task::spawn_blocking(move || library.note(&entry).map(|()| entry)).await??
+        }
     };
-    let layer = &found.layer;
-    if layer.size > Limits::COMPONENT_BYTES as u64 {
-        let (size, limit) = (layer.size, Limits::COMPONENT_BYTES >> 20);
-        bail!("{name}: its component has {size} bytes; {limit} MiB are allowed");
+    Ok(fetched(entry, reference))
+}
+
+/// Where blobs lie.
+#[async_trait]
+pub trait Blobs: Send + Sync {
+    /// The manifest or index of this digest, verified.
+    async fn manifest(&self, digest: &str) -> anyhow::Result<Manifest>;
+    /// A blob of at most `limit` bytes, verified.
+    async fn blob(&self, digest: &str, limit: u64) -> anyhow::Result<Bytes>;
+}
+
+#[async_trait]
+impl Blobs for Repository {
+    async fn manifest(&self, digest: &str) -> anyhow::Result<Manifest> {
+        Ok(Repository::manifest(self, digest).await?)
     }
-    let component = repository.small_blob(&layer.digest, layer.size).await?;
-    let config = repository.small_blob(&found.config, CONFIG_BYTES_MAX).await?;
-    let library = library.clone();
-    tokio::task::spawn_blocking(move || {
-        let entry = Entry {
-            name,
-            manifest: library.put(&found.manifest.bytes)?,
-            config: library.put(&config)?,
-            component: library.put(&component)?,
-            size: component.len() as u64,
-            checked: now(),
-        };
-        library.note(&entry)?;
-        Ok(Fetched::Component(entry))
-    })
-    .await?
+
+    async fn blob(&self, digest: &str, limit: u64) -> anyhow::Result<Bytes> {
+        Ok(self.small_blob(digest, limit).await?)
+    }
+}
+
+#[async_trait]
+impl Blobs for Layout {
+    async fn manifest(&self, digest: &str) -> anyhow::Result<Manifest> {
+        Layout::manifest(self, digest).await
+    }
+
+    async fn blob(&self, digest: &str, limit: u64) -> anyhow::Result<Bytes> {
+        self.read_blob(digest, limit).await
+    }
+}
+
+/// A component with what describes it.
+pub struct PackedComponent {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Its config.
+    pub config: Bytes,
+    /// Itself.
+    pub component: Bytes,
+}
+
+impl PackedComponent {
+    /// Keeps it in a library, and notes that a name means it.
+    pub async fn note(self, name: String, library: &Library) -> anyhow::Result<Entry> {
+        let library = library.clone();
+        let kept = tokio::task::spawn_blocking(move || {
+            let entry = Entry {
+                name,
+                manifest: library.put(&self.manifest.bytes)?,
+                config: library.put(&self.config)?,
+                component: library.put(&self.component)?,
+                size: self.component.len() as u64,
+                checked: now(),
+            };
+            library.note(&entry)?;
+            Ok(entry)
+        });
+        kept.await?
+    }
+}
+
+/// The component under a manifest or index; `None` when there are only images of file systems.
+///
+/// # Errors
+/// One that is malformed or too large, and those of where the blobs lie.
+pub async fn component(from: &dyn Blobs, root: Manifest) -> anyhow::Result<Option<PackedComponent>> {
+    let Some(Found { manifest, config, layer }) = find(from, root).await? else { return Ok(None) };
+    if layer.size > Limits::COMPONENT_BYTES as u64 {
+        bail!("its component has {} bytes; {} MiB are allowed", layer.size, Limits::COMPONENT_BYTES >> 20);
+    }
+    let component = from.blob(&layer.digest, layer.size).await?;
+    let config = from.blob(&config, CONFIG_BYTES_MAX).await?;
+    Ok(Some(PackedComponent { manifest, config, component }))
 }
 
 /// A component, as far as its manifest says.
@@ -152,8 +214,8 @@ struct Found {
     layer: wasm::Layer,
 }
 
-/// The component under a manifest or index; `None` when there are only images of file systems.
-async fn find(repository: &Repository, root: Manifest) -> anyhow::Result<Option<Found>> {
+/// Where the component lies under a manifest or index.
+async fn find(from: &dyn Blobs, root: Manifest) -> anyhow::Result<Option<Found>> {
     let (manifest, image) = match root.parse()? {
         Document::Image(image) => (root, image),
         Document::Index(index) => {
@@ -161,7 +223,7 @@ async fn find(repository: &Repository, root: Manifest) -> anyhow::Result<Option<
                 entry.platform().as_ref().is_some_and(|platform| platform.architecture().to_string() == ARCHITECTURE)
             };
             let Some(entry) = index.manifests().iter().find(is_component) else { return Ok(None) };
-            let manifest = repository.manifest(entry.digest().as_ref()).await?;
+            let manifest = from.manifest(entry.digest().as_ref()).await?;
             match manifest.parse()? {
                 Document::Image(image) => (manifest, image),
                 Document::Index(_) => bail!("an index lies where its component is to be"),

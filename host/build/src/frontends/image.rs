@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use frontend::{Bridge, Definition, Error, Frontend, Output, Request, SourceQuery};
-use llb::Graph;
+use llb::{Graph, op::SourceOp};
 use oci::Reference;
 use serde::Deserialize;
 use tokio::io::DuplexStream;
@@ -76,11 +76,41 @@ pub struct GatewayCall {
 
 /// A frontend that is an image, for one build.
 pub(super) struct ImageFrontend {
-    /// By digest.
-    pub reference: Reference,
+    pub name: ImageName,
     pub bridge: Arc<BuildBridge>,
     pub gateway: Arc<dyn Gateway>,
     pub settings: ImageSettings,
+}
+
+/// Which image a frontend is.
+pub(super) struct ImageName {
+    /// As the user knows it: by the digest when it has no tag.
+    pub shown: String,
+    /// With the digest, where it is of a registry.
+    pub full: String,
+    /// Complete, as grants of a network have it.
+    pub repository: String,
+    pub digest: String,
+    /// By digest.
+    pub op: SourceOp,
+}
+
+impl ImageName {
+    /// Of an image of a registry, by its digest.
+    pub fn of(reference: &Reference) -> ImageName {
+        let name = reference.familiar();
+        let shown = match (reference.tag(), name.split_once('@')) {
+            (Some(_), Some((tagged, _))) => tagged.into(),
+            _ => name,
+        };
+        ImageName {
+            shown,
+            full: reference.to_string(),
+            repository: reference.name(),
+            digest: reference.digest().unwrap_or_default().into(),
+            op: SourceOp { identifier: format!("docker-image://{reference}"), ..SourceOp::default() },
+        }
+    }
 }
 
 /// What of an image's config matters.
@@ -103,11 +133,11 @@ struct Config {
 impl Frontend for ImageFrontend {
     async fn build(&self, bridge: Arc<dyn Bridge>, request: Request) -> Result<Output, Error> {
         let state = &self.bridge.state;
-        let query = SourceQuery { identifier: format!("docker-image://{}", self.reference), ..SourceQuery::default() };
-        let meta = state.resolve_source(query).await?;
+        let SourceOp { identifier, attrs } = self.name.op.clone();
+        let meta = state.resolve_source(SourceQuery { identifier, attrs, ..SourceQuery::default() }).await?;
         let config = self.config(&meta.config.unwrap_or_default())?;
-        check_caps(&config, &request, &self.shown())?;
-        let definition = definition(state, &meta.identifier)?;
+        check_caps(&config, &request, self.shown())?;
+        let definition = definition(state, SourceOp { identifier: meta.identifier, attrs: meta.attrs })?;
         let root = state.result(&definition).await?;
         let request = self.named(request);
         let prepared = process::prepare(self, &config, &request, definition, root).await?;
@@ -115,18 +145,14 @@ impl Frontend for ImageFrontend {
     }
 
     fn component(&self) -> Option<String> {
-        self.reference.digest().map(String::from)
+        Some(self.name.digest.clone())
     }
 }
 
 impl ImageFrontend {
-    /// Its name as the user knows it: by the digest when it has no tag.
-    fn shown(&self) -> String {
-        let name = self.reference.familiar();
-        match (self.reference.tag(), name.split_once('@')) {
-            (Some(_), Some((tagged, _))) => tagged.into(),
-            _ => name,
-        }
+    /// Its name as the user knows it.
+    fn shown(&self) -> &str {
+        &self.name.shown
     }
 
     fn config(&self, bytes: &[u8]) -> Result<Config, Error> {
@@ -139,7 +165,7 @@ impl ImageFrontend {
     /// The request as every frontend that is an image gets it: with its own name, and without what components alone are told.
     fn named(&self, mut request: Request) -> Request {
         request.opts.retain(|name, _| name != BUILD_PLATFORM && name != DOCKERFILE_IMAGE);
-        request.opts.entry("source".into()).or_insert_with(|| self.reference.to_string());
+        request.opts.entry("source".into()).or_insert_with(|| self.name.full.clone());
         request
     }
 
@@ -149,7 +175,7 @@ impl ImageFrontend {
     }
 
     fn is_granted(&self) -> bool {
-        self.settings.network.contains(&self.reference.name())
+        self.settings.network.contains(&self.name.repository)
     }
 }
 
@@ -182,8 +208,8 @@ fn caps(list: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The image's files, as a graph.
-fn definition(state: &State, identifier: &str) -> Result<Definition, Error> {
-    let op = llb::Op::Source(llb::op::SourceOp { identifier: identifier.into(), attrs: BTreeMap::new() });
+fn definition(state: &State, source: SourceOp) -> Result<Definition, Error> {
+    let op = llb::Op::Source(source);
     let platform = Some(state.environment.platform.clone());
     let mut graph = Graph::new();
     let vertex = graph.add(op, Vec::new(), platform, Vec::new(), llb::VertexMeta::default());

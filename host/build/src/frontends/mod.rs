@@ -1,7 +1,9 @@
 //! Build languages by name.
 
+mod bundle;
 mod fetch;
 mod image;
+mod layout;
 mod policy;
 mod trust;
 
@@ -10,9 +12,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use frontend::{Calls, Error, Frontend, Library, Request, Runtime};
 use oci::{Reference, cosign::Signature};
 
-pub use fetch::{Fetched, Freshness, fetch};
-use image::ImageFrontend;
+pub use bundle::{BUNDLE_NAME, load_bundle, load_bundle_dir};
+pub use fetch::{Blobs, Fetched, Freshness, PackedComponent, component, fetch};
 pub use image::{Gateway, GatewayCall, ImageSettings};
+use image::{ImageFrontend, ImageName};
+pub use layout::LayoutName;
+pub(crate) use layout::is_layout;
 pub use policy::{FrontendPolicy, KeyError, PolicyError};
 pub use trust::{Consequence, Grant, Grants, Trust, TrustRule, Verdict};
 
@@ -147,6 +152,9 @@ impl Frontends {
             lock(&bridge.state.pinned).insert(source.clone(), digest);
             return Ok(Found { frontend: Arc::new(self.runtime.load(component, &source).await?), grants });
         }
+        if is_layout(&source) {
+            return self.in_layout(&source, bridge).await;
+        }
         match &self.library {
             Some(library) if source.contains(['/', ':', '@']) => self.fetched(library, &source, bridge).await,
             _ => Err(self.unknown(&source)),
@@ -166,10 +174,10 @@ impl Frontends {
             other => other,
         };
         let source = match request.opts.get(&format!("context:{source}")) {
+            Some(context) if is_layout(context) => context,
             Some(context) => context.strip_prefix("docker-image://").ok_or_else(|| {
-                let message =
-                    format!("frontend {source:?}: its named context is {context:?}; want docker-image://NAME");
-                failed("unsupported", message)
+                let want = "want docker-image://NAME or oci-layout://NAME";
+                failed("unsupported", format!("frontend {source:?}: its named context is {context:?}; {want}"))
             })?,
             None => source,
         };
@@ -195,7 +203,9 @@ impl Frontends {
         let grants = self.admit(source, &name, &digest, &signatures, state)?;
         let entry = match fetched {
             Fetched::Component(entry) => entry,
-            Fetched::Image(reference) => return Ok(Found { frontend: self.image(reference, bridge)?, grants }),
+            Fetched::Image(reference) => {
+                return Ok(Found { frontend: self.image(ImageName::of(&reference), bridge)?, grants });
+            }
         };
         let broken = || failed("internal", format!("frontend {source}: {:?} is no digest", entry.component));
         let key = entry.key().ok_or_else(broken)?;
@@ -208,6 +218,39 @@ impl Frontends {
             activity.end(&loaded);
         }
         Ok(Found { frontend: Arc::new(loaded?), grants })
+    }
+
+    /// A frontend of an OCI layout of the client.
+    async fn in_layout(&self, source: &str, bridge: &Arc<BuildBridge>) -> Result<Found, Error> {
+        let state = &bridge.state;
+        let refused = |error: anyhow::Error| failed("not-found", format!("frontend {source}: {error:#}"));
+        let name = LayoutName::parse(source).map_err(refused)?;
+        let activity = state.journal.activity(&format!("[frontend] load {source}"));
+        let loaded = async {
+            let layout = name.find(&state.environment.sessions).await?;
+            let digest = name.digest_in(&layout).await?;
+            let component = component(&layout, layout.manifest(&digest).await?).await?;
+            anyhow::Ok((digest, component))
+        };
+        let loaded = loaded.await;
+        activity.end(&loaded);
+        let (digest, component) = loaded.map_err(refused)?;
+        if !name.is_pinned() {
+            state.policies.pins.file(source, &digest).map_err(Error::from)?;
+            lock(&state.pinned).insert(source.to_owned(), digest.clone());
+        }
+        let grants = self.admit(source, &name.bare(), &digest, &[], state)?;
+        let frontend: Arc<dyn Frontend> = match component {
+            Some(packed) => Arc::new(self.runtime.load(packed.component, source).await?),
+            None => {
+                let op = name.source(&digest).map_err(refused)?;
+                self.image(
+                    ImageName { shown: source.into(), full: source.into(), repository: name.bare(), digest, op },
+                    bridge,
+                )?
+            }
+        };
+        Ok(Found { frontend, grants })
     }
 
     /// The signatures of a frontend: those that were kept, else those that lie beside it.
@@ -289,20 +332,20 @@ impl Frontends {
     }
 
     /// A frontend that is an image.
-    fn image(&self, reference: Reference, bridge: &Arc<BuildBridge>) -> Result<Arc<dyn Frontend>, Error> {
+    fn image(&self, name: ImageName, bridge: &Arc<BuildBridge>) -> Result<Arc<dyn Frontend>, Error> {
         let gateway = self.gateway.clone().ok_or_else(|| {
-            let message = format!("frontend {reference}: is an image, and this engine runs components alone");
+            let message = format!("frontend {}: is an image, and this engine runs components alone", name.full);
             failed("unsupported", message)
         })?;
         let (bridge, settings) = (bridge.clone(), self.settings.image.clone());
-        Ok(Arc::new(ImageFrontend { reference, bridge, gateway, settings }))
+        Ok(Arc::new(ImageFrontend { name, bridge, gateway, settings }))
     }
 
     fn unknown(&self, source: &str) -> Error {
         let known: Vec<_> = self.builtin.keys().map(String::as_str).collect();
         let message = format!(
-            "unknown frontend {source:?}: this engine has {}; others are named by a path that ends in .wasm, or by \
-             REGISTRY/NAME:TAG",
+            "unknown frontend {source:?}: this engine has {}; others are named by a path that ends in .wasm, by \
+             REGISTRY/NAME:TAG, or by oci-layout://LAYOUT",
             known.join(", ")
         );
         failed("not-found", message)

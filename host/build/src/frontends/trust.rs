@@ -5,6 +5,8 @@ use std::{collections::BTreeSet, fmt};
 use oci::cosign::{Key, Signature};
 use serde::{Deserialize, Serialize};
 
+use super::layout::is_in_shared_dir;
+
 /// Rules on frontends: the first that fits decides. The frontends of this program are none of theirs.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
@@ -102,6 +104,14 @@ impl Grants {
         Err(frontend::Error::new("denied", message))
     }
 
+    /// Fails where a question about a source is not granted.
+    pub(crate) fn check_query(&self, query: &frontend::SourceQuery) -> Result<(), frontend::Error> {
+        let source = llb::op::SourceOp { identifier: query.identifier.clone(), attrs: query.attrs.clone() };
+        let is_download = query.identifier.starts_with("http://") || query.identifier.starts_with("https://");
+        self.check(if is_download { Grant::Sources } else { Grant::Images })?;
+        if is_in_shared_dir(&source) { self.check(Grant::Context) } else { Ok(()) }
+    }
+
     /// Fails where the graph of a solve has what is not granted.
     pub(crate) fn check_solve(&self, definition: &frontend::Definition) -> Result<(), frontend::Error> {
         let needed = needed(definition);
@@ -136,7 +146,7 @@ fn needed(definition: &frontend::Definition) -> BTreeSet<Grant> {
     let Some(edge) = definition.edge else { return needed };
     for id in definition.graph.reachable(edge) {
         match &definition.graph.vertex(id).op {
-            llb::Op::Source(source) => needed.extend(of_source(&source.identifier)),
+            llb::Op::Source(source) => needed.extend(of_source(source)),
             llb::Op::Exec(_) => drop(needed.insert(Grant::Processes)),
             _ => {}
         }
@@ -145,8 +155,9 @@ fn needed(definition: &frontend::Definition) -> BTreeSet<Grant> {
 }
 
 /// What a graph needs that has this source.
-fn of_source(identifier: &str) -> Option<Grant> {
-    match identifier.split_once("://")?.0 {
+fn of_source(source: &llb::op::SourceOp) -> Option<Grant> {
+    match source.identifier.split_once("://")?.0 {
+        _ if is_in_shared_dir(source) => Some(Grant::Context),
         "local" => Some(Grant::Context),
         "http" | "https" | "git" => Some(Grant::Sources),
         _ => None,
@@ -292,14 +303,31 @@ mod tests {
     }
 
     #[test]
+    fn a_layout_in_the_context_is_the_context() {
+        let grants: Grants = [Grant::Images].into_iter().collect();
+        for (store, granted) in [("langs", true), ("context/langs", false), ("dockerfile/.", false)] {
+            for identifier in ["oci-layout://a@sha256:1", "oci-layout+blob://a@sha256:1"] {
+                let attrs = [("oci.store".to_string(), store.to_string())].into();
+                let query = frontend::SourceQuery { identifier: identifier.into(), attrs, ..Default::default() };
+                assert_eq!(grants.check_query(&query).is_ok(), granted, "{store} {identifier}");
+                let source = llb::op::SourceOp { identifier: query.identifier, attrs: query.attrs };
+                assert_eq!(of_source(&source), (!granted).then_some(Grant::Context), "{store} {identifier}");
+            }
+        }
+    }
+
+    #[test]
     fn both_rules_hold() {
         let verdict = |signer: Option<&str>, grants: &[Grant], warning: Option<&str>| Verdict {
             signer: signer.map(String::from),
             grants: grants.iter().copied().collect(),
             warning: warning.map(String::from),
         };
-        let both = verdict(Some("a"), &[Grant::Images, Grant::Context], Some("one"))
-            .and(verdict(Some("b"), &[Grant::Context, Grant::Sources], Some("two")));
+        let both = verdict(Some("a"), &[Grant::Images, Grant::Context], Some("one")).and(verdict(
+            Some("b"),
+            &[Grant::Context, Grant::Sources],
+            Some("two"),
+        ));
         assert_eq!(both, verdict(Some("a"), &[Grant::Context], Some("one; two")));
         let one = verdict(None, &[], None).and(verdict(Some("b"), &[Grant::Context], None));
         assert_eq!(one, verdict(Some("b"), &[], None));

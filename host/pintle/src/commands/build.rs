@@ -14,6 +14,7 @@ use client::{SessionHandle, SolveResponse, progress};
 
 use crate::{embedded::Place, exit};
 use call::Call;
+pub use context::LAYOUT;
 pub use request::{FrontendArgs, credentials, prepare, solve};
 
 /// Options of `pintle build`.

@@ -44,7 +44,7 @@ pub(super) async fn converse(
     request: Request,
 ) -> Result<Output, Error> {
     let state = &frontend.bridge.state;
-    let name = frontend.shown();
+    let name = frontend.shown().to_owned();
     let (near, far) = tokio::io::duplex(PIPE_BYTES);
     let idle = frontend.settings.idle;
     let worker = state.engine.worker().clone();

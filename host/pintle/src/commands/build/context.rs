@@ -157,11 +157,9 @@ pub fn named(
     let (name, value) = spec.split_once('=').with_context(|| format!("--build-context {spec:?}: want NAME=VALUE"))?;
     ensure!(!name.is_empty() && !value.is_empty(), "--build-context {spec:?}: want NAME=VALUE");
     let name = name.to_lowercase();
-    if let Some(layout) = value.strip_prefix("oci-layout://") {
-        let (path, reference) = layout_reference(layout)?;
-        let store = format!("oci-{name}");
-        attrs.insert(format!("context:{name}"), format!("oci-layout://{store}{reference}"));
-        dirs.insert(store, path);
+    if let Some(value) = value.strip_prefix(LAYOUT) {
+        let identifier = layout(value, &format!("oci-{name}"), dirs)?;
+        attrs.insert(format!("context:{name}"), identifier);
     } else if value.contains("://") || value.starts_with("target:") || value.starts_with("git@") {
         attrs.insert(format!("context:{name}"), value.into());
     } else {
@@ -171,6 +169,16 @@ pub fn named(
         dirs.insert(name, path);
     }
     Ok(())
+}
+
+/// What names of images in OCI layouts begin with.
+pub const LAYOUT: &str = "oci-layout://";
+
+/// Shares an OCI layout of this machine, `PATH[:TAG][@DIGEST]`, as `store`, and answers what the engine calls the image in it.
+pub fn layout(value: &str, store: &str, dirs: &mut BTreeMap<String, PathBuf>) -> anyhow::Result<String> {
+    let (path, reference) = layout_reference(value)?;
+    dirs.insert(store.to_owned(), path);
+    Ok(format!("{LAYOUT}{store}{reference}"))
 }
 
 /// The directory of a layout, and `:tag` or `@digest`. Without either the layout's only image is meant.

@@ -22,6 +22,8 @@ use crate::{
 
 /// The frontend that is meant when none is named.
 const DOCKERFILE: &str = "dockerfile.v0";
+/// What the engine knows the OCI layout of a frontend by.
+const FRONTEND_LAYOUT: &str = "oci-frontend";
 
 /// Options that say what to build.
 #[derive(clap::Args)]
@@ -107,7 +109,7 @@ pub struct FrontendArgs {
     #[arg(long = "attest", value_name = "SPEC")]
     attests: Vec<String>,
 
-    /// The frontend: dockerfile.v0, or the path of a component that ends in .wasm.
+    /// The frontend: dockerfile.v0, the path of a component that ends in .wasm, REGISTRY/NAME:TAG, or oci-layout://PATH[:TAG][@DIGEST].
     #[arg(long, value_name = "NAME", default_value = DOCKERFILE)]
     frontend: String,
 
@@ -255,7 +257,10 @@ pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyho
         attrs.insert(api::FRONTEND_POLICY.into(), serde_json::to_string(&policy)?);
     }
     let mut dirs = BTreeMap::new();
-    let frontend = elsewhere(&args.frontend, directories.dockerfile.as_deref(), &mut dirs);
+    let frontend = match args.frontend.strip_prefix(context::LAYOUT) {
+        Some(layout) => context::layout(layout, FRONTEND_LAYOUT, &mut dirs)?,
+        None => elsewhere(&args.frontend, directories.dockerfile.as_deref(), &mut dirs),
+    };
     dirs.extend(directories.context.clone().map(|dir| ("context".to_string(), dir)));
     dirs.extend(directories.dockerfile.clone().map(|dir| ("dockerfile".to_string(), dir)));
     if let Some(url) = &directories.remote {

@@ -6,12 +6,18 @@ use anyhow::{Context, bail};
 use frontend::Library;
 use serde_json::json;
 
-use super::Inspect;
+use super::{Inspect, registry::in_layout};
+use crate::commands::build::LAYOUT;
 
-pub fn run(inspect: &Inspect, library: &Library) -> anyhow::Result<()> {
+pub async fn run(inspect: &Inspect, library: &Library) -> anyhow::Result<()> {
     let what = &inspect.what;
     let mut facts = serde_json::Map::new();
-    let component = if what.ends_with(".wasm") {
+    let component = if what.starts_with(LAYOUT) {
+        let packed = in_layout(what).await?;
+        facts.insert("name".into(), json!(what));
+        facts.insert("manifest".into(), json!(packed.manifest.digest));
+        packed.component.to_vec()
+    } else if what.ends_with(".wasm") {
         read(Path::new(what))?
     } else {
         let reference: oci::Reference = what.parse()?;

@@ -38,8 +38,8 @@ enum Command {
     Test(test::Test),
     /// Push a component to a registry.
     Push(Push),
-    /// Fetch a frontend, so that builds need no registry for it.
-    Pull(Name),
+    /// Fetch a frontend, so that builds need no registry for it; also out of an OCI layout.
+    Pull(registry::Pull),
     /// List the frontends that were fetched.
     Ls,
     /// Forget frontends that were fetched.
@@ -70,13 +70,6 @@ struct Push {
 }
 
 #[derive(clap::Args)]
-struct Name {
-    /// REGISTRY/NAME[:TAG][@DIGEST].
-    #[arg(value_name = "NAME")]
-    name: oci::Reference,
-}
-
-#[derive(clap::Args)]
 struct Names {
     /// REGISTRY/NAME[:TAG][@DIGEST].
     #[arg(value_name = "NAME", required = true)]
@@ -85,7 +78,7 @@ struct Names {
 
 #[derive(clap::Args)]
 struct Inspect {
-    /// A frontend that was fetched, or the path of a component that ends in .wasm.
+    /// A frontend that was fetched, the path of a component that ends in .wasm, or oci-layout://PATH[:TAG][@DIGEST].
     #[arg(value_name = "NAME|FILE")]
     what: String,
     /// As JSON.
@@ -105,7 +98,7 @@ struct Save {
 
 #[derive(clap::Args)]
 struct Load {
-    /// The archive.
+    /// The archive, or the directory that it was unpacked to.
     #[arg(short, long, value_name = "FILE")]
     input: PathBuf,
 }
@@ -121,14 +114,14 @@ pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
     let library = crate::frontends::library(&place.root);
     match args.command {
         Command::Push(push) => registry::push(push, &place).await,
-        Command::Pull(name) => registry::pull(&name.name, &library, &place).await,
+        Command::Pull(pull) => registry::pull(&pull, &library, &place).await,
         Command::Ls => library::list(&library),
         Command::Rm(names) => library::remove(&names.names, &library),
-        Command::Inspect(inspect) => inspect::run(&inspect, &library),
+        Command::Inspect(inspect) => inspect::run(&inspect, &library).await,
         Command::Verify(verify) => verify::run(&verify, &library, &place).await,
         Command::Replay(replay) => replay::run(&replay, &place).await,
         Command::Save(save) => bundle::save(&save, &library),
-        Command::Load(load) => bundle::load(&load, &library),
+        Command::Load(load) => bundle::load(&load, &library).await,
         Command::New(new) => new::run(&new),
         Command::Build(build) => project::run(&build),
         Command::Run(run) => run::run(*run, place).await,

@@ -1,15 +1,18 @@
 //! Frontends to and from a registry.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
-use build::{Fetched, Freshness};
+use build::{Fetched, Freshness, Layout, LayoutName, PackedComponent};
 use bytes::Bytes;
-use frontend::Library;
+use frontend::{Entry, Library};
 use oci::{Anonymous, Client, Reference, Repository, wasm};
 
 use super::Push;
-use crate::{commands::build::credentials, embedded::Place};
+use crate::{
+    commands::build::{LAYOUT, credentials},
+    embedded::Place,
+};
 
 /// A repository, reached with the logins of the docker config.
 pub fn repository(reference: &Reference, place: &Place) -> Repository {
@@ -47,13 +50,26 @@ fn annotation(text: &str) -> anyhow::Result<(String, String)> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-pub async fn pull(reference: &Reference, library: &Library, place: &Place) -> anyhow::Result<()> {
-    let fetched = build::fetch_frontend(library, &repository(reference, place), reference, Freshness::Now).await?;
-    let entry = match fetched {
-        Fetched::Component(entry) => entry,
-        Fetched::Image(image) => bail!(
-            "{image}: is an image, which the builds that use it fetch and keep; what is fetched here is components"
-        ),
+#[derive(clap::Args)]
+pub struct Pull {
+    /// REGISTRY/NAME[:TAG][@DIGEST], or oci-layout://PATH[:TAG][@DIGEST].
+    #[arg(value_name = "NAME")]
+    name: String,
+
+    /// What builds are to call it that is taken out of an OCI layout: REGISTRY/NAME[:TAG].
+    #[arg(long = "as", value_name = "NAME")]
+    known_as: Option<Reference>,
+}
+
+pub async fn pull(pull: &Pull, library: &Library, place: &Place) -> anyhow::Result<()> {
+    let (entry, reference) = match (pull.name.starts_with(LAYOUT), &pull.known_as) {
+        (true, Some(name)) => (take_in(&pull.name, name, library).await?, name.clone()),
+        (true, None) => bail!("{}: say with --as REGISTRY/NAME:TAG what builds are to call it", pull.name),
+        (false, Some(_)) => bail!("--as: {} has a name already", pull.name),
+        (false, None) => {
+            let reference = pull.name.parse()?;
+            (fetch(&reference, library, place).await?, reference)
+        }
     };
     // Compiled now, so that no build waits for it, and so that what cannot run is known now.
     let file = library.blob(&entry.component).context("it was fetched just now")?;
@@ -62,4 +78,34 @@ pub async fn pull(reference: &Reference, library: &Library, place: &Place) -> an
     runtime.load_file(key, file, &entry.name).await?;
     println!("{}", reference.with_digest(&entry.manifest));
     Ok(())
+}
+
+async fn fetch(reference: &Reference, library: &Library, place: &Place) -> anyhow::Result<Entry> {
+    match build::fetch_frontend(library, &repository(reference, place), reference, Freshness::Now).await? {
+        Fetched::Component(entry) => Ok(entry),
+        Fetched::Image(image) => {
+            bail!(
+                "{image}: is an image, which the builds that use it fetch and keep; what is fetched here is components"
+            )
+        }
+    }
+}
+
+/// Takes a component out of an OCI layout into the library.
+async fn take_in(layout: &str, name: &Reference, library: &Library) -> anyhow::Result<Entry> {
+    let packed = in_layout(layout).await?;
+    frontend::check(&packed.component, layout)?;
+    packed.note(name.to_string(), library).await
+}
+
+/// The component in an OCI layout of this machine.
+pub async fn in_layout(name: &str) -> anyhow::Result<PackedComponent> {
+    let read = async {
+        let parsed = LayoutName::parse(name)?;
+        let layout = Layout::open(Path::new(parsed.place()))?;
+        let digest = parsed.digest_in(&layout).await?;
+        let packed = build::packed_component(&layout, layout.manifest(&digest).await?).await?;
+        packed.with_context(|| format!("{digest} is an image of a file system: what it asks for is known when it runs"))
+    };
+    read.await.with_context(|| name.to_owned())
 }

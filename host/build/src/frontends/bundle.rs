@@ -1,0 +1,104 @@
+//! Frontends that are carried to a machine: OCI layouts, as archives or directories, in which each manifest has its name as an annotation.
+
+use std::{collections::BTreeMap, io::Read, path::Path};
+
+use anyhow::{Context, ensure};
+use async_trait::async_trait;
+use bytes::Bytes;
+use frontend::Library;
+use oci::{MANIFEST_BYTES_MAX, Manifest, Reference};
+use serde_json::Value;
+use sources::Layout;
+
+use super::fetch::{Blobs, component};
+
+/// The annotation that names a manifest: what containerd and others use for complete names.
+pub const BUNDLE_NAME: &str = "io.containerd.image.name";
+/// The most files of an archive.
+const FILES_MAX: usize = 10_000;
+/// The most bytes of all blobs of an archive together.
+const BYTES_MAX: u64 = 4 << 30;
+/// The most frontends of a bundle.
+const NAMES_MAX: usize = 1000;
+
+/// Takes in the frontends of an archive, and answers their names.
+///
+/// # Errors
+/// An archive that is none, or lacks something; those before it are taken in then.
+pub async fn load_bundle(archive: impl Read + Send + 'static, library: &Library) -> anyhow::Result<Vec<String>> {
+    let archive = Archive(tokio::task::spawn_blocking(move || read(archive)).await??);
+    let index = archive.0.get("index.json").context("no index.json: is it an archive of save?")?.clone();
+    take_in(&index, &archive, library).await
+}
+
+/// As [`load_bundle`], for a directory.
+///
+/// # Errors
+/// Likewise.
+pub async fn load_bundle_dir(dir: &Path, library: &Library) -> anyhow::Result<Vec<String>> {
+    let layout = Layout::open(dir)?;
+    let index = layout.index_bytes().await?;
+    take_in(&index, &layout, library).await
+}
+
+async fn take_in(index: &[u8], from: &dyn Blobs, library: &Library) -> anyhow::Result<Vec<String>> {
+    let index: Value = serde_json::from_slice(index).context("index.json")?;
+    let manifests = index["manifests"].as_array().context("index.json has no manifests")?;
+    ensure!(manifests.len() <= NAMES_MAX, "it has {} frontends; {NAMES_MAX} are allowed", manifests.len());
+    let mut names = Vec::new();
+    for descriptor in manifests {
+        let digest = descriptor["digest"].as_str().unwrap_or_default();
+        let name = descriptor["annotations"][BUNDLE_NAME].as_str();
+        let name = name.with_context(|| format!("{digest:?} has no annotation {BUNDLE_NAME}"))?;
+        let name: Reference = name.parse().with_context(|| format!("annotation {BUNDLE_NAME} of {digest:?}"))?;
+        let name = name.to_string();
+        note(&name, digest, from, library).await.with_context(|| name.clone())?;
+        names.push(name);
+    }
+    Ok(names)
+}
+
+async fn note(name: &str, digest: &str, from: &dyn Blobs, library: &Library) -> anyhow::Result<()> {
+    let packed = component(from, from.manifest(digest).await?).await?;
+    let packed = packed.with_context(|| format!("{digest} is an image of a file system"))?;
+    frontend::check(&packed.component, name)?;
+    packed.note(name.to_owned(), library).await.map(drop)
+}
+
+/// The files of an archive, by path.
+struct Archive(BTreeMap<String, Bytes>);
+
+fn read(archive: impl Read) -> anyhow::Result<BTreeMap<String, Bytes>> {
+    let mut files = BTreeMap::new();
+    let mut left = BYTES_MAX;
+    for entry in tar::Archive::new(std::io::BufReader::new(archive)).entries()? {
+        let mut entry = entry?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let path = entry.path()?.to_string_lossy().trim_start_matches("./").to_owned();
+        ensure!(entry.size() <= left, "it has more than {BYTES_MAX} bytes");
+        ensure!(files.len() < FILES_MAX, "it has more than {FILES_MAX} files");
+        left -= entry.size();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes)?;
+        files.insert(path, bytes.into());
+    }
+    Ok(files)
+}
+
+#[async_trait]
+impl Blobs for Archive {
+    async fn manifest(&self, digest: &str) -> anyhow::Result<Manifest> {
+        Ok(Manifest::new(self.blob(digest, MANIFEST_BYTES_MAX).await?, ""))
+    }
+
+    async fn blob(&self, digest: &str, limit: u64) -> anyhow::Result<Bytes> {
+        let path = format!("blobs/{}", digest.replacen(':', "/", 1));
+        let bytes = self.0.get(&path).with_context(|| format!("no {path}"))?;
+        ensure!(bytes.len() as u64 <= limit, "{path} has {} bytes; {limit} are allowed", bytes.len());
+        let is = oci::digest_of(bytes);
+        ensure!(is == digest, "{path} is {is}");
+        Ok(bytes.clone())
+    }
+}
