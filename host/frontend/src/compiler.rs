@@ -2,22 +2,26 @@
 
 use std::{
     io::{Read, Write},
-    os::unix::process::CommandExt,
+    os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child, Command, Stdio},
     sync::mpsc,
     time::Duration,
 };
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use sys::artifact::Verified;
 use wasmtime::{Engine, component::Component};
 
-use crate::{Error, artifact};
+use crate::{Error, Limits, artifact};
 
 /// The hidden first argument that makes this program compile what it reads.
 const HELPER_WORD: &str = "compile-frontend";
 /// The helper's exit code when the component is to blame; its standard error says why.
 const REFUSED: u8 = 3;
+
+/// How the system ends a process that has used up its processor time: at once, or with a signal of that name before.
+const SIGKILL: i32 = Signal::KILL.as_raw();
+const SIGXCPU: i32 = Signal::XCPU.as_raw();
 
 /// Who compiles components that are not part of the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -33,17 +37,16 @@ pub enum Compiler {
 impl Compiler {
     /// Bytes of address space that compiling one component may use.
     pub const ADDRESS_SPACE: u64 = 8 << 30;
-    /// Processor seconds that compiling one component may use.
-    pub const CPU_SECONDS: u64 = 120;
     /// Time that compiling one component may take.
     pub const DEADLINE: Duration = Duration::from_secs(120);
     /// Bytes of machine code that one component may become.
     pub const ARTIFACT_BYTES: u64 = 512 << 20;
 
-    pub(crate) fn compile(self, engine: &Engine, name: &str, bytes: &[u8]) -> Result<Verified, Error> {
+    /// `limit` is the processor time that a helper may take.
+    pub(crate) fn compile(self, engine: &Engine, name: &str, bytes: &[u8], limit: Duration) -> Result<Verified, Error> {
         match self {
             Compiler::Here => serialize(&artifact::compile(engine, name, bytes)?),
-            Compiler::Helper => compile_in_helper(name, bytes),
+            Compiler::Helper => compile_in_helper(name, bytes, limit.as_secs().max(1)),
         }
     }
 }
@@ -54,10 +57,10 @@ fn serialize(component: &Component) -> Result<Verified, Error> {
     Ok(Verified::made(bytes))
 }
 
-fn compile_in_helper(name: &str, bytes: &[u8]) -> Result<Verified, Error> {
+fn compile_in_helper(name: &str, bytes: &[u8], seconds: u64) -> Result<Verified, Error> {
     let failed = |why: String| Error::internal(format!("frontend {name}: the compiler {why}"));
     let mut child = Command::new("/proc/self/exe")
-        .args([HELPER_WORD, name])
+        .args([HELPER_WORD, name, &seconds.to_string()])
         .env_clear()
         // Ctrl-C in a terminal is for this process to act on: others may wait for the component.
         .process_group(0)
@@ -68,17 +71,20 @@ fn compile_in_helper(name: &str, bytes: &[u8]) -> Result<Verified, Error> {
         .map_err(|error| failed(format!("cannot be started: {error}")))?;
     let (made, said) = talk(&mut child, bytes);
     let status = child.wait().map_err(|error| failed(format!("cannot be waited for: {error}")))?;
+    let slow = |what: String| Error::limit(format!("frontend {name}: compiling it took more than the {what}"));
     match (status.code(), made) {
         (Some(0), Some(made)) => Ok(Verified::made(made)),
         (Some(code), _) if code == i32::from(REFUSED) => Err(Error::invalid(said.trim().to_owned())),
-        (_, None) => Err(Error::limit(format!(
-            "frontend {name}: compiling it took more than the {} seconds or {} MiB of code that it may",
-            Compiler::DEADLINE.as_secs(),
-            Compiler::ARTIFACT_BYTES >> 20
-        ))),
+        // What the system does where processor time is used up.
+        (None, Some(_)) if matches!(status.signal(), Some(SIGKILL | SIGXCPU)) => {
+            Err(slow(format!("{seconds} s of processor time that it may")).with_limit("compiling"))
+        }
+        (_, None) => {
+            let (seconds, code) = (Compiler::DEADLINE.as_secs(), Compiler::ARTIFACT_BYTES >> 20);
+            Err(slow(format!("{seconds} seconds or {code} MiB of code that it may")))
+        }
         _ => Err(Error::limit(format!(
-            "frontend {name}: the compiler ended ({status}); it may use {} seconds and {} GiB: {}",
-            Compiler::CPU_SECONDS,
+            "frontend {name}: the compiler ended ({status}); it may use {} GiB: {}",
             Compiler::ADDRESS_SPACE >> 30,
             said.trim()
         ))),
@@ -124,7 +130,8 @@ pub fn helper_main() {
         return;
     }
     let name = arguments.next().unwrap_or_default();
-    let code = match compile_stdin(&name) {
+    let seconds = arguments.next().and_then(|seconds| seconds.parse().ok()).unwrap_or(Limits::COMPILING.as_secs());
+    let code = match compile_stdin(&name, seconds) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("{error}");
@@ -134,10 +141,10 @@ pub fn helper_main() {
     std::process::exit(i32::from(code));
 }
 
-fn compile_stdin(name: &str) -> Result<(), Error> {
+fn compile_stdin(name: &str, seconds: u64) -> Result<(), Error> {
     let failed = |error: std::io::Error| Error::internal(error.to_string());
     limit(Resource::As, Compiler::ADDRESS_SPACE)?;
-    limit(Resource::Cpu, Compiler::CPU_SECONDS)?;
+    limit(Resource::Cpu, seconds)?;
     limit(Resource::Core, 0)?;
     limit(Resource::Fsize, 0)?;
     let mut bytes = Vec::new();

@@ -17,6 +17,8 @@ pub struct Limits {
     pub instructions: u64,
     /// Time that the guest runs, host functions that do not wait included. Waiting for an answer does not count.
     pub running: Duration,
+    /// Processor time that compiling the component may take, where a helper compiles it; whole seconds.
+    pub compiling: Duration,
     /// Bytes that a call hands over in one go, from the guest to the host.
     pub call_bytes: usize,
     /// Bytes of a file, a listing or another value that the host hands to the guest.
@@ -58,6 +60,8 @@ impl Limits {
     pub const INSTRUCTIONS: u64 = 20_000_000_000;
     /// See [`Limits::running`].
     pub const RUNNING: Duration = Duration::from_secs(60);
+    /// See [`Limits::compiling`].
+    pub const COMPILING: Duration = Duration::from_secs(120);
     /// See [`Limits::call_bytes`].
     pub const CALL_BYTES: usize = 64 << 20;
     /// See [`Limits::value_bytes`].
@@ -95,6 +99,7 @@ impl Default for Limits {
             instances: Self::INSTANCES,
             instructions: Self::INSTRUCTIONS,
             running: Self::RUNNING,
+            compiling: Self::COMPILING,
             call_bytes: Self::CALL_BYTES,
             value_bytes: Self::VALUE_BYTES,
             vertices: Self::VERTICES,
@@ -117,13 +122,14 @@ pub const LIMIT: &str = "limit";
 
 impl Limits {
     /// The limits that [`Limits::set`] knows.
-    pub const NAMES: [&str; 18] = [
+    pub const NAMES: [&str; 19] = [
         "component",
         "memory",
         "table",
         "instances",
         "instructions",
         "running",
+        "compiling",
         "call",
         "value",
         "vertices",
@@ -148,6 +154,7 @@ impl Limits {
             "instances" => self.instances = size,
             "instructions" => self.instructions = value,
             "running" => self.running = Duration::from_millis(value),
+            "compiling" => self.compiling = Duration::from_millis(value),
             "call" => self.call_bytes = size,
             "value" => self.value_bytes = size,
             "vertices" => self.vertices = size,

@@ -216,7 +216,7 @@ impl Inner {
         }
         let bytes = self.bytes(key, wanted)?;
         self.compiled.fetch_add(1, Ordering::Relaxed);
-        let compiled = self.compiler.compile(&self.engine, &wanted.name, &bytes)?;
+        let compiled = self.compiler.compile(&self.engine, &wanted.name, &bytes, self.limits.compiling)?;
         if let Some(artifacts) = &self.artifacts {
             artifacts.store(key, &compiled);
         }

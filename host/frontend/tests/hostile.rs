@@ -4,8 +4,13 @@ mod common;
 
 use std::time::Duration;
 
-use common::{check_error, component, run};
+use common::{
+    check_error, component,
+    modules::{self, Guest},
+    run,
+};
 use frontend::{Limits, Options, Runtime, testing::FakeBridge};
+use wasm_encoder::HeapType;
 
 /// Small limits, so that each is reached in no time.
 fn limits() -> Limits {
@@ -149,4 +154,133 @@ async fn a_backtrace_names_the_guests_functions() {
     let backtrace = error.detail("backtrace").expect("a trap has a backtrace");
     assert!(backtrace.contains("hostile_guest"), "{backtrace}");
     assert_eq!(error.detail("frontend"), Some("guest"));
+}
+
+/// What a guest that is written by hand does, and the error.
+const BY_HAND: &[(&str, Guest, &str, &str)] = &[
+    (
+        "a table that grows",
+        Guest {
+            build: |sink| {
+                sink.ref_null(FUNC).i32_const(1 << 20).table_grow(0).drop();
+            },
+            ..NOTHING
+        },
+        "limit",
+        "frontend guest needs a table of more than 10000 entries",
+    ),
+    (
+        "a call after it returned",
+        Guest { after: modules::log, ..NOTHING },
+        "trap",
+        "frontend guest [..]cannot leave component instance[..]",
+    ),
+    (
+        "a call while it is handed something",
+        Guest { realloc: modules::log, ..NOTHING },
+        "trap",
+        "frontend guest [..]cannot leave component instance[..]",
+    ),
+    (
+        "a ref that it was never given",
+        Guest {
+            build: |sink| {
+                sink.i32_const(7).call(modules::START);
+            },
+            ..NOTHING
+        },
+        "trap",
+        "frontend guest broke the interface: unknown handle index 7",
+    ),
+    (
+        "an answer beyond its memory",
+        Guest {
+            build: |sink| {
+                sink.i32_const(i32::MAX - 3).return_();
+            },
+            ..NOTHING
+        },
+        "trap",
+        "frontend guest [..]",
+    ),
+    (
+        "what it is given is placed beyond its memory",
+        Guest {
+            realloc: |sink| {
+                sink.i32_const(-16).return_();
+            },
+            ..NOTHING
+        },
+        "trap",
+        "frontend guest broke the interface: [..]",
+    ),
+];
+
+const NOTHING: Guest = Guest { build: |_| {}, realloc: |_| {}, after: |_| {} };
+const FUNC: HeapType = HeapType::FUNC;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deeds_that_no_compiler_writes() {
+    let limits = Limits { table_elements: 10_000, ..limits() };
+    let runtime = Runtime::new(Options { limits, ..Options::default() }).expect("the engine is set up");
+    let honest = runtime.load(modules::component(NOTHING), "honest").await.expect("it is a frontend");
+    for (what, guest, code, message) in BY_HAND {
+        let guest = runtime.load(modules::component(*guest), "guest").await.expect(what);
+        let bridge = FakeBridge::new();
+        let error = run(&guest, &bridge, "", 0).await.expect_err(what);
+        check_error(what, &error, code, message);
+        assert!(bridge.logs().is_empty(), "{what}");
+        run(&honest, &bridge, "", 0).await.expect("an honest build works after it");
+    }
+}
+
+/// Whatever became of a file, it is refused, or runs within its limits.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_cut_off_or_changed() {
+    let whole = modules::component(Guest { build: modules::log, ..NOTHING });
+    let runtime = Runtime::new(Options { limits: limits(), ..Options::default() }).expect("the engine is set up");
+    let mut damaged: Vec<Vec<u8>> = (0..whole.len()).step_by(5).map(|end| whole[..end].to_vec()).collect();
+    damaged.extend((0..whole.len()).step_by(3).map(|at| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        bytes
+    }));
+    let (mut refused, mut taken) = (0, 0);
+    for bytes in damaged {
+        match runtime.load(bytes, "guest").await {
+            Ok(guest) => {
+                taken += 1;
+                if let Err(error) = run(&guest, &FakeBridge::new(), "", 0).await {
+                    assert!(["trap", "limit", "invalid-argument"].contains(&error.code.as_str()), "{error:?}");
+                }
+            }
+            Err(error) => {
+                refused += 1;
+                let codes = ["invalid-argument", "unsupported", "denied"];
+                assert!(
+                    codes.contains(&error.code.as_str()) && error.message.starts_with("frontend guest: "),
+                    "{error:?}"
+                );
+            }
+        }
+    }
+    assert!(refused > 100 && taken > 10, "{refused} refused, {taken} taken");
+    let guest = runtime.load(whole, "guest").await.expect("it is a frontend");
+    run(&guest, &FakeBridge::new(), "", 0).await.expect("the whole file runs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_too_large_are_not_looked_at() {
+    let whole = modules::component(NOTHING);
+    let limits = Limits { component_bytes: whole.len() - 1, ..Limits::default() };
+    let runtime = Runtime::new(Options { limits, ..Options::default() }).expect("the engine is set up");
+    let message = format!("frontend guest: {} bytes are more than the 0 MiB that a component may have", whole.len());
+    let error = runtime.load(whole.clone(), "guest").await.err().expect("it is too large");
+    check_error("bytes", &error, "limit", &message);
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("guest.wasm");
+    std::fs::write(&file, &whole).expect("it is ours");
+    let error = runtime.load_file([0; 32], file, "guest").await.err().expect("it is too large");
+    check_error("a file", &error, "limit", &message);
+    assert_eq!(runtime.compiled(), 0);
 }

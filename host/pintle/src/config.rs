@@ -218,7 +218,7 @@ impl Config {
             let context = || format!("frontends.limits.{name}");
             let value = match limit {
                 Limit::Number(value) => *value,
-                Limit::Text(text) if name == "running" => {
+                Limit::Text(text) if matches!(name.as_str(), "running" | "compiling") => {
                     client::usage::parse_duration(text).with_context(context)?.as_millis().try_into()?
                 }
                 Limit::Text(text) => client::usage::parse_size(text).with_context(context)?.try_into()?,

@@ -1,6 +1,8 @@
 //! What the tests of the runtime share.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod modules;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, OnceLock},

@@ -50,6 +50,7 @@ impl Frontend for Guest {
             "bad-place" => bad_place(cx),
             "carry-on" => carry_on(cx),
             "read-fails" => read_fails(cx),
+            "other-session" => other_session(cx),
             "call" => call(cx, &request),
             other => Err(Error::unsupported(format!("no deed {other:?}"))),
         }
@@ -171,6 +172,13 @@ fn call(cx: &Host, request: &Request) -> Result<Output> {
     let mut output = Output::new(made.state()?.file().mkfile(file).add()?);
     output.metadata = solved.metadata;
     Ok(output)
+}
+
+/// Files of a client that is another build's.
+fn other_session(cx: &Host) -> Result<Output> {
+    let context = cx.local("context").session("somebody-elses").add()?;
+    cx.solve(&context)?.read_file("/Dockerfile")?;
+    Ok(Output::default())
 }
 
 fn read_fails(cx: &Host) -> Result<Output> {
