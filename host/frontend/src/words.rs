@@ -83,6 +83,24 @@ impl Table {
             })
     }
 
+    /// The words that may stand on these, as the table has them.
+    #[cfg(feature = "testing")]
+    pub(crate) fn words(&self, on: &[&str]) -> Vec<&'static str> {
+        on.iter().filter_map(|on| self.words.get(on)).flatten().map(|row| row.word).collect()
+    }
+
+    /// The values that attributes with a choice have.
+    #[cfg(feature = "testing")]
+    pub(crate) fn choices(&self) -> &'static [&'static str] {
+        static CHOICES: LazyLock<Vec<&str>> = LazyLock::new(|| {
+            let kinds = TABLE.words.values().flatten().map(|row| row.kind);
+            let choices = kinds.filter_map(|kind| if let Kind::Choice(choice) = kind { Some(choice) } else { None });
+            let all: std::collections::BTreeSet<&str> = choices.flat_map(|choice| choice.split('/')).collect();
+            all.into_iter().collect()
+        });
+        &CHOICES
+    }
+
     fn find<'t>(&'t self, on: &[&str], word: &str) -> Option<&'t Word> {
         let mut rows =
             on.iter().filter_map(|on| self.words.get(*on)).map(|rows| rows.iter().find(|row| row.takes(word)));

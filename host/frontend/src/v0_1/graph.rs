@@ -78,6 +78,12 @@ impl GuestGraph {
         Ok(wit::Edge { vertex: id.0, output: 0 })
     }
 
+    /// Reads a definition that the guest hands over.
+    pub(super) fn decode(&self, definition: bytes::Bytes) -> Result<(Graph, Option<Edge>), Fault> {
+        let limits = llb::wire::Limits { vertices: self.limits.vertices, bytes: self.limits.graph_bytes };
+        Ok(Graph::decode_bytes(definition, &limits)?)
+    }
+
     /// Takes in another graph and answers where its edge is.
     pub(super) fn append(&mut self, definition: &Definition) -> Result<Option<wit::Edge>, Fault> {
         let Some(edge) = definition.edge else { return Ok(None) };

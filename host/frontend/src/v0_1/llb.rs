@@ -68,8 +68,7 @@ impl Host for Guest {
 
     fn add_definition(&mut self, definition: Vec<u8>) -> Answer<Option<Edge>> {
         self.calls += 1;
-        let limits = llb::wire::Limits { vertices: self.limits.vertices, bytes: self.limits.graph_bytes };
-        let decoded = llb::Graph::decode_bytes(definition.into(), &limits).map_err(Fault::from);
+        let decoded = self.graph.decode(definition.into());
         answer(decoded.and_then(|(graph, edge)| {
             let definition = Definition { graph: graph.into(), edge };
             self.graph.append(&definition)
@@ -187,7 +186,12 @@ fn build(
             let named = std::collections::BTreeMap::from([(BUILD_INPUT.to_owned(), 0)]);
             (named, vec![graph.edge_in(edge)?], None)
         }
-        ([], Some(content)) => (Default::default(), Vec::new(), Some(content_bytes(content).into())),
+        ([], Some(content)) => {
+            let definition: bytes::Bytes = content_bytes(content).into();
+            // One that is none would make the whole graph unreadable.
+            graph.decode(definition.clone())?;
+            (Default::default(), Vec::new(), Some(definition))
+        }
         _ => return Err(Fault::invalid("a build needs one input that holds its definition, or the definition itself")),
     };
     let op = BuildOp { builder: BUILDER_LLB, inputs: named, definition, ..op };
@@ -221,4 +225,27 @@ fn source_file(
     });
     let definition = definition.transpose()?;
     graph.add_source(SourceFile { filename, language, data: content_bytes(text).into(), definition })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{Limits, testing::FakeBridge};
+
+    #[test]
+    fn a_definition_within_the_graph_is_one() {
+        let mut guest = Guest::new(Arc::new(FakeBridge::new()), Limits::default());
+        let mut add = |content: &[u8]| {
+            let content = Some(Content::Bytes(content.to_vec()));
+            guest.add_op("build".into(), Vec::new(), Vec::new(), content, Vec::new()).expect("no limit is broken")
+        };
+        let refused = add(b"\xff\xff").expect_err("it is no definition");
+        assert!(refused.message.contains("not valid protobuf"), "{refused:?}");
+        let edge = add(b"").expect("an empty definition is one");
+        let made = guest.graph.definition(Some(edge)).expect("it is in the graph");
+        let bytes = made.graph.encode_bytes(made.edge).expect("it can be written");
+        llb::Graph::decode_bytes(bytes, &llb::wire::Limits::default()).expect("what is written can be read");
+    }
 }

@@ -3,6 +3,8 @@
 //! What a guest says is checked here: every word against the table, every number against the graph, every size against
 //! [`Limits`]. A refusal is an `error` that the guest may handle; a breach of a limit ends the guest.
 
+#[cfg(feature = "testing")]
+mod anything;
 mod convert;
 mod exec;
 mod extras;
@@ -48,6 +50,8 @@ pub(crate) mod bindings {
     });
 }
 
+#[cfg(feature = "testing")]
+pub use anything::anything;
 pub(crate) use bindings::FrontendPre;
 use bindings::pintle::frontend::types as wit;
 
