@@ -147,7 +147,10 @@ func stack() string {
 	var frames []string
 	for _, line := range strings.Split(string(debug.Stack()), "\n") {
 		place, isPlace := strings.CutPrefix(line, "\t")
-		if isPlace && !strings.Contains(place, "/src/runtime/") && !strings.Contains(place, "sdk/go/") {
+		// Paths are as they are on the builder's disk, or as -trimpath leaves them.
+		isOurs := strings.Contains(place, "sdk/go/") || strings.Contains(place, "sdk/go@")
+		isRuntime := strings.Contains(place, "/src/runtime/") || strings.HasPrefix(place, "runtime/")
+		if isPlace && !isOurs && !isRuntime {
 			frames = append(frames, "  "+strings.Split(place, " +")[0])
 		}
 	}
