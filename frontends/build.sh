@@ -29,7 +29,7 @@ for name in dockerfile; do
 done
 
 mkdir -p "$out/examples"
-for name in imagefile include hostile-guest; do
+for name in imagefile include hardened hostile-guest; do
   cargo build --profile component --target $target -p $name
   "$tool" "${CARGO_TARGET_DIR:-target}/$target/component/${name//-/_}.wasm" "$out/examples/$name.part"
   update "$out/examples/$name.part" "$out/examples/$name.wasm"
