@@ -46,7 +46,7 @@ pub fn answer(cx: &Host, kind: &str, request: &Request) -> Result<Answer> {
 
 fn targets(loaded: &Loaded) -> Result<Targets> {
     let (tree, mut problems) = parse(&loaded.text);
-    let file = Dockerfile::read(&tree, &mut problems);
+    let file = Dockerfile::look(&tree, &mut problems);
     if !problems.is_empty() {
         return Err(build::all_problems(loaded, &problems));
     }

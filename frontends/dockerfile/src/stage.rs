@@ -35,8 +35,18 @@ pub struct Stage {
 }
 
 impl Dockerfile {
-    /// Understands a tree; adds to the problems that parsing found.
+    /// Understands a tree that is to be built; adds to the problems that parsing found.
     pub fn read(tree: &Tree, problems: &mut Vec<Problem>) -> Self {
+        let file = Dockerfile::look(tree, problems);
+        if let (true, true, Some(last)) = (file.stages.is_empty(), problems.is_empty(), tree.nodes().last()) {
+            let message = "the Dockerfile has no stages to build: there is no FROM".to_string();
+            problems.push(Problem::new(message, last.span));
+        }
+        file
+    }
+
+    /// As [`Dockerfile::read`], where nothing is to be built: it may have no stages.
+    pub fn look(tree: &Tree, problems: &mut Vec<Problem>) -> Self {
         let mut file =
             Dockerfile { escape: tree.escape, globals: Vec::new(), stages: Vec::new(), index: HashMap::new() };
         for node in tree.nodes() {
@@ -44,12 +54,9 @@ impl Dockerfile {
                 file.add(Rc::new(instruction), problems);
             }
         }
-        if file.stages.is_empty() && problems.is_empty() {
-            let (what, end) = match tree.nodes().last() {
-                Some(node) => ("no stages to build: there is no FROM", node.span),
-                None => ("no instructions", Span::new(tree.source.len(), tree.source.len())),
-            };
-            problems.push(Problem::new(format!("the Dockerfile has {what}"), end));
+        if tree.nodes().next().is_none() && problems.is_empty() {
+            let end = Span::new(tree.source.len(), tree.source.len());
+            problems.push(Problem::new("the Dockerfile has no instructions".to_string(), end));
         }
         file
     }
