@@ -109,10 +109,11 @@ fn buildkitd_main() -> ExitCode {
     for note in &settings.notes {
         tracing::warn!("{note}");
     }
+    let policies = settings.gc.policies();
     let buildkitd::Settings { root, config, daemon, entitlements, history, .. } = settings;
     let place = embedded::Place { addr: None, tls: daemon.tls.clone(), root, config, opened: Default::default() };
     block_on(Threads::Many, &place.opened.clone(), async {
-        exit::code(commands::daemon::serve(&place, &daemon, &entitlements, history).await)
+        exit::code(commands::daemon::serve(&place, &daemon, &entitlements, history, policies).await)
     })
 }
 

@@ -52,6 +52,9 @@ impl control_server::Control for Control {
             let trace = self.0.traces.of_build(trace, &id, journal);
             recording.end(end, Some(trace)).await;
         }
+        if let Some(sweeper) = &self.0.sweeper {
+            sweeper.build_ended();
+        }
         Ok(Response::new(wire::SolveResponse { exporter_response: answer? }))
     }
 

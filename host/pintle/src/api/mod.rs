@@ -16,6 +16,7 @@ mod policy;
 pub mod server;
 mod status;
 mod stdio;
+mod sweep;
 mod traces;
 mod usage;
 
@@ -25,6 +26,7 @@ pub use ending::{Ending, Watched};
 pub use guests::Guests;
 pub use history::Limits as HistoryLimits;
 pub use stdio::Stdio;
+pub use sweep::{Policy, Sweeper};
 pub use traces::Collector;
 
 use std::sync::Arc;
@@ -50,6 +52,8 @@ pub struct Api {
     pub clients: gateway::Clients,
     /// Builds that ran, where they are remembered.
     pub history: Option<history::History>,
+    /// Who keeps the store small.
+    pub sweeper: Option<Sweeper>,
     /// The spans that clients send.
     pub traces: traces::Traces,
     /// What a daemon remembers of builds in this store, where this engine remembers none.
@@ -63,7 +67,16 @@ impl Api {
         let held = history::History::held(engine.store());
         let held = held.inspect_err(|error| tracing::warn!("what a daemon remembers cannot be read: {error:#}"));
         let traces = traces::Traces::default();
-        Api { engine, sessions, builds, clients, history: None, traces, _held: held.unwrap_or_default().into() }
+        Api {
+            engine,
+            sessions,
+            builds,
+            clients,
+            history: None,
+            sweeper: None,
+            traces,
+            _held: held.unwrap_or_default().into(),
+        }
     }
 
     /// The same, and builds are remembered.
@@ -75,6 +88,12 @@ impl Api {
     /// The same, and spans go on to a collector.
     pub fn with_collector(self, collector: Option<Collector>) -> Self {
         Api { traces: traces::Traces::to(collector), ..self }
+    }
+
+    /// The same, and after builds the store is kept small.
+    pub fn with_policies(self, policies: Vec<Policy>) -> Self {
+        let sweeper = (!policies.is_empty()).then(|| Sweeper::start(self.engine.clone(), policies));
+        Api { sweeper, ..self }
     }
 
     /// All services, ready to be served on a connection or a socket.

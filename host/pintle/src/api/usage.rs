@@ -70,7 +70,7 @@ fn wire(record: &DiskRecord) -> UsageRecord {
 
 /// Filters as containerd writes them: `FIELD==VALUE`, `FIELD!=VALUE`, `FIELD~=REGEX`, `FIELD` (true), several joined by commas are all
 /// to match; of several filters one has to. `FIELD=VALUE` is taken as `==`.
-struct Filters(Vec<Vec<Term>>);
+pub struct Filters(Vec<Vec<Term>>);
 
 struct Term {
     field: String,
@@ -88,14 +88,16 @@ const REGEX_BYTES_MAX: usize = 1 << 20;
 const FIELDS: [&str; 8] = ["id", "parents", "description", "inuse", "mutable", "immutable", "type", "shared"];
 
 impl Filters {
-    fn parse(filters: &[String]) -> Result<Self, Status> {
+    /// Reads filters; the error names what cannot be read.
+    pub fn parse(filters: &[String]) -> Result<Self, Status> {
         // An empty filter has no term, and matches all: buildx sends one.
         let terms = |filter: &String| filter.split(',').filter(|term| !term.is_empty()).map(term).collect();
         let parse = |filter: &String| -> Result<Vec<_>, Status> { terms(filter) };
         Ok(Filters(filters.iter().map(parse).collect::<Result<_, _>>()?))
     }
 
-    fn match_all(&self, record: &DiskRecord) -> bool {
+    /// Whether one of them matches, or there is none.
+    pub fn match_all(&self, record: &DiskRecord) -> bool {
         self.0.is_empty() || self.0.iter().any(|terms| terms.iter().all(|term| term.matches(record)))
     }
 }

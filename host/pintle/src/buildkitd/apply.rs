@@ -1,15 +1,16 @@
 //! What the keys of buildkitd.toml do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 
 use super::{
     Settings,
+    gc::bytes,
     keys::Meaning,
-    read::{Entry, Size, Value},
+    read::{Entry, Value},
 };
-use crate::config::KeyPair;
+use crate::config::{KeyPair, Registry};
 
 /// Does what the entries say.
 pub fn apply(settings: &mut Settings, entries: Vec<Entry>) -> anyhow::Result<()> {
@@ -56,6 +57,7 @@ fn set(settings: &mut Settings, entry: Entry) -> anyhow::Result<()> {
         (["history", "maxEntries"], Value::Int(count)) => {
             settings.history.records = usize::try_from(count).context("want no negative number")?;
         }
+        (["frontend", "gateway.v0", what], value) => gateway(settings, what, value)?,
         (["frontend", ..], Value::Bool(false)) => bail!("the Dockerfile frontend is always there"),
         (["registry", name, rest @ ..], value) => registry(settings, name, rest, value)?,
         (["worker", "oci", rest @ ..], value) => worker(settings, rest, value)?,
@@ -69,6 +71,27 @@ fn log(settings: &mut Settings, what: &str, word: &str) -> anyhow::Result<()> {
     match what {
         "format" => settings.log.format = word.parse().map_err(|why: String| anyhow!(why))?,
         _ => settings.log.level = word.parse().map_err(|why: String| anyhow!(why))?,
+    }
+    Ok(())
+}
+
+/// Frontends that are not this program's own may be of these repositories, or none may run.
+fn gateway(settings: &mut Settings, what: &str, value: Value) -> anyhow::Result<()> {
+    let trust = &mut settings.config.frontends.trust;
+    match value {
+        Value::Bool(false) => *trust = toml::from_str("unlisted = \"refuse\"")?,
+        // Where none may run it does not matter which.
+        Value::Texts(repositories) if !repositories.is_empty() && trust.is_silent() => {
+            let name = |text: &String| -> anyhow::Result<String> {
+                let reference: oci::Reference = text.parse().with_context(|| format!("{what}: {text:?}"))?;
+                Ok(reference.name())
+            };
+            let names = repositories.iter().map(name).collect::<anyhow::Result<Vec<_>>>()?;
+            // Texts without control characters are written alike in JSON and TOML.
+            let names = serde_json::to_string(&names)?;
+            *trust = toml::from_str(&format!("unlisted = \"refuse\"\n[[rule]]\nnames = {names}"))?;
+        }
+        _ => {}
     }
     Ok(())
 }
@@ -98,6 +121,11 @@ fn registry(settings: &mut Settings, name: &str, parts: &[&str], value: Value) -
         (["http"], Value::Bool(on)) => registry.http = Some(on),
         (["insecure"], Value::Bool(on)) => registry.insecure = on,
         (["ca"], Value::Texts(list)) => registry.ca = list.into_iter().map(PathBuf::from).collect(),
+        (["tlsconfigdir"], Value::Texts(dirs)) => {
+            for dir in dirs {
+                certificates(registry, Path::new(&dir))?;
+            }
+        }
         (["keypair", number, what], Value::Text(path)) => {
             let number: usize = number.parse()?;
             if registry.keypair.len() <= number {
@@ -111,9 +139,30 @@ fn registry(settings: &mut Settings, name: &str, parts: &[&str], value: Value) -
     Ok(())
 }
 
+/// The certificates of a directory, as Docker and containerd lay them there: `*.crt` are trusted, `*.cert` are our own, each with its
+/// `*.key`.
+fn certificates(registry: &mut Registry, dir: &Path) -> anyhow::Result<()> {
+    let list = std::fs::read_dir(dir).with_context(|| format!("read {}", dir.display()))?;
+    let mut paths = list.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    paths.sort();
+    for path in paths {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("crt") => registry.ca.push(path),
+            Some("cert") => registry.keypair.push(KeyPair { key: path.with_extension("key"), cert: path }),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn worker(settings: &mut Settings, parts: &[&str], value: Value) -> anyhow::Result<()> {
     let config = &mut settings.config;
     match (parts, value) {
+        (["gc"], Value::Bool(on)) => settings.gc.off = !on,
+        (["gcpolicy", number, name], value) => settings.gc.set_policy(number.parse()?, name, value, &settings.root)?,
+        ([name @ ("gckeepstorage" | "reservedSpace" | "minFreeSpace")], Value::Size(size)) => {
+            settings.gc.set(name, size, &settings.root)?;
+        }
         (["enabled"], Value::Bool(false)) => bail!("there is no other worker"),
         (["labels", name], Value::Text(text)) => drop(config.labels.insert(name.to_string(), text)),
         (["snapshotter"], Value::Text(name)) => config.snapshotter = snapshotter(&name).map_err(|why| anyhow!(why))?,
@@ -122,7 +171,10 @@ fn worker(settings: &mut Settings, parts: &[&str], value: Value) -> anyhow::Resu
             config.max_parallelism = Some(count);
         }
         (["binary"], Value::Text(program)) if !program.is_empty() => config.executor = Some(program),
-        (["maxUsedSpace"], Value::Size(size)) => config.max_used_space = Some(bytes(size, &settings.root)?),
+        (["maxUsedSpace"], Value::Size(size)) => {
+            config.max_used_space = Some(format!("{}B", bytes(size, &settings.root)?));
+            settings.gc.set("maxUsedSpace", size, &settings.root)?;
+        }
         (["networkMode"], Value::Text(mode)) if !matches!(mode.as_str(), "" | "auto" | "host") => {
             bail!("{mode:?}: want auto or host; other networks are not supported")
         }
@@ -139,18 +191,4 @@ pub fn snapshotter(name: &str) -> Result<Option<String>, String> {
         "native" => Ok(Some("copy".into())),
         _ => Err(format!("{name:?}: want auto, overlayfs or native")),
     }
-}
-
-/// A size as the engine's configuration has it; a part is one of the disk that the store is on.
-fn bytes(size: Size, root: &std::path::Path) -> anyhow::Result<String> {
-    let bytes = match size {
-        Size::Bytes(bytes) => bytes,
-        Size::Percent(percent) => {
-            let there = root.ancestors().find(|dir| dir.exists()).unwrap_or(std::path::Path::new("/"));
-            let disk =
-                rustix::fs::statvfs(there).with_context(|| format!("ask for the size of {}", there.display()))?;
-            (u128::from(disk.f_blocks) * u128::from(disk.f_frsize) * u128::from(percent) / 100) as u64
-        }
-    };
-    Ok(format!("{bytes}B"))
 }

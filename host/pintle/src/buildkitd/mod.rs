@@ -1,6 +1,7 @@
 //! The program under the name `buildkitd`: its flags and its configuration file, and behind them `pintle daemon`.
 
 mod apply;
+mod gc;
 mod keys;
 mod read;
 
@@ -104,6 +105,8 @@ pub struct Settings {
     pub log: crate::log::Options,
     /// How long builds are remembered.
     pub history: crate::api::HistoryLimits,
+    /// What is deleted after builds.
+    pub gc: gc::Gc,
     /// Keys of the file that change nothing here, with the reason.
     pub notes: Vec<String>,
 }
@@ -117,6 +120,8 @@ impl Flags {
             apply::apply(&mut settings, read::read(&text, &path.display().to_string())?)?;
         }
         self.over(&mut settings)?;
+        let root = settings.root.clone();
+        settings.gc.measure(&root);
         if settings.daemon.addresses.is_empty() {
             settings.daemon.addresses.push(format!("unix://{}", self.socket().display()));
         }
@@ -250,6 +255,17 @@ mod tests {
             zone = "a"
             [[worker.oci.gcpolicy]]
             keepDuration = "48h"
+            filters = ["type==source.local"]
+            [[worker.oci.gcpolicy]]
+            all = true
+            maxUsedSpace = "2GB"
+            keepBytes = 1000
+            minFreeSpace = "0%"
+            [frontend."gateway.v0"]
+            enabled = true
+            allowedRepositories = ["mine/lang"]
+            [otel]
+            socketPath = "/x"
             [registry."docker.io"]
             mirrors = ["mirror.example:5000"]
             [registry."mirror.example:5000"]
@@ -277,7 +293,15 @@ mod tests {
         assert_eq!(got.entitlements, [build::Entitlement::NetworkHost]);
         assert_eq!((got.log.format, got.log.level), (crate::log::Format::Json, crate::log::Level::Debug));
         assert_eq!((got.history.records, got.history.age.as_secs()), (5, 86_400));
-        assert!(got.notes.iter().any(|note| note.contains("gcpolicy")), "{:?}", got.notes);
+        let policies = got.gc.policies();
+        assert_eq!(policies.len(), 2);
+        assert_eq!(policies[0].keep_duration, Some(std::time::Duration::from_secs(48 * 3600)));
+        assert_eq!(policies[0].filters, ["type==source.local"]);
+        let last = &policies[1];
+        assert_eq!((last.all, last.max_used, last.reserved), (true, Some(2_000_000_000), Some(1000)));
+        let trust = format!("{:?}", got.config.frontends.trust);
+        assert!(trust.contains("Refuse") && trust.contains("docker.io/mine/lang"), "{trust}");
+        assert!(got.notes.iter().any(|note| note.contains("otel.socketPath")), "{:?}", got.notes);
     }
 
     #[test]
@@ -308,6 +332,11 @@ mod tests {
             ("[worker.containerd]\nenabled = true", "containerd"),
             ("proxyNetwork = true", "proxyNetwork"),
             ("insecure-entitlements = [\"all\"]", ":1: insecure-entitlements: unknown entitlement"),
+            ("[[worker.oci.gcpolicy]]\nfilters = [\"colour==red\"]", ":2: worker.oci.gcpolicy.0.filters: filter"),
+            ("[[worker.oci.gcpolicy]]\nkeepDuraton = 5", ":2: worker.oci.gcpolicy.0.keepDuraton: unknown key"),
+            ("[[worker.oci.gcpolicy]]\nmaxUsedSpace = \"200%\"", ":2: worker.oci.gcpolicy.0.maxUsedSpace: want a part"),
+            ("[frontend.\"gateway.v0\"]\nallowedRepositories = [\"A\"]", "allowedRepositories"),
+            ("[registry.\"a\"]\ntlsconfigdir = [\"/no/such\"]", "read /no/such"),
             ("[log]\nformat = \"xml\"", "want text or json"),
             ("[log]\nlevel = \"loud\"", "want error, warn, info, debug or trace"),
             ("[registry.\"a\"]\nmirror = []", ":2: registry.\"a\".mirror: unknown key"),

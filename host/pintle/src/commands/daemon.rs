@@ -34,7 +34,7 @@ pub async fn run(args: Args, place: embedded::Place) -> anyhow::Result<()> {
         allow_unauthenticated: args.allow_unauthenticated_tcp,
         owner: Default::default(),
     };
-    serve(&place, &options, &args.entitlements, Default::default()).await
+    serve(&place, &options, &args.entitlements, Default::default(), Vec::new()).await
 }
 
 /// Opens the engine, and serves it until the process is told to end.
@@ -43,9 +43,10 @@ pub async fn serve(
     options: &daemon::Options,
     entitlements: &[Entitlement],
     history: crate::api::HistoryLimits,
+    policies: Vec<crate::api::Policy>,
 ) -> anyhow::Result<()> {
     let engine = embedded::engine(place, entitlements.iter().copied().collect())?;
-    let api = Api::new(engine).with_history(history)?.with_collector(Collector::from_env()?);
+    let api = Api::new(engine).with_history(history)?.with_policies(policies).with_collector(Collector::from_env()?);
     daemon::serve(&api, options, embedded::listen_beside(&place.root)).await?;
     let closed = api.engine.store().closed();
     drop(api);
