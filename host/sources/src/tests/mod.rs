@@ -149,7 +149,8 @@ impl Session for Client {
         _: &(dyn Fn(u64, u64) + Sync),
     ) -> anyhow::Result<()> {
         self.synced.fetch_add(1, Ordering::SeqCst);
-        let from = self.remote.get(name).ok_or_else(|| anyhow::anyhow!("the client shares no directory {name:?}"))?;
+        let from = self.remote.get(name).or_else(|| self.dirs.get(name));
+        let from = from.ok_or_else(|| anyhow::anyhow!("the client shares no directory {name:?}"))?;
         let embedded: session::Dirs = HashMap::from([(
             name.to_string(),
             Arc::new(Dir::open_ambient_dir(from, cap_std::ambient_authority()).unwrap()),
