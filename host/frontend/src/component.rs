@@ -84,6 +84,7 @@ pub struct Interfaces {
 /// Bytes that are no component.
 pub fn interfaces(bytes: &[u8]) -> Result<Interfaces, Error> {
     let malformed = |error| Error::invalid(format!("not a component: {error:#}"));
+    check_sizes(bytes).map_err(malformed)?;
     let (resolve, world) = match wit_component::decode(bytes).map_err(malformed)? {
         DecodedWasm::Component(resolve, world) => (resolve, world),
         DecodedWasm::WitPackage(..) => return Err(Error::invalid("a WIT package, which has no code")),
@@ -102,6 +103,12 @@ pub fn interfaces(bytes: &[u8]) -> Result<Interfaces, Error> {
         imports: world.imports.keys().map(|key| named(resolve.name_world_key(key))).collect(),
         exports: world.exports.keys().map(|key| named(resolve.name_world_key(key))).collect(),
     })
+}
+
+/// Refuses parts that say that they are longer than what is there. `wit_component::decode` reads as from a stream, and makes room for what
+/// a part says first: for a kilobyte of lies that is gigabytes.
+fn check_sizes(bytes: &[u8]) -> anyhow::Result<()> {
+    Ok(Parser::new(0).parse_all(bytes).try_for_each(|payload| payload.map(drop))?)
 }
 
 /// Refuses bytes that are plainly no component, or too large for one. `name` is for messages.

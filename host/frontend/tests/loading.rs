@@ -80,6 +80,23 @@ async fn what_is_no_frontend_is_refused_by_name() {
     }
 }
 
+/// The most memory that this process ever had, in megabytes.
+fn peak_megabytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+#[test]
+fn a_part_that_says_it_is_longer_than_the_file_takes_no_room() {
+    // A section of types of 4 GB.
+    let bytes = b"\0asm\x0d\0\x01\0\x07\xff\xff\xff\xff\x0f";
+    let error = frontend::interfaces(bytes).unwrap_err();
+    assert!(error.message.contains("unexpected end"), "{error:?}");
+    let peak = peak_megabytes();
+    assert!(peak < 2048, "{peak} MB");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn compiled_once_however_many_ask_and_found_again() {
     let Some(component) = component("hostile-guest") else { return };
