@@ -95,7 +95,8 @@ fn pintle_main() -> ExitCode {
     if has_engine && let Err(error) = rootless::enter() {
         return exit::report(error);
     }
-    let threads = if has_engine || cli.command.works_here() { Threads::Many } else { Threads::One };
+    let runs_frontends = matches!(cli.command, commands::Command::Frontend(_));
+    let threads = if has_engine || runs_frontends { Threads::Many } else { Threads::One };
     let place = embedded::Place { addr: cli.addr, tls, root, config, opened: Default::default() };
     block_on(threads, &place.opened.clone(), commands::run(cli.command, place))
 }

@@ -90,9 +90,8 @@ impl Layout {
         match (tag, index.manifests().as_slice()) {
             (None, [only]) => Ok(only.digest().to_string()),
             (None, _) => {
-                let names: Vec<_> = index.manifests().iter().filter_map(ref_name).collect();
                 let what = format!("holds {} images: name one by :TAG or @DIGEST", index.manifests().len());
-                bail!("{}; it has: {}", self.say(&what), names.join(", "))
+                bail!("{}; it has: {}", self.say(&what), names(&index))
             }
             (Some(tag), _) => match entry(&index, tag) {
                 Some(entry) => Ok(entry.digest().to_string()),
@@ -115,8 +114,7 @@ impl Layout {
     }
 
     fn lacks(&self, index: &ImageIndex, tag: &str) -> anyhow::Error {
-        let names: Vec<_> = index.manifests().iter().filter_map(ref_name).collect();
-        anyhow::anyhow!("{}; it has: {}", self.say(&format!("has no image tagged {tag:?}")), names.join(", "))
+        anyhow::anyhow!("{}; it has: {}", self.say(&format!("has no image tagged {tag:?}")), names(index))
     }
 
     /// A manifest or index, verified.
@@ -190,6 +188,12 @@ fn entry<'a>(index: &'a ImageIndex, tag: &str) -> Option<&'a OciDescriptor> {
         ref_name(entry).is_some_and(|name| name == tag || name.rsplit(':').next() == Some(tag))
     };
     index.manifests().iter().find(is_tagged)
+}
+
+/// What the entries are tagged, for messages.
+fn names(index: &ImageIndex) -> String {
+    let names: Vec<_> = index.manifests().iter().filter_map(ref_name).collect();
+    names.join(", ")
 }
 
 fn ref_name(entry: &OciDescriptor) -> Option<&str> {

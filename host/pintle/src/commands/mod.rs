@@ -31,13 +31,6 @@ pub enum Command {
     Daemon(daemon::Args),
 }
 
-impl Command {
-    /// Whether this process has work of its own even where a daemon is named: the daemon itself, and what runs frontends here.
-    pub fn works_here(&self) -> bool {
-        matches!(self, Command::Daemon(_) | Command::Frontend(_))
-    }
-}
-
 /// Runs a command and answers the exit code. Ctrl-C cancels it; a daemon knows by itself how to end.
 pub async fn run(command: Command, place: Place) -> ExitCode {
     match command {

@@ -56,8 +56,9 @@ where
     let mut writer = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
         let mut receiver = Receiver::new(dest, options, replies)?;
         while let Some((packet, _room)) = waiting.blocking_recv() {
-            if receiver.packet(packet)? {
-                return Ok(());
+            receiver.packet(packet)?;
+            if receiver.has_all() {
+                return receiver.finish();
             }
         }
         anyhow::bail!("the sender ended the stream before all files were there")
@@ -145,7 +146,7 @@ impl Room {
 }
 
 struct Receiver {
-    apply: Option<Apply>,
+    apply: Apply,
     outgoing: mpsc::UnboundedSender<Packet>,
     next_id: u32,
     /// Asked for.
@@ -164,30 +165,33 @@ struct OpenFile {
 
 impl Receiver {
     fn new(dest: OwnedFd, options: Options, outgoing: mpsc::UnboundedSender<Packet>) -> anyhow::Result<Self> {
-        let apply = Some(Apply::new(dest, options)?);
+        let apply = Apply::new(dest, options)?;
         let (wanted, open) = (HashMap::new(), HashMap::new());
         Ok(Receiver { apply, outgoing, next_id: 0, wanted, later: VecDeque::new(), open, listed: false })
     }
 
-    /// Takes a packet; true says that all is there, and that the sender was told.
-    fn packet(&mut self, packet: Packet) -> anyhow::Result<bool> {
+    /// Takes a packet.
+    fn packet(&mut self, packet: Packet) -> anyhow::Result<()> {
         let kind = PacketType::try_from(packet.r#type);
         match kind.with_context(|| format!("the sender sent a packet of type {}, which is none", packet.r#type))? {
-            PacketType::PacketStat => self.stat(packet)?,
-            PacketType::PacketData => self.data(packet.id, packet.data)?,
+            PacketType::PacketStat => self.stat(packet),
+            PacketType::PacketData => self.data(packet.id, packet.data),
             PacketType::PacketFin => anyhow::bail!("the sender ended before it was told to"),
             other => anyhow::bail!("the sender sent {other:?}, which is not its part"),
         }
-        if self.listed
-            && self.wanted.is_empty()
-            && self.open.is_empty()
-            && let Some(apply) = self.apply.take()
-        {
-            apply.finish()?;
-            self.reply(PacketType::PacketFin, 0);
-            return Ok(true);
-        }
-        Ok(false)
+    }
+
+    /// Whether nothing more is to come.
+    fn has_all(&self) -> bool {
+        self.listed && self.wanted.is_empty() && self.open.is_empty()
+    }
+
+    /// Ends when all is there: what is not in the list goes, and the sender is told.
+    fn finish(self) -> anyhow::Result<()> {
+        let Receiver { apply, outgoing, .. } = self;
+        apply.finish()?;
+        reply(&outgoing, PacketType::PacketFin, 0);
+        Ok(())
     }
 
     fn stat(&mut self, packet: Packet) -> anyhow::Result<()> {
@@ -198,8 +202,7 @@ impl Receiver {
         };
         let id = self.next_id;
         self.next_id = id.checked_add(1).context("the sender lists more files than can be numbered")?;
-        let apply = self.apply.as_mut().context("the transfer has ended")?;
-        if let Some(wanted) = apply.entry(stat)? {
+        if let Some(wanted) = self.apply.entry(stat)? {
             self.later.push_back((id, wanted));
             self.ask();
         }
@@ -212,18 +215,17 @@ impl Receiver {
             && let Some((id, wanted)) = self.later.pop_front()
         {
             self.wanted.insert(id, wanted);
-            self.reply(PacketType::PacketReq, id);
+            reply(&self.outgoing, PacketType::PacketReq, id);
         }
     }
 
     fn data(&mut self, id: u32, data: Bytes) -> anyhow::Result<()> {
-        let apply = self.apply.as_mut().context("the transfer has ended")?;
         if let Some(wanted) = self.wanted.remove(&id) {
             anyhow::ensure!(
                 self.open.len() < OPEN_FILES_MAX,
                 "the sender sends more than {OPEN_FILES_MAX} files at once"
             );
-            let file = apply.create(&wanted).with_context(|| format!("create {:?}", wanted.path()))?;
+            let file = self.apply.create(&wanted).with_context(|| format!("create {:?}", wanted.path()))?;
             self.open.insert(id, OpenFile { wanted, file, written: 0 });
         }
         let open =
@@ -239,7 +241,7 @@ impl Receiver {
             written >= announced,
             "{path:?} changed or vanished while it was read: of its {announced} bytes there were {written}"
         );
-        apply.finish_file(&open.wanted, &open.file).with_context(|| format!("finish {path:?}"))?;
+        self.apply.finish_file(&open.wanted, &open.file).with_context(|| format!("finish {path:?}"))?;
         self.open.remove(&id);
         // For many at once, since each time wakes both ends.
         if self.wanted.len() + self.open.len() <= REQUESTED_MAX / 2 {
@@ -247,9 +249,9 @@ impl Receiver {
         }
         Ok(())
     }
+}
 
-    fn reply(&self, kind: PacketType, id: u32) {
-        // When nobody listens any more the incoming stream ends too, and that is where the error comes from.
-        let _ = self.outgoing.send(Packet { r#type: kind.into(), id, ..Packet::default() });
-    }
+fn reply(outgoing: &mpsc::UnboundedSender<Packet>, kind: PacketType, id: u32) {
+    // When nobody listens any more the incoming stream ends too, and that is where the error comes from.
+    let _ = outgoing.send(Packet { r#type: kind.into(), id, ..Packet::default() });
 }

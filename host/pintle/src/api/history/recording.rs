@@ -139,7 +139,11 @@ impl Recording {
                 tracing::warn!("build {id} is not recorded: {error}");
                 history.table().remove(&id);
             }
-            let closed = trace.map(Trace::close);
+            let closed = match trace {
+                // Of a large graph there are many spans.
+                Some(trace) => tokio::task::spawn_blocking(|| trace.close()).await.ok(),
+                None => None,
+            };
             history.ending().remove(&id);
             drop(done);
             match (pending, closed) {
