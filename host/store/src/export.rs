@@ -1,11 +1,6 @@
 //! Layers as blobs: packed, compressed and kept, each made once.
 
-use std::{
-    fs::File,
-    io::{BufWriter, Write},
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fs::File, io::BufWriter, path::PathBuf, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt};
 
@@ -16,6 +11,7 @@ use crate::{
     fetch,
     inner::Inner,
     layer::{
+        aside::Aside,
         compress::{Compressor, Hashing, decompress},
         pack::pack,
     },
@@ -136,17 +132,15 @@ fn finished(record: BlobRecord, pin: Blob) -> LayerBlob {
 fn make(layer: &Layer, original: Option<&Blob>, options: BlobOptions) -> Result<LayerBlob> {
     let store = &layer.store;
     store.make_room(0, || format!("the blob of layer {}", layer.id))?;
-    let mut ingest = store.ingest()?;
-    let file = ingest.file.try_clone().at(|| "open a blob".to_owned())?;
-    let sink = Shared::new(file);
+    let ingest = store.ingest()?;
+    let sink = Aside::file(&ingest.file).at(|| "open a blob".to_owned())?;
     let plain = Hashing::new(Compressor::new(options.compression, sink.clone())?);
     let diff_id = match original {
         // The archive as it came: packed again, it would have another diff id.
         Some(blob) => recompress(blob, plain)?,
         None => pack_layer(layer, options, plain)?,
     };
-    let (digest, size) = sink.finish()?;
-    ingest.file.flush().at(|| "write a blob".to_owned())?;
+    let (digest, size) = sink.finish().at(|| "write a blob".to_owned())?;
     store.make_room(size, || format!("blob {digest}"))?;
     store.publish(&ingest.path, crate::blobs::hex_of(&digest)?, size)?;
     let pin = store.pin_blob(&digest)?.ok_or_else(|| Error::other("a blob was deleted right after it was made"))?;
@@ -158,7 +152,7 @@ fn make(layer: &Layer, original: Option<&Blob>, options: BlobOptions) -> Result<
     Ok(finished(record, pin))
 }
 
-fn recompress(blob: &Blob, mut to: Hashing<Compressor<Shared>>) -> Result<String> {
+fn recompress(blob: &Blob, mut to: Hashing<Compressor<Aside>>) -> Result<String> {
     let path = blob.path();
     let file = File::open(&path).at(|| format!("open {}", path.display()))?;
     let mut from = decompress(file).at(|| format!("read {}", path.display()))?;
@@ -166,12 +160,12 @@ fn recompress(blob: &Blob, mut to: Hashing<Compressor<Shared>>) -> Result<String
     finish(to)
 }
 
-fn pack_layer(layer: &Layer, options: BlobOptions, mut to: Hashing<Compressor<Shared>>) -> Result<String> {
+fn pack_layer(layer: &Layer, options: BlobOptions, mut to: Hashing<Compressor<Aside>>) -> Result<String> {
     pack(&layer.dir(), layer.store.marks, options.epoch, BufWriter::with_capacity(1 << 20, &mut to))?;
     finish(to)
 }
 
-fn finish(to: Hashing<Compressor<Shared>>) -> Result<String> {
+fn finish(to: Hashing<Compressor<Aside>>) -> Result<String> {
     let Hashing { inner, hash, bytes } = to;
     inner.finish().at(|| "finish a compressed blob".to_owned())?;
     Ok(Hashing { inner: (), hash, bytes }.digest())
@@ -182,35 +176,6 @@ fn media_type(compression: Compression) -> &'static str {
         Compression::Uncompressed => "application/vnd.oci.image.layer.v1.tar",
         Compression::Gzip(_) => "application/vnd.oci.image.layer.v1.tar+gzip",
         Compression::Zstd(_) => "application/vnd.oci.image.layer.v1.tar+zstd",
-    }
-}
-
-/// A compressor takes its writer away; this is what stays in our hands.
-#[derive(Clone)]
-struct Shared(Arc<Mutex<Hashing<BufWriter<File>>>>);
-
-impl Shared {
-    fn new(file: File) -> Shared {
-        Shared(Arc::new(Mutex::new(Hashing::new(BufWriter::with_capacity(1 << 20, file)))))
-    }
-
-    /// Digest and size of what was written.
-    fn finish(self) -> Result<(String, u64)> {
-        let mut sink = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sink.flush().at(|| "write a blob".to_owned())?;
-        let hash = std::mem::take(&mut sink.hash);
-        let size = sink.bytes;
-        Ok((Hashing { inner: (), hash, bytes: size }.digest(), size))
-    }
-}
-
-impl Write for Shared {
-    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(data)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).flush()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Layers as tar archives: packing, unpacking, compression.
 
+pub(crate) mod aside;
 pub(crate) mod compress;
 mod gzip;
 pub(crate) mod pack;
