@@ -10,6 +10,7 @@ mod command;
 mod error;
 mod mirror;
 mod remote;
+mod signed;
 mod want;
 
 use std::{
@@ -17,6 +18,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use store::{Snapshot, Store};
 
@@ -82,7 +84,9 @@ impl Source for GitSource {
             Some(pinned) => pinned,
             None => remote::ask(&want, &Access::ask(&want, &request.sessions, self.inner.offline).await?).await?,
         };
-        Ok(Box::new(ResolvedGit { inner: self.inner.clone(), want, pinned, request: request.clone() }))
+        let resolved = ResolvedGit { inner: self.inner.clone(), want, pinned, request: request.clone() };
+        resolved.check_signature().await?;
+        Ok(Box::new(resolved))
     }
 }
 
@@ -113,6 +117,32 @@ impl ResolvedGit {
         let mirror = Mirror::open(&self.inner.store, &self.want, &access, self.pinned.is_sha256()).await?;
         mirror.fetch(&self.want, &self.pinned).await?;
         work(&mirror).await
+    }
+
+    async fn objects(&self) -> anyhow::Result<GitObjects> {
+        let turn = self.inner.turn(&self.want.remote);
+        let _turn = turn.lock().await;
+        let read = async |mirror: &Mirror<'_>| {
+            let git = mirror.git();
+            let commit = git.run("read the commit", &["cat-file", "commit", self.pinned.tree()]).await?;
+            let kind = git.line("read the ref", &["cat-file", "-t", &self.pinned.object]).await?;
+            let tag = match kind.as_str() {
+                "tag" => Some(git.run("read the tag", &["cat-file", "tag", &self.pinned.object]).await?),
+                _ => None,
+            };
+            Ok(GitObjects { commit, tag })
+        };
+        self.with_mirror(read).await
+    }
+
+    /// Fails where a signature is wanted that is not there.
+    async fn check_signature(&self) -> anyhow::Result<()> {
+        let Some(signed) = self.want.signed.clone() else { return Ok(()) };
+        let (objects, pinned) = (self.objects().await?, self.pinned.clone());
+        let checked = tokio::task::spawn_blocking(move || signed.check(&objects, &pinned)).await?;
+        checked.with_context(|| {
+            format!("git repository {}: ref {:?} is not signed as it has to be", self.want.shown(), self.want.reference)
+        })
     }
 
     async fn check_out(&self) -> anyhow::Result<Snapshot> {
@@ -160,18 +190,6 @@ impl Resolved for ResolvedGit {
     }
 
     async fn git_objects(&self) -> anyhow::Result<Option<GitObjects>> {
-        let turn = self.inner.turn(&self.want.remote);
-        let _turn = turn.lock().await;
-        let read = async |mirror: &Mirror<'_>| {
-            let git = mirror.git();
-            let commit = git.run("read the commit", &["cat-file", "commit", self.pinned.tree()]).await?;
-            let kind = git.line("read the ref", &["cat-file", "-t", &self.pinned.object]).await?;
-            let tag = match kind.as_str() {
-                "tag" => Some(git.run("read the tag", &["cat-file", "tag", &self.pinned.object]).await?),
-                _ => None,
-            };
-            Ok(Some(GitObjects { commit, tag }))
-        };
-        self.with_mirror(read).await
+        self.objects().await.map(Some)
     }
 }

@@ -7,16 +7,22 @@
 mod fetch;
 mod want;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    ffi::OsStr,
+    sync::{Arc, OnceLock},
+};
 
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use store::{Snapshot, Store};
 use tokio::sync::OnceCell;
 
-use crate::{Request, Resolved, Source};
+use crate::{
+    Request, Resolved, Source,
+    signature::{Policy, verify_pgp},
+};
 use fetch::{Answer, Fetched};
-use want::Want;
+use want::{Signed, Want};
 
 /// Files of web servers.
 pub struct HttpSource {
@@ -62,13 +68,13 @@ impl Source for HttpSource {
             let kept = known.filter(|(record, _)| record.digest == checksum).map(|(_, snapshot)| snapshot);
             let filename = want.filename(None)?;
             let file = File { digest: checksum, filename, modified: None, snapshot: OnceCell::new_with(kept) };
-            return Ok(Box::new(ResolvedHttp { inner, want, request: request.clone(), file }));
+            return ResolvedHttp { inner, want, request: request.clone(), file }.checked().await;
         }
         let (record, snapshot) = inner.get(&want, request, known).await?;
         let snapshot = OnceCell::new_with(Some(snapshot));
         let modified = record.last_modified.as_deref().and_then(fetch::seconds);
         let file = File { digest: record.digest, filename: record.filename, modified, snapshot };
-        Ok(Box::new(ResolvedHttp { inner, want, request: request.clone(), file }))
+        ResolvedHttp { inner, want, request: request.clone(), file }.checked().await
     }
 }
 
@@ -126,6 +132,21 @@ struct ResolvedHttp {
     want: Want,
     request: Request,
     file: File,
+}
+
+impl ResolvedHttp {
+    /// Itself, unless a signature is wanted that does not hold.
+    async fn checked(self) -> anyhow::Result<Box<dyn Resolved>> {
+        if let Some(Signed { signature, keys }) = self.want.signed.clone() {
+            let root = self.snapshot().await?.root().await?;
+            let file = root.entry(OsStr::new(&self.file.filename))?;
+            let mut file = file.with_context(|| format!("{}: the file is gone", self.want.shown()))?.open()?;
+            let check = move || verify_pgp(&mut file, &signature, &keys, Policy::default());
+            let checked = tokio::task::spawn_blocking(check).await?;
+            checked.with_context(|| format!("{}: is not signed as it has to be", self.want.shown()))?;
+        }
+        Ok(Box::new(self))
+    }
 }
 
 struct File {

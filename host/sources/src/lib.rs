@@ -13,6 +13,7 @@ mod local;
 mod manifests;
 mod oci_layout;
 mod registry;
+mod signature;
 #[cfg(test)]
 mod tests;
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use super::error::GitError;
+use super::{error::GitError, signed::Wanted};
 use crate::{Request, attrs::Attrs, attrs::after_scheme};
 
 /// The schemes of URLs that git may be given. Never `file` or `ext`, which reach this machine.
@@ -35,16 +35,14 @@ pub(super) struct Want {
     pub ssh: Option<String>,
     /// The text of a `known_hosts` file.
     pub known_hosts: Option<String>,
+    /// Who has to have signed it.
+    pub signed: Option<Wanted>,
 }
 
 /// Attributes for what is not done here; better an error than files that are not what was asked for.
-const REFUSED: [(&str, &str); 6] = [
+const REFUSED: [(&str, &str); 2] = [
     ("git.bundle", "fetching from a bundle is not supported"),
     ("git.checkoutbundle", "giving a bundle is not supported"),
-    ("git.sig.pubkey", "signatures of commits are not checked here; give git.checksum"),
-    ("git.sig.rejectexpired", "signatures of commits are not checked here; give git.checksum"),
-    ("git.sig.requiresignedtag", "signatures of tags are not checked here; give git.checksum"),
-    ("git.sig.ignoresignedtag", "signatures of tags are not checked here; give git.checksum"),
 ];
 
 impl Want {
@@ -72,6 +70,7 @@ impl Want {
             token_secret: owned("git.authtokensecret"),
             ssh: owned("git.mountsshsock"),
             known_hosts: owned("git.knownsshhosts"),
+            signed: Wanted::read(&attrs),
             remote,
         };
         want.fetches_a_commit()?;
@@ -324,7 +323,6 @@ mod tests {
             ("git.checksum", ""),
             ("git.mtime", "now"),
             ("git.fetchbycommit", "true"),
-            ("git.sig.pubkey", "x"),
             ("git.bundle", "docker-image+blob://x"),
             ("git.checkoutbundle", "true"),
             ("git.subdir", "../x"),

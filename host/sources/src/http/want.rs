@@ -25,8 +25,16 @@ pub(super) struct Want {
     pub(super) url: Url,
     pub(super) checksum: Option<String>,
     pub(super) file: FileAttrs,
+    pub(super) signed: Option<Signed>,
     auth_secret: Option<String>,
     headers: HeaderMap,
+}
+
+/// An armored OpenPGP signature, and the armored keys that may have made it.
+#[derive(Clone)]
+pub(super) struct Signed {
+    pub(super) signature: String,
+    pub(super) keys: String,
 }
 
 impl Want {
@@ -39,9 +47,6 @@ impl Want {
         let attrs = Attrs(&request.attrs);
         let url =
             Url::parse(&request.identifier).with_context(|| format!("source {:?} is no URL", request.identifier))?;
-        if attrs.text("http.sig.pubkey").is_some() {
-            bail!("source attribute http.sig.pubkey: signatures of files are not checked here; give http.checksum");
-        }
         let checksum = attrs.text("http.checksum").map(String::from);
         if let Some(bad) = checksum.as_deref().filter(|sum| !sum.starts_with("sha256:") || !oci::is_digest(sum)) {
             bail!("source attribute http.checksum is {bad:?}: want sha256: and 64 lower-case hexadecimal digits");
@@ -49,6 +54,7 @@ impl Want {
         Ok(Want {
             checksum,
             file: FileAttrs::read(&attrs)?,
+            signed: signed(&attrs)?,
             auth_secret: attrs.text("http.authheadersecret").map(String::from),
             headers: headers(request)?,
             url,
@@ -147,6 +153,17 @@ impl Want {
 
 /// What the names of secrets begin with that are for all downloads from a host, and whether they are tokens. A token comes first.
 const HOST_SECRETS: [(&str, bool); 2] = [("HTTP_AUTH_TOKEN_", true), ("HTTP_AUTH_HEADER_", false)];
+
+fn signed(attrs: &Attrs<'_>) -> anyhow::Result<Option<Signed>> {
+    let (keys, signature) = (attrs.text("http.sig.pubkey"), attrs.text("http.sig.signature"));
+    match (keys, signature) {
+        (None, None) => Ok(None),
+        (Some(keys), Some(signature)) => Ok(Some(Signed { signature: signature.into(), keys: keys.into() })),
+        _ => bail!(
+            "source attributes http.sig.pubkey and http.sig.signature: a file is checked with both, and one is given"
+        ),
+    }
+}
 
 fn headers(request: &Request) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();

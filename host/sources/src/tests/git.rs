@@ -359,3 +359,58 @@ async fn ssh_needs_the_clients_agent() {
     let error = World::new().resolve(&asked).await.err().unwrap();
     assert!(error.contains("--ssh default"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_and_tags_are_signed_by_whom_the_build_names() {
+    if !has_git() {
+        return;
+    }
+    let forge = Forge::new().await;
+    for key in ["key", "other"] {
+        let path = forge.dir.path().join(key);
+        let args = ["-q", "-t", "ed25519", "-N", "", "-f", path.to_str().unwrap()];
+        if !Command::new("ssh-keygen").args(args).status().is_ok_and(|status| status.success()) {
+            return eprintln!("skipped: there is no ssh-keygen here");
+        }
+    }
+    let key = forge.dir.path().join("key");
+    let by = format!("user.signingkey={}", key.display());
+    let signing = |args: &[&str]| forge.git("r", &[&["-c", "gpg.format=ssh", "-c", by.as_str()], args].concat());
+    forge.repository("r", "sha1", &[("a", "1")]);
+    signing(&["tag", "--sign", "--message=x", "approved"]);
+    forge.git("r", &["tag", "--annotate", "--message=x", "unsigned"]);
+    forge.git("r", &["checkout", "--quiet", "-b", "signed"]);
+    signing(&["commit", "--quiet", "--allow-empty", "--gpg-sign", "--message=x"]);
+    forge.git("r", &["tag", "light"]);
+    forge.git("r", &["checkout", "--quiet", "main"]);
+    let read = |name: &str| std::fs::read_to_string(forge.dir.path().join(name)).unwrap();
+    let (ours, others) = (read("key.pub"), read("other.pub"));
+    let ours = ("git.sig.pubkey", ours.as_str());
+    let (ignore, require) = (("git.sig.ignoresignedtag", "true"), ("git.sig.requiresignedtag", "true"));
+    // What is asked for; why it is refused, or nothing.
+    let table: &[(&str, &[(&str, &str)], &str)] = &[
+        ("signed", &[ours], ""),
+        ("light", &[ours], ""),
+        ("approved", &[ours], ""),
+        ("approved", &[ours, require], ""),
+        ("main", &[ours], "the commit is not signed"),
+        ("approved", &[ours, ignore], "the commit is not signed"),
+        ("unsigned", &[ours], "the commit is not signed"),
+        ("unsigned", &[ours, require], "the tag is not signed"),
+        ("light", &[ours, require], "a signed tag is wanted"),
+        ("signed", &[("git.sig.pubkey", others.as_str())], "by another key"),
+        ("approved", &[("git.sig.pubkey", others.as_str()), require], "by another key"),
+        ("signed", &[require], "names no key"),
+    ];
+    let world = World::new();
+    for (reference, attrs, why) in table {
+        let found = world.resolve(&forge.request("r", reference, attrs, &[])).await.map(drop);
+        match found.map_err(|error| format!("{error:#}")) {
+            Ok(()) => assert_eq!(*why, "", "{reference} {attrs:?}"),
+            Err(error) => {
+                assert!(!why.is_empty() && error.contains(why), "{reference} {attrs:?}: {error}");
+                assert!(error.contains("is not signed as it has to be"), "{error}");
+            }
+        }
+    }
+}

@@ -152,3 +152,27 @@ async fn secrets_by_the_name_of_the_host() {
         }
     }
 }
+
+/// An OpenPGP key, and its signature of `signed\n`; both never expire.
+const KEY: &str = include_str!("signed.key");
+const SIGNATURE: &str = include_str!("signed.asc");
+
+#[tokio::test]
+async fn a_file_is_signed_by_whom_the_build_names() {
+    let server =
+        Server::start(|request| Response::ok(if request.path == "/good" { "signed\n" } else { "other\n" })).await;
+    let world = World::new();
+    let signed = [("http.sig.pubkey", KEY), ("http.sig.signature", SIGNATURE)];
+    assert_eq!(world.files(&request(&url(&server, "/good"), &signed, &[])).await.unwrap(), is(&[("good", "signed\n")]));
+    let error = world.files(&request(&url(&server, "/bad"), &signed, &[])).await.unwrap_err();
+    assert!(error.contains("/bad: is not signed as it has to be"), "{error}");
+    // What is here already, and what is pinned, is checked too.
+    let sum = digest_of(b"other\n");
+    let pinned: Vec<_> = signed.into_iter().chain([("http.checksum", sum.as_str())]).collect();
+    for _ in 0..2 {
+        assert!(world.files(&request(&url(&server, "/bad"), &pinned, &[])).await.is_err());
+    }
+    assert!(world.files(&request(&url(&server, "/bad"), &[], &[])).await.is_ok());
+    let half = world.files(&request(&url(&server, "/good"), &signed[..1], &[])).await.unwrap_err();
+    assert!(half.contains("with both"), "{half}");
+}
