@@ -1,7 +1,7 @@
 //! What a frontend may ask, answered by the engine for one build.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
@@ -179,10 +179,10 @@ impl State {
     fn remember(&self, graph: &Arc<Graph>, edge: llb::Edge) -> Result<(), Failure> {
         let mut seen = lock(&self.seen);
         for id in graph.reachable(edge) {
-            let digest = graph.vertex(id).digest.as_str();
-            if !seen.contains_key(digest) {
-                entitlements::check(&graph.vertex(id).op, &self.allowed)?;
-                seen.insert(digest.into(), (graph.clone(), id));
+            let vertex = graph.vertex(id);
+            if let Entry::Vacant(place) = seen.entry(vertex.digest.shared()) {
+                entitlements::check(&vertex.op, &self.allowed)?;
+                place.insert((graph.clone(), id));
             }
         }
         Ok(())

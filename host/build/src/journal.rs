@@ -158,7 +158,7 @@ impl Journal {
 
     /// Begins something that is no vertex of the graph (an export, a lookup) and is shown as one. `name` as the user reads it.
     pub fn activity(&self, name: &str) -> Activity {
-        let vertex: Arc<str> = Digest::of(uuid::Uuid::new_v4().as_bytes()).as_str().into();
+        let vertex = Digest::of(uuid::Uuid::new_v4().as_bytes()).shared();
         let activity = Activity { journal: self.clone(), vertex, ended: false };
         activity.send(EventKind::Defined { name: name.into(), inputs: Vec::new(), group: None });
         activity.send(EventKind::Started);

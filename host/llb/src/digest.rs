@@ -1,10 +1,20 @@
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+    sync::Arc,
+};
 
 use sha2::{Digest as _, Sha256};
 
 /// A content digest in its text form, `sha256:` and 64 lower-case hexadecimal digits. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Digest(Arc<str>);
+
+/// What all digests begin with.
+const PREFIX: &str = "sha256:";
+/// How many digits tell digests apart well enough for a table.
+const HASHED_DIGITS: usize = 16;
 
 /// The text is not a digest of an algorithm that is known here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +29,22 @@ impl Digest {
 
     /// From the 32 bytes of a finished SHA-256.
     pub fn from_sha256(hash: [u8; 32]) -> Self {
-        Digest(format!("sha256:{}", hex::encode(hash)).into())
+        let mut text = [0; PREFIX.len() + 64];
+        let (prefix, digits) = text.split_at_mut(PREFIX.len());
+        prefix.copy_from_slice(PREFIX.as_bytes());
+        hex::encode_to_slice(hash, digits).expect("two digits for each byte");
+        Digest(std::str::from_utf8(&text).expect("a prefix and digits").into())
+    }
+
+    /// The bytes that a digest in text form stands for.
+    pub(crate) fn parse_sha256(text: &str) -> Result<[u8; 32], ParseDigestError> {
+        let lower = |digits: &&str| !digits.bytes().any(|digit| digit.is_ascii_uppercase());
+        let mut hash = [0; 32];
+        let digits = text.strip_prefix(PREFIX).filter(lower);
+        match digits.map(|digits| hex::decode_to_slice(digits, &mut hash)) {
+            Some(Ok(())) => Ok(hash),
+            _ => Err(ParseDigestError(text.into())),
+        }
     }
 
     /// `sha256:...`.
@@ -27,9 +52,21 @@ impl Digest {
         &self.0
     }
 
+    /// `sha256:...`, without a copy.
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
+
     /// The hexadecimal digits alone.
     pub fn hex(&self) -> &str {
-        &self.0["sha256:".len()..]
+        &self.0[PREFIX.len()..]
+    }
+}
+
+/// A digest is a hash already: some of it is enough, and no one finds many that agree in so much.
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.hex().as_bytes()[..HASHED_DIGITS]);
     }
 }
 
@@ -37,10 +74,8 @@ impl FromStr for Digest {
     type Err = ParseDigestError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let valid = text.strip_prefix("sha256:").is_some_and(|hex| {
-            hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-        });
-        if valid { Ok(Digest(text.into())) } else { Err(ParseDigestError(text.into())) }
+        Self::parse_sha256(text)?;
+        Ok(Digest(text.into()))
     }
 }
 

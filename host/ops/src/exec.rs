@@ -89,6 +89,10 @@ impl Op<Files> for ExecVertex {
         Ok(self.key.clone())
     }
 
+    fn known_key(&self) -> Option<&str> {
+        Some(&self.key)
+    }
+
     async fn run(&self, inputs: Vec<Snapshot>, cx: &Context) -> anyhow::Result<Vec<Snapshot>> {
         let Environment { store, sessions, executor, .. } = &self.environment;
         self.check_devices()?;

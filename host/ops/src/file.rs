@@ -35,6 +35,10 @@ impl Op<Files> for FileVertex {
         Ok(self.key.clone())
     }
 
+    fn known_key(&self) -> Option<&str> {
+        Some(&self.key)
+    }
+
     async fn run(&self, inputs: Vec<Snapshot>, _: &Context) -> anyhow::Result<Vec<Snapshot>> {
         self.act(inputs, self.op.actions.iter().any(unpacks)).await
     }

@@ -26,6 +26,10 @@ impl Op<Files> for Tree {
         Ok(self.key.clone())
     }
 
+    fn known_key(&self) -> Option<&str> {
+        Some(&self.key)
+    }
+
     async fn run(&self, inputs: Vec<Snapshot>, _: &Context) -> anyhow::Result<Vec<Snapshot>> {
         let input = |number: Option<u32>| match number {
             None => Ok(self.store.scratch()),

@@ -87,7 +87,7 @@ impl Vertices {
             look,
         });
         Ok(solver::Vertex {
-            id: vertex.digest.as_str().into(),
+            id: vertex.digest.shared(),
             name: crate::name::of(vertex),
             inputs: inputs.collect(),
             op: self.op(vertex)?,
@@ -103,7 +103,7 @@ impl Vertices {
         let tree = |kind| Arc::new(Tree { key: key.clone(), store: environment.store.clone(), kind });
         Ok(match &vertex.op {
             llb::Op::Source(op) => Arc::new(SourceVertex {
-                id: vertex.digest.as_str().into(),
+                id: vertex.digest.shared(),
                 op: op.clone(),
                 platform,
                 sources: environment.sources.clone(),

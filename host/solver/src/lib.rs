@@ -64,6 +64,11 @@ pub trait Op<W: World>: Send + Sync + 'static {
     /// The digest of the op itself, inputs left out. May reach the network for a source (a tag becomes a digest).
     async fn key(&self, cx: &Context) -> anyhow::Result<String>;
 
+    /// What [`Op::key`] answers, where it is known without a look at anything.
+    fn known_key(&self) -> Option<&str> {
+        None
+    }
+
     /// Does it. `inputs` stand in the order of the vertex's inputs; the answer has one output for each that the op declares.
     /// Dropping the future cancels it: what it started must stop and be cleaned up.
     async fn run(&self, inputs: Vec<W::Output>, cx: &Context) -> anyhow::Result<Vec<W::Output>>;

@@ -173,7 +173,13 @@ impl<W: World> Build<W> {
             let id = graph.add(vertex, &self.0.progress);
             (graph.node(id), graph.below(&[id], |node| node.known().is_none()))
         };
-        let keys = stream::iter(undefined.clone()).map(|node| self.key(node));
+        for node in &undefined {
+            if let Some(key) = node.vertex.op.known_key() {
+                let _ = node.key.set(key.to_owned()); // It is the same for whoever was first.
+            }
+        }
+        let unknown: Vec<_> = undefined.iter().filter(|node| !node.key.initialized()).cloned().collect();
+        let keys = stream::iter(unknown).map(|node| self.key(node));
         keys.buffer_unordered(KEYS_AT_ONCE_MAX).try_collect::<()>().await?;
         for node in &undefined {
             let sight = self.look(node)?;

@@ -126,7 +126,7 @@ fn attestation(
         trust: serde_json::json!(*lock(&state.verdicts)),
         steps,
     };
-    let predicate = predicate::predicate(&about, &capture, options);
+    let predicate = predicate::predicate(about, &capture, options);
     Ok(Attestation {
         platform: top.platform.clone(),
         predicate_type: if options.is_v02 { predicate::PREDICATE_V02 } else { predicate::PREDICATE_V1 }.into(),

@@ -58,12 +58,22 @@ struct Parts {
 }
 
 /// What is said of a result.
-pub fn predicate(about: &About<'_>, capture: &Capture, options: &ProvenanceOptions) -> Value {
-    let parts = parts(about, capture, options);
+pub fn predicate(mut about: About<'_>, capture: &Capture, options: &ProvenanceOptions) -> Value {
+    let definition = about.steps.take().map(definition).unwrap_or_default();
+    let parts = parts(&about, capture, options);
     match options.is_v02 {
-        true => v02(about, capture, options, parts),
-        false => v1(about, capture, options, parts),
+        true => v02(&about, definition, capture, options, parts),
+        false => v1(&about, definition, capture, options, parts),
     }
+}
+
+/// What the result is made of, where that is said.
+#[derive(Default)]
+struct Definition {
+    /// The graph, for `buildConfig`.
+    config: Option<Value>,
+    /// The texts that it comes from, and the places in them.
+    source: Option<Value>,
 }
 
 fn parts(about: &About<'_>, capture: &Capture, options: &ProvenanceOptions) -> Parts {
@@ -146,9 +156,9 @@ fn request(
     request
 }
 
-/// The graph, for `buildConfig`.
-fn build_config(steps: &Steps) -> Value {
-    let mut all = steps.steps.clone();
+/// Values are moved, for of a large graph a copy is much.
+fn definition(steps: Steps) -> Definition {
+    let mut all = steps.steps;
     for source in all.iter_mut().filter_map(|step| step.pointer_mut("/op/Op/source")) {
         for place in URLS {
             if let Some(url) = source.pointer_mut(place) {
@@ -157,20 +167,25 @@ fn build_config(steps: &Steps) -> Value {
         }
     }
     let by_digest: Map<String, Value> =
-        steps.by_digest.iter().map(|(digest, step)| (digest.as_str().to_owned(), step.as_str().into())).collect();
-    json!({ "llbDefinition": all, "digestMapping": by_digest })
+        steps.by_digest.into_iter().map(|(digest, step)| (digest.as_str().to_owned(), step.into())).collect();
+    let config = object([("llbDefinition", all.into()), ("digestMapping", by_digest.into())]);
+    let locations: Map<String, Value> = steps.locations.into_iter().collect();
+    let is_told = !steps.sources.is_empty();
+    let source = is_told.then(|| object([("locations", locations.into()), ("infos", steps.sources.into())]).into());
+    Definition { config: Some(config.into()), source }
+}
+
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// What is BuildKit's own to say.
-fn metadata(about: &About<'_>, vcs: Map<String, Value>) -> Value {
+fn metadata(source: Option<Value>, vcs: Map<String, Value>) -> Value {
     let mut metadata = Map::new();
     if !vcs.is_empty() {
         metadata.insert("vcs".into(), vcs.into());
     }
-    if let Some(steps) = about.steps.as_ref().filter(|steps| !steps.sources.is_empty()) {
-        let source = json!({ "locations": steps.locations, "infos": steps.sources });
-        metadata.insert("source".into(), source);
-    }
+    metadata.extend(source.map(|source| ("source".to_owned(), source)));
     metadata.into()
 }
 
@@ -183,19 +198,23 @@ fn components(about: &About<'_>, to: &mut Map<String, Value>) {
     }
 }
 
-fn v1(about: &About<'_>, capture: &Capture, options: &ProvenanceOptions, parts: Parts) -> Value {
+fn v1(
+    about: &About<'_>,
+    definition: Definition,
+    capture: &Capture,
+    options: &ProvenanceOptions,
+    parts: Parts,
+) -> Value {
     let mut internal = Map::new();
-    if let Some(steps) = &about.steps {
-        internal.insert("buildConfig".into(), build_config(steps));
-    }
+    internal.extend(definition.config.map(|config| ("buildConfig".to_owned(), config)));
     internal.insert("builderPlatform".into(), about.platform.as_str().into());
     components(about, &mut internal);
     let mut run = json!({
         "invocationId": about.id,
         "startedOn": about.started.to_string(),
         "finishedOn": about.finished.to_string(),
-        "buildkit_metadata": metadata(about, parts.vcs),
     });
+    run["buildkit_metadata"] = metadata(definition.source, parts.vcs);
     if parts.is_complete && !capture.has_network {
         run["buildkit_hermetic"] = true.into();
     }
@@ -204,18 +223,24 @@ fn v1(about: &About<'_>, capture: &Capture, options: &ProvenanceOptions, parts: 
     if options.reproducible {
         run["buildkit_reproducible"] = true.into();
     }
-    json!({
-        "buildDefinition": {
-            "buildType": BUILD_TYPE_V1,
-            "resolvedDependencies": capture.materials(),
-            "externalParameters": { "configSource": parts.config_source, "request": parts.request },
-            "internalParameters": internal,
-        },
-        "runDetails": { "builder": { "id": options.builder_id }, "metadata": run },
-    })
+    let mut definition = json!({
+        "buildType": BUILD_TYPE_V1,
+        "resolvedDependencies": capture.materials(),
+        "externalParameters": { "configSource": parts.config_source, "request": parts.request },
+    });
+    definition["internalParameters"] = internal.into();
+    let mut details = json!({ "builder": { "id": options.builder_id } });
+    details["metadata"] = run;
+    object([("buildDefinition", definition), ("runDetails", details)]).into()
 }
 
-fn v02(about: &About<'_>, capture: &Capture, options: &ProvenanceOptions, mut parts: Parts) -> Value {
+fn v02(
+    about: &About<'_>,
+    definition: Definition,
+    capture: &Capture,
+    options: &ProvenanceOptions,
+    mut parts: Parts,
+) -> Value {
     if let Some(path) = parts.config_source.remove("path") {
         parts.config_source.insert("entryPoint".into(), path);
     }
@@ -229,8 +254,8 @@ fn v02(about: &About<'_>, capture: &Capture, options: &ProvenanceOptions, mut pa
             "parameters": parts.request_is_complete, "environment": true, "materials": parts.is_complete,
         },
         "reproducible": options.reproducible,
-        METADATA_KEY: metadata(about, parts.vcs),
     });
+    run[METADATA_KEY] = metadata(definition.source, parts.vcs);
     if parts.is_complete && !capture.has_network {
         run[HERMETIC_KEY] = true.into();
     }
@@ -242,8 +267,8 @@ fn v02(about: &About<'_>, capture: &Capture, options: &ProvenanceOptions, mut pa
             "configSource": parts.config_source, "parameters": parts.request, "environment": environment,
         },
     });
-    if let Some(steps) = &about.steps {
-        predicate["buildConfig"] = build_config(steps);
+    if let Some(config) = definition.config {
+        predicate["buildConfig"] = config;
     }
     predicate["metadata"] = run;
     predicate

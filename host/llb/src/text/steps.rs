@@ -41,7 +41,7 @@ pub fn steps(graph: &Graph, edge: Edge) -> Result<Steps, GraphError> {
     for (id, vertex) in graph.iter() {
         let name = format!("step{}", id.0);
         let inputs: Vec<String> = vertex.inputs.iter().map(input).collect();
-        all.steps.push(compact(json!({ "id": name, "op": op(vertex), "inputs": inputs })));
+        all.steps.push(object([("id", name.clone().into()), ("op", op(vertex)), ("inputs", inputs.into())]));
         if !vertex.meta.locations.is_empty() {
             all.locations.insert(name.clone(), locations(vertex));
         }
@@ -96,7 +96,8 @@ fn op(vertex: &Vertex) -> Value {
         compact(json!({ "Architecture": platform.architecture, "OS": platform.os, "Variant": platform.variant }))
     });
     let constraints = (!vertex.constraints.is_empty()).then(|| json!({ "filter": vertex.constraints }));
-    compact(json!({ "Op": { kind: compact(body) }, "platform": platform, "constraints": constraints }))
+    let body = Map::from_iter([(kind.to_owned(), compact(body))]).into();
+    object([("Op", body), ("platform", platform.into()), ("constraints", constraints.into())])
 }
 
 fn exec(op: &ExecOp) -> Value {
@@ -210,9 +211,14 @@ fn number<T: Into<i64>>(number: Option<T>) -> Value {
     number.map_or(-1, Into::into).into()
 }
 
+/// An object of `fields`, [`compact`]. They are moved, where `json!` would copy them: of a large graph that is much.
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    compact(Map::from_iter(fields.map(|(name, value)| (name.to_owned(), value))).into())
+}
+
 /// Without what is empty, zero or false, as Go leaves it out.
-fn compact(value: Value) -> Value {
-    let Value::Object(fields) = value else { return value };
+fn compact(mut value: Value) -> Value {
+    let Value::Object(fields) = &mut value else { return value };
     let is_said = |value: &Value| match value {
         Value::Null => false,
         Value::Bool(value) => *value,
@@ -221,5 +227,6 @@ fn compact(value: Value) -> Value {
         Value::Array(list) => !list.is_empty(),
         Value::Object(_) => true,
     };
-    Value::Object(fields.into_iter().filter(|(_, value)| is_said(value)).collect::<Map<_, _>>())
+    fields.retain(|_, value| is_said(value));
+    value
 }

@@ -2,16 +2,20 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use prost::Message;
+use sha2::{Digest as _, Sha256};
 
 use super::{Limits, from_pb, pb};
 use crate::{Digest, Edge, Graph, GraphError, Vertex, VertexId, VertexMeta};
 
 /// An op of a definition, not yet a vertex.
 struct Raw {
-    digest: Digest,
+    hash: [u8; 32],
     bytes: Bytes,
     op: pb::Op,
 }
+
+/// The numbers of ops in their definition, by the SHA-256 of their bytes. Of the same op twice, the last.
+type Numbers = HashMap<[u8; 32], usize>;
 
 impl Graph {
     /// Reads a definition from its bytes. See [`Graph::decode`].
@@ -33,19 +37,24 @@ impl Graph {
         within(definition.encoded_len(), limits.bytes, "bytes")?;
         let mut ops = parse(definition.def)?;
         let Some(head) = ops.pop() else { return Ok((Graph::new(), None)) };
+        let numbers: Numbers = ops.iter().enumerate().map(|(number, raw)| (raw.hash, number)).collect();
+        let inputs = ops.iter().map(|raw| inputs(raw, &numbers)).collect::<Result<Vec<_>, _>>()?;
         let mut graph = Graph::new();
         let mut metadata = definition.metadata;
         let mut locations = read_sources(&mut graph, definition.source.unwrap_or_default())?;
-        let mut ids = HashMap::with_capacity(ops.len());
-        for raw in in_order(ops)? {
-            let digest = raw.digest.clone();
+        let order = in_order(&ops, &inputs, &numbers)?;
+        let mut ops: Vec<Option<Raw>> = ops.into_iter().map(Some).collect();
+        let mut ids = vec![VertexId(0); ops.len()];
+        for number in order {
+            let Some(raw) = ops[number].take() else { continue };
+            let digest = Digest::from_sha256(raw.hash);
             let mut meta = metadata.remove(digest.as_str()).map(from_pb::metadata).unwrap_or_default();
             meta.locations = locations.remove(digest.as_str()).unwrap_or_default();
-            let id = add(&mut graph, raw, meta, &ids)
+            let inputs = inputs[number].iter().map(|input| ids[*input]);
+            ids[number] = add(&mut graph, raw, &digest, meta, inputs)
                 .map_err(|error| error.at(format_args!("vertex {digest} of the definition")))?;
-            ids.insert(digest, id);
         }
-        let edge = head_edge(&graph, &head, &ids)?;
+        let edge = head_edge(&graph, &head, &numbers, &ids)?;
         Ok((graph, Some(edge)))
     }
 }
@@ -62,7 +71,7 @@ fn parse(definition: Vec<Bytes>) -> Result<Vec<Raw>, GraphError> {
         let op = pb::Op::decode(bytes.clone()).map_err(|error| {
             GraphError::new(format!("op {number} of the definition is not valid protobuf: {error}"))
         })?;
-        Ok(Raw { digest: Digest::of(&bytes), bytes, op })
+        Ok(Raw { hash: Sha256::digest(&bytes).into(), bytes, op })
     });
     ops.collect()
 }
@@ -88,31 +97,32 @@ enum Seen {
     Done,
 }
 
-/// Inputs before their users; otherwise the order that they came in. A walk with its own stack, because a definition may be
-/// as deep as it is long.
-fn in_order(ops: Vec<Raw>) -> Result<Vec<Raw>, GraphError> {
-    let by_digest: HashMap<Digest, usize> =
-        ops.iter().enumerate().map(|(number, raw)| (raw.digest.clone(), number)).collect();
+/// The numbers of ops, inputs before their users; otherwise the order that they came in. A walk with its own stack, because a
+/// definition may be as deep as it is long.
+fn in_order(ops: &[Raw], inputs: &[Vec<usize>], numbers: &Numbers) -> Result<Vec<usize>, GraphError> {
     let mut seen = vec![Seen::No; ops.len()];
     let mut order = Vec::with_capacity(ops.len());
     // An op, and how many of its inputs have been looked at.
     let mut stack: Vec<(usize, usize)> = Vec::new();
-    for start in by_first_use(&ops, &by_digest) {
+    let is_first = |number: &usize| numbers[&ops[*number].hash] == *number;
+    for start in (0..ops.len()).filter(is_first) {
         if seen[start] == Seen::No {
             seen[start] = Seen::Open;
             stack.push((start, 0));
         }
         while let Some((number, next)) = stack.pop() {
-            let Some(input) = ops[number].op.inputs.get(next) else {
+            let Some(&input) = inputs[number].get(next) else {
                 seen[number] = Seen::Done;
                 order.push(number);
                 continue;
             };
             stack.push((number, next + 1));
-            let input = find_input(&by_digest, &input.digest).map_err(|error| error.at(&ops[number].digest))?;
             match seen[input] {
                 Seen::Done => {}
-                Seen::Open => return Err(GraphError::new(format!("{}: a cycle", ops[input].digest))),
+                Seen::Open => {
+                    let digest = Digest::from_sha256(ops[input].hash);
+                    return Err(GraphError::new(format!("{digest}: a cycle")));
+                }
                 Seen::No => {
                     seen[input] = Seen::Open;
                     stack.push((input, 0));
@@ -120,52 +130,57 @@ fn in_order(ops: Vec<Raw>) -> Result<Vec<Raw>, GraphError> {
             }
         }
     }
-    let mut ops: Vec<Option<Raw>> = ops.into_iter().map(Some).collect();
-    Ok(order.into_iter().filter_map(|number| ops[number].take()).collect())
+    Ok(order)
 }
 
-/// Each digest once, in the order of the definition.
-fn by_first_use(ops: &[Raw], by_digest: &HashMap<Digest, usize>) -> Vec<usize> {
-    (0..ops.len()).filter(|number| by_digest[&ops[*number].digest] == *number).collect()
+/// The numbers of the ops that an op reads.
+fn inputs(raw: &Raw, numbers: &Numbers) -> Result<Vec<usize>, GraphError> {
+    let inputs = raw.op.inputs.iter().map(|input| find(numbers, &input.digest));
+    inputs.collect::<Result<_, _>>().map_err(|error| error.at(Digest::from_sha256(raw.hash)))
 }
 
-fn find_input(by_digest: &HashMap<Digest, usize>, digest: &str) -> Result<usize, GraphError> {
-    let parsed: Digest = digest.parse().map_err(|error: crate::ParseDigestError| GraphError::new(error.to_string()))?;
-    let found = by_digest.get(&parsed).copied();
+fn find(numbers: &Numbers, digest: &str) -> Result<usize, GraphError> {
+    let hash = Digest::parse_sha256(digest).map_err(|error| GraphError::new(error.to_string()))?;
+    let found = numbers.get(&hash).copied();
     found.ok_or_else(|| GraphError::new(format!("input {digest} is not in the definition")))
 }
 
-fn add(graph: &mut Graph, raw: Raw, meta: VertexMeta, ids: &HashMap<Digest, VertexId>) -> Result<VertexId, GraphError> {
-    let Raw { digest, bytes, op } = raw;
+/// Adds an op as a vertex, whose inputs are outputs of `inputs`.
+fn add(
+    graph: &mut Graph,
+    raw: Raw,
+    digest: &Digest,
+    meta: VertexMeta,
+    inputs: impl Iterator<Item = VertexId>,
+) -> Result<VertexId, GraphError> {
+    let Raw { bytes, op, .. } = raw;
     let Some(kind) = op.op else { return Err(GraphError::new("no op of a known kind")) };
-    let inputs = op.inputs.iter().map(|input| edge(input, ids)).collect::<Result<_, _>>()?;
+    let inputs = op.inputs.iter().zip(inputs).map(|(input, vertex)| edge(input, vertex));
+    let inputs = inputs.collect::<Result<_, _>>()?;
     graph.insert(Vertex {
         op: from_pb::op(kind)?,
         inputs,
         platform: op.platform.map(from_pb::platform),
         constraints: op.constraints.unwrap_or_default().filter,
         meta,
-        digest,
+        digest: digest.clone(),
         bytes,
     })
 }
 
-fn edge(input: &pb::Input, ids: &HashMap<Digest, VertexId>) -> Result<Edge, GraphError> {
-    let digest: Digest =
-        input.digest.parse().map_err(|error: crate::ParseDigestError| GraphError::new(error.to_string()))?;
-    let vertex = ids.get(&digest).copied();
-    let vertex = vertex.ok_or_else(|| GraphError::new(format!("input {digest} is not in the definition")))?;
+fn edge(input: &pb::Input, vertex: VertexId) -> Result<Edge, GraphError> {
     Ok(Edge { vertex, output: from_pb::index(input.index, "input's output number")? })
 }
 
 /// The last op has no kind; its first input is the result.
-fn head_edge(graph: &Graph, head: &Raw, ids: &HashMap<Digest, VertexId>) -> Result<Edge, GraphError> {
+fn head_edge(graph: &Graph, head: &Raw, numbers: &Numbers, ids: &[VertexId]) -> Result<Edge, GraphError> {
     let refuse = |message: &str| Err(GraphError::new(format!("the last op of the definition {message}")));
     if head.op.op.is_some() {
         return refuse("does something; it must only name the result");
     }
     let Some(input) = head.op.inputs.first() else { return refuse("names no result") };
-    let edge = edge(input, ids).map_err(|error| error.at("the result"))?;
+    let vertex = find(numbers, &input.digest).map(|number| ids[number]);
+    let edge = vertex.and_then(|vertex| edge(input, vertex)).map_err(|error| error.at("the result"))?;
     graph.check_edge(edge).map_err(|error| error.at("the result"))?;
     Ok(edge)
 }

@@ -9,29 +9,51 @@ use solver::progress::{CANCELED, Event, EventKind, Warning};
 /// The largest log chunk in one message, so that a message never nears gRPC's limit.
 const MAX_LOG_CHUNK_BYTES: usize = 1 << 20;
 
-/// What one listener was told of each vertex: the protocol sends a vertex anew, whole, each time that it changes.
+/// What one listener was told of each vertex: the protocol sends a vertex anew, whole, each time that it changes. What changes several
+/// times within one message is said once, as it is at the end.
 #[derive(Default)]
 pub struct Status {
-    vertices: HashMap<Arc<str>, Vertex>,
+    vertices: HashMap<Arc<str>, Told>,
+    /// The vertices that the message is to have which is being written, in the order of their first change.
+    changed: Vec<Arc<str>>,
+}
+
+/// A vertex as it is now.
+struct Told {
+    vertex: Vertex,
+    /// Whether it is among [`Status::changed`].
+    is_changed: bool,
 }
 
 impl Status {
     /// The messages for `events`: one, or several where the logs are large.
     pub fn translate(&mut self, events: &[Arc<Event>]) -> Vec<StatusResponse> {
-        let mut all = vec![StatusResponse::default()];
-        let mut log_bytes = 0;
+        let mut all = Vec::new();
+        let (mut response, mut log_bytes) = (StatusResponse::default(), 0);
         for event in events {
             if let EventKind::Log { data, .. } = &event.kind {
                 log_bytes += data.len();
                 if log_bytes > MAX_LOG_CHUNK_BYTES {
                     log_bytes = data.len();
-                    all.push(StatusResponse::default());
+                    all.push(self.finish(std::mem::take(&mut response)));
                 }
             }
-            let response = all.last_mut().expect("it began with one");
-            self.add(event, response);
+            self.add(event, &mut response);
         }
+        all.push(self.finish(response));
         all
+    }
+
+    /// Adds the vertices that changed to a message.
+    fn finish(&mut self, mut response: StatusResponse) -> StatusResponse {
+        response.vertexes.reserve(self.changed.len());
+        for id in self.changed.drain(..) {
+            if let Some(told) = self.vertices.get_mut(&id) {
+                told.is_changed = false;
+                response.vertexes.push(told.vertex.clone());
+            }
+        }
+        response
     }
 
     fn add(&mut self, event: &Event, response: &mut StatusResponse) {
@@ -46,19 +68,21 @@ impl Status {
                     progress_group: group.as_deref().and_then(progress_group),
                     ..Vertex::default()
                 };
-                self.vertices.insert(id.clone(), vertex.clone());
-                response.vertexes.push(vertex);
+                let told = self.vertices.insert(id.clone(), Told { vertex, is_changed: true });
+                if told.is_none_or(|told| !told.is_changed) {
+                    self.changed.push(id.clone());
+                }
             }
-            EventKind::Started => self.change(id, response, |vertex| {
+            EventKind::Started => self.change(id, |vertex| {
                 vertex.started = time;
                 vertex.completed = None;
             }),
-            EventKind::Cached => self.change(id, response, |vertex| {
+            EventKind::Cached => self.change(id, |vertex| {
                 vertex.started = vertex.started.or(time);
                 vertex.completed = time;
                 vertex.cached = true;
             }),
-            EventKind::Completed { error } => self.change(id, response, |vertex| {
+            EventKind::Completed { error } => self.change(id, |vertex| {
                 vertex.started = vertex.started.or(time);
                 vertex.completed = time;
                 vertex.error = match error.as_deref() {
@@ -93,10 +117,12 @@ impl Status {
         }
     }
 
-    fn change(&mut self, id: &Arc<str>, response: &mut StatusResponse, change: impl FnOnce(&mut Vertex)) {
-        if let Some(vertex) = self.vertices.get_mut(id) {
-            change(vertex);
-            response.vertexes.push(vertex.clone());
+    fn change(&mut self, id: &Arc<str>, change: impl FnOnce(&mut Vertex)) {
+        if let Some(told) = self.vertices.get_mut(id) {
+            change(&mut told.vertex);
+            if !std::mem::replace(&mut told.is_changed, true) {
+                self.changed.push(id.clone());
+            }
         }
     }
 }
@@ -132,4 +158,43 @@ fn progress_group(text: &str) -> Option<proto::pb::ProgressGroup> {
 /// A time as protobuf has it.
 pub fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::from(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(vertex: &str, kind: EventKind) -> Arc<Event> {
+        Arc::new(Event { vertex: vertex.into(), time: SystemTime::UNIX_EPOCH, kind })
+    }
+
+    fn defined(vertex: &str) -> Arc<Event> {
+        event(vertex, EventKind::Defined { name: vertex.into(), inputs: Vec::new(), group: None })
+    }
+
+    fn told(responses: &[StatusResponse]) -> Vec<Vec<(&str, bool, bool)>> {
+        fn one(vertex: &Vertex) -> (&str, bool, bool) {
+            (&vertex.digest, vertex.started.is_some(), vertex.completed.is_some())
+        }
+        responses.iter().map(|response| response.vertexes.iter().map(one).collect()).collect()
+    }
+
+    #[test]
+    fn a_vertex_is_told_once_in_a_message_and_again_in_the_next() {
+        let mut status = Status::default();
+        let first = status.translate(&[defined("a"), defined("b"), event("a", EventKind::Started)]);
+        assert_eq!(told(&first), [[("a", true, false), ("b", false, false)]]);
+        let next = status.translate(&[event("a", EventKind::Completed { error: None })]);
+        assert_eq!(told(&next), [[("a", true, true)]]);
+        assert_eq!(told(&status.translate(&[defined("b")])), [[("b", false, false)]]);
+    }
+
+    #[test]
+    fn large_logs_make_several_messages_and_lose_no_change() {
+        let log = || event("a", EventKind::Log { stream: 1, data: vec![b'x'; MAX_LOG_CHUNK_BYTES] });
+        let events = [defined("a"), log(), event("a", EventKind::Started), log(), event("a", EventKind::Cached)];
+        let all = Status::default().translate(&events);
+        assert_eq!(told(&all), [[("a", true, false)], [("a", true, true)]]);
+        assert!(all.iter().all(|response| response.logs.len() == 1));
+    }
 }
