@@ -7,6 +7,7 @@ pub mod git;
 pub mod peers;
 pub mod run;
 pub mod setup;
+pub mod ssh;
 pub mod tree;
 pub mod web;
 pub mod wild;

@@ -118,6 +118,9 @@ fn same(a: &Path, b: &Path) -> anyhow::Result<()> {
 /// Writes a file of the case; `$NAME` of the world's variables is replaced, for a Dockerfile cannot know the registry's port.
 fn write(path: &Path, body: &str, env: &[(String, String)]) -> anyhow::Result<()> {
     std::fs::create_dir_all(path.parent().context("a file is in a directory")?)?;
-    let body = env.iter().fold(body.to_string(), |body, (key, value)| body.replace(&format!("${key}"), value));
+    // The longest name first: one may begin with another.
+    let mut env: Vec<_> = env.iter().collect();
+    env.sort_by_key(|(key, _)| std::cmp::Reverse(key.len()));
+    let body = env.into_iter().fold(body.to_string(), |body, (key, value)| body.replace(&format!("${key}"), value));
     Ok(std::fs::write(path, body)?)
 }

@@ -15,6 +15,7 @@ use tests::{
     peers::{self, Daemon},
     run::World,
     setup::{base_image, binaries, is_root},
+    ssh::SshServer,
     web::Web,
 };
 
@@ -73,14 +74,23 @@ fn shared(bin: PathBuf, tools: &Path) -> anyhow::Result<Shared> {
     let path = peers::path(&dir.path().join("bin"), tools, &bin)?;
     let web = Web::start(&dir.path().join("web"))?;
     let root = web.root.display().to_string();
-    let env = [
+    let ssh = SshServer::start(dir.path());
+    if let Err(error) = &ssh {
+        eprintln!("cases with an SSH server are skipped: {error:#}");
+    }
+    let mut env = vec![
         ("REGISTRY", registry.host.clone()),
         ("BASE", base),
         ("GIT", git.host.clone()),
+        ("GITROOT", dir.path().join("git").display().to_string()),
         ("WEB", web.url),
         ("WEBROOT", root),
     ];
-    let env = env.map(|(name, value)| (name.to_string(), value)).to_vec();
+    if let Ok(ssh) = ssh {
+        let (key, known_hosts) = (ssh.key.display().to_string(), ssh.known_hosts.display().to_string());
+        env.extend([("SSHD", ssh.host), ("SSHKEY", key), ("SSHHOSTS", known_hosts)]);
+    }
+    let env = env.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
     Ok(Shared { bin, path, env, _registry: registry, _git: git, _dir: dir })
 }
 

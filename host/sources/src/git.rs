@@ -5,6 +5,7 @@
 //! commit is fetched into a mirror of the remote that is kept, and its files become a snapshot that is kept by what it shows.
 
 mod access;
+mod bundle;
 mod checkout;
 mod command;
 mod error;
@@ -22,8 +23,9 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use store::{Snapshot, Store};
 
-use crate::{Request, Resolved, Source};
+use crate::{BlobSource, Registries, Request, Resolved, Source};
 use access::Access;
+use bundle::Locator;
 use mirror::Mirror;
 use remote::Pinned;
 use want::Want;
@@ -40,15 +42,19 @@ pub struct GitSource {
 
 struct Inner {
     store: Store,
+    /// Where bundles are.
+    blobs: BlobSource,
     offline: bool,
     /// By the remote: who works with its mirror, works alone.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl GitSource {
-    /// Commits that are kept in `store`; `offline`, nothing is fetched.
-    pub fn new(store: Store, offline: bool) -> GitSource {
-        GitSource { inner: Arc::new(Inner { store, offline, turns: Mutex::default() }) }
+    /// Commits that are kept in `store`. Where `registries` are offline, nothing is fetched.
+    pub fn new(store: Store, registries: Arc<Registries>) -> GitSource {
+        let offline = registries.is_offline();
+        let blobs = BlobSource::new(store.clone(), registries);
+        GitSource { inner: Arc::new(Inner { store, blobs, offline, turns: Mutex::default() }) }
     }
 }
 
@@ -80,9 +86,12 @@ impl Source for GitSource {
 
     async fn resolve(&self, request: &Request) -> anyhow::Result<Box<dyn Resolved>> {
         let want = Want::read(request)?;
-        let pinned = match remote::known(&want)? {
-            Some(pinned) => pinned,
-            None => remote::ask(&want, &Access::ask(&want, &request.sessions, self.inner.offline).await?).await?,
+        let pinned = match (remote::known(&want)?, &want.bundle) {
+            (Some(pinned), _) => pinned,
+            (None, None) => {
+                remote::ask(&want, &Access::ask(&want, &request.sessions, self.inner.offline).await?).await?
+            }
+            (None, Some(locator)) => self.inner.ask_bundle(&want, locator, request).await?,
         };
         let resolved = ResolvedGit { inner: self.inner.clone(), want, pinned, request: request.clone() };
         resolved.check_signature().await?;
@@ -91,6 +100,16 @@ impl Source for GitSource {
 }
 
 impl Inner {
+    /// Takes in the bundle, and asks it for the ref: a bundle alone does not say which commit a tag's object names.
+    async fn ask_bundle(&self, want: &Want, locator: &Locator, request: &Request) -> anyhow::Result<Pinned> {
+        let turn = self.turn(&want.remote);
+        let _turn = turn.lock().await;
+        let access = Access::of_nobody(want);
+        let mirror = Mirror::open(&self.store, want, &access, want.is_sha256()).await?;
+        locator.fetch(&self.blobs, request).await?.import(&mirror, &locator.refs()).await?;
+        Ok(remote::ask_mirror(want, &mirror, &locator.refs()).await?)
+    }
+
     fn turn(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
@@ -115,8 +134,22 @@ impl ResolvedGit {
     async fn with_mirror<T>(&self, work: impl AsyncFnOnce(&Mirror<'_>) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let access = Access::ask(&self.want, &self.request.sessions, self.inner.offline).await?;
         let mirror = Mirror::open(&self.inner.store, &self.want, &access, self.pinned.is_sha256()).await?;
-        mirror.fetch(&self.want, &self.pinned).await?;
+        match &self.want.bundle {
+            None => mirror.fetch(&self.want, &self.pinned).await?,
+            Some(locator) => self.import(&mirror, locator).await?,
+        }
         work(&mirror).await
+    }
+
+    /// Takes the commit from its bundle, where it is not there.
+    async fn import(&self, mirror: &Mirror<'_>, locator: &Locator) -> anyhow::Result<()> {
+        let object = &self.pinned.object;
+        if mirror.has(object).await {
+            return Ok(());
+        }
+        locator.fetch(&self.inner.blobs, &self.request).await?.import(mirror, &locator.refs()).await?;
+        anyhow::ensure!(mirror.has(object).await, "git.bundle: commit {object} is not in the bundle");
+        Ok(())
     }
 
     async fn objects(&self) -> anyhow::Result<GitObjects> {

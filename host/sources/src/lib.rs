@@ -110,11 +110,11 @@ impl Sources {
         let offline = registries.is_offline();
         let mut sources = Sources::default();
         sources.add(Arc::new(BlobSource::new(store.clone(), registries.clone())));
+        sources.add(Arc::new(GitSource::new(store.clone(), registries.clone())));
         sources.add(Arc::new(ImageSource::new(store.clone(), registries)));
         sources.add(Arc::new(OciLayoutSource::new(store.clone())));
         sources.add(Arc::new(LocalSource::new(store.clone())));
         sources.add(Arc::new(HttpSource::new(store.clone(), offline)));
-        sources.add(Arc::new(GitSource::new(store.clone(), offline)));
         sources
     }
 

@@ -17,13 +17,16 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		log.Fatal("usage: llbmake NAME [IMAGE]")
+		log.Fatal("usage: llbmake NAME [IMAGE], or git-NAME URL ...")
 	}
 	image := llb.Scratch()
 	if len(os.Args) > 2 {
 		image = llb.Image(os.Args[2])
 	}
 	state, ok := states(image)[os.Args[1]]
+	if strings.HasPrefix(os.Args[1], "git-") && len(os.Args) > 2 {
+		state, ok = repository(os.Args[1], os.Args[2:]), true
+	}
 	if count, found := strings.CutPrefix(os.Args[1], "merges-"); found {
 		state, ok = merges(count), true
 	}
@@ -57,6 +60,26 @@ func states(image llb.State) map[string]llb.State {
 		"diff":   llb.Diff(merged, changed),
 		"nested": nested(nested(hello)).File(llb.Mkfile("/after", 0o644, []byte("after\n"))),
 	}
+}
+
+// repository is a commit of a git repository: its URL, and what else it is had by.
+func repository(how string, args []string) llb.State {
+	options := []llb.GitOption{}
+	switch {
+	case how == "git-known" && len(args) == 2:
+		known, err := os.ReadFile(args[1])
+		if err != nil {
+			log.Fatal(err)
+		}
+		options = append(options, llb.KnownSSHHosts(string(known)), llb.MountSSHSock("default"))
+	case how == "git-bundle":
+		options = append(options, llb.GitCheckoutBundle())
+	case how == "git-from-bundle" && len(args) == 3:
+		options = append(options, llb.GitBundleURL(args[1]), llb.GitChecksum(args[2]))
+	default:
+		log.Fatalf("%s with %d arguments", how, len(args))
+	}
+	return llb.Git(args[0], "main", options...)
 }
 
 // merges is a chain of so many merges of the same two trees: many vertices that make no files.

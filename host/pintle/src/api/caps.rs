@@ -61,6 +61,8 @@ pub const LLB: &[&str] = &[
     "source.git.mtime",
     "source.git.fetchbycommit",
     "source.git.signatureverify",
+    "source.git.bundle",
+    "source.git.checkoutbundle",
     "source.http",
     "source.http.auth",
     "source.http.checksum",

@@ -46,6 +46,11 @@ impl Access {
         })
     }
 
+    /// For what asks no remote.
+    pub(super) fn of_nobody(want: &Want) -> Access {
+        Access { offline: true, ..Access::plain(&want.remote) }
+    }
+
     fn plain(remote: &str) -> Access {
         let (remote, shown) = (remote.to_string(), redacted(remote));
         Access { remote, shown, authorization: None, socket: None, known_hosts: None, offline: false }

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use super::{
+    bundle,
     command::Git,
     error::GitError,
     mirror::Mirror,
@@ -18,7 +19,9 @@ use super::{
 
 /// Writes the files of the commit, which the mirror has, into the empty directory `dest`.
 pub(super) async fn checkout(mirror: &Mirror<'_>, want: &Want, pinned: &Pinned, dest: &Path) -> anyhow::Result<()> {
-    if want.subdir.is_empty() {
+    if want.checkout_bundle {
+        bundle::write(mirror, pinned, dest).await?;
+    } else if want.subdir.is_empty() {
         write_tree(mirror, want, pinned, dest).await?;
     } else {
         let whole =
@@ -55,9 +58,7 @@ async fn write_tree(mirror: &Mirror<'_>, want: &Want, pinned: &Pinned, dest: &Pa
     let work = mirror.work()?;
     let git = Git::new(mirror.access, &work.path().join("git")).work_tree(dest);
     mirror.init(&git, &[]).await?;
-    let objects = format!("{}\n", mirror.dir().join("objects").display());
-    fs::create_dir_all(git.path("objects/info")).context("cannot make a directory of a git repository")?;
-    fs::write(git.path("objects/info/alternates"), objects).context("cannot write a file of a git repository")?;
+    mirror.lend_objects(&git)?;
     git.run("check out", &["checkout", "--quiet", "--force", "--detach", pinned.tree()]).await?;
     if want.submodules && update_submodules(&git, dest).await? {
         let dest = dest.to_path_buf();

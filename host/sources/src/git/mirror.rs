@@ -21,7 +21,7 @@ const REPOSITORY: &str = "repository";
 /// What the name of a directory for work in progress begins with.
 const WORK_PREFIX: &str = "work-";
 /// Where refs of the mirror are, one by the hash of what the remote calls it: names of the remote cannot collide with ours.
-const REFS: &str = "refs/pintle";
+pub(super) const REFS: &str = "refs/pintle";
 
 /// The mirror of one remote. Who has it works alone.
 pub(super) struct Mirror<'a> {
@@ -104,6 +104,22 @@ impl<'a> Mirror<'a> {
         }
     }
 
+    /// Fetches what lies before the commits that are here, where that was left out.
+    pub(super) async fn complete(&self) -> Result<(), GitError> {
+        if !self.dir().join("shallow").exists() {
+            return Ok(());
+        }
+        self.access.check_online()?;
+        self.fetch_all().await
+    }
+
+    /// Lets another repository have all objects of this one.
+    pub(super) fn lend_objects(&self, git: &Git<'_>) -> anyhow::Result<()> {
+        let objects = format!("{}\n", self.dir().join("objects").display());
+        std::fs::create_dir_all(git.path("objects/info")).context("cannot make a directory of a git repository")?;
+        std::fs::write(git.path("objects/info/alternates"), objects).context("cannot write a file of a git repository")
+    }
+
     /// For servers that give no commit by its id: everything.
     async fn fetch_all(&self) -> Result<(), GitError> {
         let mut args = vec!["fetch", "--quiet", "--no-tags"];
@@ -116,7 +132,7 @@ impl<'a> Mirror<'a> {
     }
 
     /// Whether the commit is there, and the tag that names it.
-    async fn has(&self, object: &str) -> bool {
+    pub(super) async fn has(&self, object: &str) -> bool {
         self.git().run("look for", &["cat-file", "-e", &format!("{object}^{{commit}}")]).await.is_ok()
     }
 

@@ -6,6 +6,7 @@ use super::{
     access::Access,
     command::{Git, REMOTE},
     error::GitError,
+    mirror::Mirror,
     want::{Want, is_commit},
 };
 
@@ -51,7 +52,8 @@ pub(super) fn known(want: &Want) -> Result<Option<Pinned>, GitError> {
     if is_commit(&want.reference) {
         return Pinned::commit(&want.reference, "").check(want).map(Some);
     }
-    let Some(checksum) = want.checksum.as_deref().filter(|sum| want.fetch_by_commit && is_commit(sum)) else {
+    let is_known = want.fetch_by_commit || want.bundle.is_some() && want.reference.is_empty();
+    let Some(checksum) = want.checksum.as_deref().filter(|sum| is_known && is_commit(sum)) else {
         return Ok(None);
     };
     let reference = match want.reference.as_str() {
@@ -68,9 +70,22 @@ pub(super) async fn ask(want: &Want, access: &Access) -> Result<Pinned, GitError
     // Outside of any repository.
     let git = Git::new(access, Path::new("/dev/null"));
     let output = match want.reference.as_str() {
-        "" | "HEAD" => git.line("list refs", &["ls-remote", "--symref", REMOTE, "HEAD"]).await?,
-        reference => git.line("list refs", &["ls-remote", REMOTE, reference, &format!("{reference}^{{}}")]).await?,
+        "" | "HEAD" => git.run("list refs", &["ls-remote", "--symref", REMOTE, "HEAD"]).await?,
+        reference => git.run("list refs", &["ls-remote", REMOTE, reference, &format!("{reference}^{{}}")]).await?,
     };
+    pin(want, &output)
+}
+
+/// Asks what is below `refs` in the mirror, as if that were a remote.
+pub(super) async fn ask_mirror(want: &Want, mirror: &Mirror<'_>, refs: &str) -> Result<Pinned, GitError> {
+    // Names that have the pattern as their beginning, each as its object and as what that names.
+    let format = "--format=%(objectname)\t%(refname)\n%(*objectname)\t%(refname)^{}";
+    let output = mirror.git().line("list refs of the bundle", &["for-each-ref", format, refs]).await?;
+    pin(want, output.replace(&format!("\t{refs}/"), "\trefs/").as_bytes())
+}
+
+fn pin(want: &Want, output: &[u8]) -> Result<Pinned, GitError> {
+    let output = String::from_utf8_lossy(output);
     let no_ref = || GitError::NoRef {
         remote: want.shown(),
         reference: if want.reference.is_empty() { "HEAD".into() } else { want.reference.clone() },

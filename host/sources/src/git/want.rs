@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{error::GitError, signed::Wanted};
+use super::{
+    bundle::{self, Locator},
+    error::GitError,
+    signed::Wanted,
+};
 use crate::{Request, attrs::Attrs, attrs::after_scheme};
 
 /// The schemes of URLs that git may be given. Never `file` or `ext`, which reach this machine.
@@ -37,22 +41,15 @@ pub(super) struct Want {
     pub known_hosts: Option<String>,
     /// Who has to have signed it.
     pub signed: Option<Wanted>,
+    /// Commits come from here, and not from the remote.
+    pub bundle: Option<Locator>,
+    /// What is given is a bundle, and not the commit's files.
+    pub checkout_bundle: bool,
 }
-
-/// Attributes for what is not done here; better an error than files that are not what was asked for.
-const REFUSED: [(&str, &str); 2] = [
-    ("git.bundle", "fetching from a bundle is not supported"),
-    ("git.checkoutbundle", "giving a bundle is not supported"),
-];
 
 impl Want {
     pub(super) fn read(request: &Request) -> Result<Want, GitError> {
         let attrs = Attrs(&request.attrs);
-        for (attr, why) in REFUSED {
-            if let Some(value) = attrs.text(attr).filter(|value| *value != "false") {
-                return Err(GitError::Attr { attr, value: value.to_string(), why });
-            }
-        }
         let (url, fragment) = split_fragment(after_scheme(&request.identifier));
         let (reference, subdir) = fragment.split_once(':').unwrap_or((fragment, ""));
         let remote = remote(attrs.text("git.fullurl").map_or(url, |full| split_fragment(full).0))?;
@@ -71,9 +68,12 @@ impl Want {
             ssh: owned("git.mountsshsock"),
             known_hosts: owned("git.knownsshhosts"),
             signed: Wanted::read(&attrs),
+            bundle: Locator::read(&attrs)?,
+            checkout_bundle: flag("git.checkoutbundle"),
             remote,
         };
         want.fetches_a_commit()?;
+        bundle::check(&want)?;
         Ok(want)
     }
 
@@ -95,12 +95,20 @@ impl Want {
         redacted(&self.remote)
     }
 
+    /// Whether the checksum is one of a repository of that format.
+    pub(super) fn is_sha256(&self) -> bool {
+        self.checksum.as_ref().is_some_and(|checksum| checksum.len() == 64)
+    }
+
     /// Names what is checked out of `commit`: equal keys mean equal files. `reference` is the full name, where there is one.
     pub(super) fn key(&self, commit: &str, reference: &str) -> String {
         let mut key = format!("git:{commit}");
         if self.keep_git_dir {
             // The directory names the ref and the repository.
             let _ = write!(key, ".git#{reference}@{}", hex::encode(Sha256::digest(self.shown().as_bytes())));
+        }
+        if self.checkout_bundle {
+            let _ = write!(key, "(bundle)#{}", bundle::target(reference));
         }
         if !self.subdir.is_empty() {
             let _ = write!(key, ":{}", self.subdir);
@@ -324,7 +332,7 @@ mod tests {
             ("git.mtime", "now"),
             ("git.fetchbycommit", "true"),
             ("git.bundle", "docker-image+blob://x"),
-            ("git.checkoutbundle", "true"),
+            ("git.bundle", "oci-layout+blob://x@sha256:1"),
             ("git.subdir", "../x"),
         ];
         for (attr, value) in attrs.into_iter().filter(|(_, value)| !value.is_empty()) {
@@ -351,13 +359,14 @@ mod tests {
     #[test]
     fn keys_tell_apart_what_differs() {
         let commit = "0123456789012345678901234567890123456789";
-        let variants: [&[(&str, &str)]; 6] = [
+        let variants: [&[(&str, &str)]; 7] = [
             &[],
             &[("git.keepgitdir", "true")],
             &[("git.keepgitdir", "true"), ("git.fullurl", "https://other/a")],
             &[("git.subdir", "x")],
             &[("git.skipsubmodules", "true")],
             &[("git.mtime", "commit")],
+            &[("git.checkoutbundle", "true")],
         ];
         let keys: std::collections::BTreeSet<_> =
             variants.iter().map(|attrs| read("git://h/a", attrs).unwrap().key(commit, "refs/heads/main")).collect();

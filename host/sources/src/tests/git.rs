@@ -414,3 +414,59 @@ async fn commits_and_tags_are_signed_by_whom_the_build_names() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bundles_are_made_and_read() {
+    if !has_git() {
+        return;
+    }
+    for format in ["sha1", "sha256"] {
+        let forge = Forge::new().await;
+        let first = forge.repository("r", format, &[("a", "1")]);
+        forge.git("r", &["tag", "--annotate", "--message=x", "v1"]);
+        let second = forge.commit("r", &[("a", "2")]);
+        let world = World::new();
+        let layout = world.dir.path().join("layout");
+        std::fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
+        // The files first, so that the mirror has the last commit alone.
+        assert_eq!(files_of(&world, &forge.request("r", "main", &[], &[])).await, is(&[("a", "2")]));
+        let make = async |reference: &str| {
+            let asked = forge.request("r", reference, &[("git.checkoutbundle", "true")], &[]);
+            let view = world.resolve(&asked).await.unwrap().snapshot().await.unwrap().view().await.unwrap();
+            let bytes = std::fs::read(view.path().join("bundle")).unwrap();
+            std::fs::write(layout.join("blobs/sha256").join(&digest_of(&bytes)[7..]), &bytes).unwrap();
+            format!("oci-layout+blob://bundles@{}", digest_of(&bytes))
+        };
+        let (of_main, of_tag) = (make("main").await, make("v1").await);
+        // Another remote, which nobody answers for.
+        let elsewhere = World::new();
+        let client = Client { dirs: HashMap::from([("bundles".to_string(), layout)]), ..client() };
+        let client = [Arc::new(client)];
+        let ask = |fragment: &str, bundle: &str, commit: &str| {
+            let attrs = [("git.bundle", bundle), ("git.checksum", commit)];
+            request(&format!("git://127.0.0.1:1/r#{fragment}"), &attrs, &client)
+        };
+        let table = [
+            ("", &of_main, &second, "2"),
+            (second.as_str(), &of_main, &second, "2"),
+            ("main", &of_main, &second, "2"),
+            ("", &of_main, &first, "1"),
+            ("v1", &of_tag, &first, "1"),
+        ];
+        for (reference, bundle, commit, content) in table {
+            assert_eq!(
+                files_of(&elsewhere, &ask(reference, bundle, commit)).await,
+                is(&[("a", content)]),
+                "{reference}"
+            );
+        }
+        let fresh = World::new();
+        let absent = ask("", &of_tag, &second);
+        assert!(fresh.files(&absent).await.unwrap_err().contains("is not in the bundle"));
+        let error = fresh.files(&ask("v1", &of_tag, &second)).await.unwrap_err();
+        assert!(error.contains("want checksum"), "{error}");
+        assert!(fresh.files(&ask("nothing", &of_tag, &second)).await.unwrap_err().contains("has no ref"));
+        let error = fresh.files(&ask("", &of_tag, "1234")).await.unwrap_err();
+        assert!(error.contains("give the whole commit"), "{error}");
+    }
+}
