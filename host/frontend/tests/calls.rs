@@ -273,8 +273,8 @@ impl Frontend for Wanderer {
             walk.step().await;
         }
         let end = walk.hash.finish();
-        if end.is_multiple_of(5) && self.moody.is_none() {
-            return Err(Error::invalid(format!("an unhappy end: {end}")));
+        if end.is_multiple_of(3) && self.moody.is_none() {
+            return Err(unhappy(end / 3));
         }
         let text = format!("{end} {}", if self.moody == Some("answers") { mood } else { 0 });
         let refs = vec![("linux/amd64".to_owned(), written(&text)), ("scratch".to_owned(), Definition::default())];
@@ -286,6 +286,27 @@ impl Frontend for Wanderer {
     }
 }
 
+/// An error of the frontend's own, with its place, or one that only passes through it.
+fn unhappy(end: u64) -> Error {
+    let text = format!("an unhappy end: {end}");
+    match end % 10 {
+        0 => Error::limit(text),
+        1 => Error::internal(text),
+        2 => Error::new("trap", text),
+        3 => Error { cause: Some(Arc::new(anyhow::anyhow!("a step failed"))), ..Error::invalid(text) },
+        _ => {
+            let file = llb::op::SourceFile { filename: "f".into(), data: "x".into(), ..Default::default() };
+            let source_location = Some((Arc::new(file), vec![llb::op::Range { start_line: 3, ..Default::default() }]));
+            let detail = vec![("why".to_owned(), end.to_string())];
+            Error { source_location, detail, ..Error::new("its-own", text) }
+        }
+    }
+}
+
+fn is_own(outcome: &Result<Output, Error>) -> bool {
+    !matches!(outcome, Err(error) if error.code != "its-own")
+}
+
 fn request(number: u32) -> Request {
     Request { opts: [("number".to_owned(), number.to_string())].into(), inputs: BTreeMap::new() }
 }
@@ -293,7 +314,10 @@ fn request(number: u32) -> Request {
 /// All that a build sees of an outcome.
 fn seen(outcome: Result<Output, Error>) -> String {
     match outcome {
-        Err(error) => format!("{} {}", error.code, error.message),
+        Err(error) => {
+            let Error { code, message, detail, source_location, cause } = error;
+            format!("{code} {message} {detail:?} {source_location:?} {}", cause.is_some())
+        }
         Ok(output) => {
             let made = |definition: &Definition| definition.graph.encode_bytes(definition.edge).unwrap();
             let refs: Vec<_> = output.refs.iter().map(|(name, definition)| (name, made(definition))).collect();
@@ -310,7 +334,7 @@ async fn a_build_with_a_memory_is_as_one_without() {
     let dir = tempfile::tempdir().unwrap();
     let mut calls = Calls::new(dir.path().join("calls"));
     let (world, wanderer) = (World::default(), Wanderer::default());
-    let (mut from_memory, mut from_runs) = (0, 0);
+    let (mut from_memory, mut from_runs, mut errors) = (0, 0, 0);
     for _ in 0..600 {
         if random.random_bool(0.1) {
             // What is in memory is gone, what is on disk is not.
@@ -339,12 +363,36 @@ async fn a_build_with_a_memory_is_as_one_without() {
         heard_with.sort_by_key(is_said);
         assert_eq!(heard_with, heard);
         let again = calls.call(&wanderer, "wanderer", Arc::new(world.clone()), request(number)).await;
-        let is_error = again.outcome.is_err();
-        assert_eq!(matches!(again.origin, Origin::Memory(_)), !is_error);
+        assert_eq!(matches!(again.origin, Origin::Memory(_)), is_own(&again.outcome));
+        errors += usize::from(again.outcome.is_err() && is_own(&again.outcome));
         assert_eq!(seen(again.outcome), without);
         world.take_heard();
     }
     assert!(from_memory > 50 && from_runs > 50, "{from_memory} from memory, {from_runs} runs");
+    assert!(errors > 20, "{errors} errors from memory");
+}
+
+#[tokio::test]
+async fn errors_are_replayed_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (calls, world, mut replayed) = (Calls::new(dir.path().to_owned()), World::default(), 0);
+    for number in 0..200 {
+        let wanderer = Wanderer::default();
+        let outcome = calls.call(&wanderer, "wanderer", Arc::new(world.clone()), request(number)).await.outcome;
+        if outcome.is_ok() || !is_own(&outcome) {
+            calls.prune(Duration::ZERO).unwrap();
+            continue;
+        }
+        let listed = calls.list().unwrap();
+        let recorded = calls.recorded(&listed[0].id).unwrap();
+        assert!(recorded.text().contains("error its-own: an unhappy end"), "{}", recorded.text());
+        assert_eq!(recorded.replay(&wanderer).await.unwrap(), recorded.text());
+        let moody = Wanderer { moody: Some("answers"), ..Wanderer::default() };
+        assert_ne!(recorded.replay(&moody).await.unwrap(), recorded.text(), "it no longer fails");
+        replayed += 1;
+        calls.prune(Duration::ZERO).unwrap();
+    }
+    assert!(replayed > 5, "{replayed}");
 }
 
 /// A world, and the requests that end well in it.

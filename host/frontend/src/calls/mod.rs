@@ -4,6 +4,9 @@
 //! the digest of the answer. When the same call comes again, its questions are asked again, each after the answers before it were the
 //! same: then they are the questions that the frontend would ask. If all are, it would answer what it answered, and does not run. If
 //! one is not, it runs, and is given the answers that are there already, so that nothing is asked twice.
+//!
+//! An error is an answer too, when it is the frontend's own (see [`is_own`]): a file with a mistake in it has the same mistake until it
+//! changes.
 
 mod ask;
 mod files;
@@ -27,12 +30,12 @@ use self::{
     ask::Answer,
     files::Files,
     recorder::Recorder,
-    saved::{Question, SavedAnswer, SavedOutput, SavedRequest, Saying},
+    saved::{Question, SavedAnswer, SavedError, SavedOutput, SavedRequest, Saying},
 };
 use crate::{Bridge, Error, Frontend, Output, Request, Statistics};
 
 /// Changes with the form of records.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// The most bytes of the answers of a call that is recorded.
 const RECORD_BYTES_MAX: usize = 8 << 20;
 /// The most bytes of a file of a call.
@@ -59,7 +62,7 @@ struct Inner {
 /// A record, ready to be answered.
 struct Loaded {
     record: Record,
-    output: Output,
+    outcome: Result<Output, Error>,
 }
 
 /// A call as it is kept.
@@ -73,7 +76,9 @@ struct Record {
     /// Questions, and the digests of their answers.
     asked: Vec<(Question, String)>,
     said: Vec<Saying>,
+    /// Nothing where it ended with an error.
     output: SavedOutput,
+    error: Option<SavedError>,
     /// Seconds since 1970.
     made: u64,
     instructions: u64,
@@ -82,7 +87,17 @@ struct Record {
 impl Record {
     /// Bytes of what is large in it.
     fn weight(&self) -> usize {
-        self.output.weight() + self.asked.iter().map(|(question, _)| question.weight()).sum::<usize>()
+        self.output.weight()
+            + self.error.as_ref().map_or(0, SavedError::weight)
+            + self.asked.iter().map(|(question, _)| question.weight()).sum::<usize>()
+    }
+
+    /// What the call came to.
+    fn outcome(&self) -> Result<Output, Error> {
+        match &self.error {
+            None => self.output.decode(),
+            Some(error) => Err(error.clone().decode()),
+        }
     }
 }
 
@@ -125,7 +140,7 @@ impl Calls {
                     self.0.files.used(&key);
                     loaded.record.said.iter().cloned().for_each(|saying| saying.say(&*bridge));
                     let origin = Origin::Memory(loaded.record.asked.len());
-                    return Called { outcome: Ok(loaded.output.clone()), statistics: None, origin };
+                    return Called { outcome: loaded.outcome.clone(), statistics: None, origin };
                 }
                 Err((known, why)) => (known, why),
             },
@@ -133,7 +148,7 @@ impl Calls {
         };
         let recorder = Recorder::new(bridge, known);
         let (outcome, statistics) = frontend.measured(Arc::new(recorder.clone()), request).await;
-        if let Ok(output) = &outcome {
+        if outcome.as_ref().err().is_none_or(is_own) {
             let record = Record {
                 name: name.to_owned(),
                 component: frontend.component().unwrap_or_default(),
@@ -141,7 +156,7 @@ impl Calls {
                 instructions: statistics.map_or(0, |statistics| statistics.instructions),
                 ..Record::default()
             };
-            self.keep(key, record, &recorder, output).await;
+            self.keep(key, record, &recorder, &outcome).await;
         }
         Called { outcome, statistics, origin: Origin::Ran(why) }
     }
@@ -173,8 +188,12 @@ impl Calls {
         let (files, name) = (self.0.files.clone(), key.to_owned());
         let read = tokio::task::spawn_blocking(move || {
             let record = files.record(&name)?;
-            let output = record.output.decode().ok()?;
-            Some(Arc::new(Loaded { record, output }))
+            // What cannot be read any longer is no answer.
+            let outcome = match &record.error {
+                None => Ok(record.output.decode().ok()?),
+                Some(_) => record.outcome(),
+            };
+            Some(Arc::new(Loaded { record, outcome }))
         });
         let loaded = read.await.ok()??;
         self.hold(key, loaded.clone());
@@ -194,24 +213,28 @@ impl Calls {
     }
 
     /// Keeps what a recorder heard, if it is whole. That it cannot is no error of the build.
-    async fn keep(&self, key: String, mut record: Record, recorder: &Recorder, output: &Output) {
+    async fn keep(&self, key: String, mut record: Record, recorder: &Recorder, outcome: &Result<Output, Error>) {
         let (asked, said, broken) = {
             let mut log = recorder.log();
             (std::mem::take(&mut log.asked), std::mem::take(&mut log.said), log.broken)
         };
-        let saved = match (SavedOutput::of(output), broken) {
+        let saved = match outcome {
+            Ok(output) => SavedOutput::of(output).map(|output| (output, None)),
+            Err(error) => Ok((SavedOutput::default(), Some(SavedError::of(error)))),
+        };
+        let (output, error) = match (saved, broken) {
             (Ok(saved), None) => saved,
             (_, why) => return tracing::debug!(name = record.name, why, "a call is not recorded"),
         };
         let (questions, answers): (Vec<Question>, Vec<SavedAnswer>) = asked.into_iter().unzip();
         let digests = answers.iter().map(SavedAnswer::digest);
         record.asked = questions.into_iter().zip(digests).collect();
-        (record.said, record.output) = (said, saved);
+        (record.said, record.output, record.error) = (said, output, error);
         if record.weight() > RESULT_BYTES_MAX {
             return tracing::debug!(name = record.name, "a call is not recorded: its result is too large");
         }
         record.made = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.hold(&key, Arc::new(Loaded { record: record.clone(), output: output.clone() }));
+        self.hold(&key, Arc::new(Loaded { record: record.clone(), outcome: outcome.clone() }));
         let files = self.0.files.clone();
         let written =
             tokio::task::spawn_blocking(move || files.keep(&key, &record, &answers.iter().collect::<Vec<_>>())).await;
@@ -220,6 +243,15 @@ impl Calls {
         }
     }
 }
+
+/// Whether an error is what a frontend answers to what it was asked and told, and so would answer again: not that it was stopped, broke
+/// off, or went over a limit, and no failure of the engine that it passes on, which is more than its text.
+fn is_own(error: &Error) -> bool {
+    error.cause.is_none() && !NOT_OWN.contains(&error.code.as_str())
+}
+
+/// Codes of errors that are not remembered.
+const NOT_OWN: [&str; 5] = ["limit", "trap", "cancelled", "internal", "build-failed"];
 
 /// Asks what was asked for a record, until an answer is another: then the answers so far, and which is.
 async fn ask_again(record: &Record, bridge: &Arc<dyn Bridge>) -> Result<(), (VecDeque<(Question, Answer)>, String)> {

@@ -10,7 +10,7 @@ use super::{
     Calls, Record,
     ask::Nobody,
     recorder::Recorder,
-    saved::{Question, SavedAnswer, SavedRequest, Saying, digest},
+    saved::{Question, SavedAnswer, SavedError, SavedRequest, Saying, digest},
 };
 use crate::{Definition, Error, Frontend, Output};
 
@@ -85,7 +85,7 @@ impl RecordedCall {
     /// frontend does something else now.
     pub fn text(&self) -> String {
         let questions = self.record.asked.iter().map(|(question, _)| question);
-        text(questions, &self.record.said, &self.record.output.decode())
+        text(questions, &self.record.said, &self.record.outcome())
     }
 
     /// Runs a frontend on the request and on the recorded answers.
@@ -114,7 +114,10 @@ fn text<'a>(questions: impl Iterator<Item = &'a Question>, said: &[Saying], outc
     let mut out: String = questions.enumerate().map(question).collect();
     out.extend(said.iter().map(|saying| format!("{}\n", saying.text())));
     match outcome {
-        Err(error) => out.push_str(&format!("error: {error}\n")),
+        Err(error) => {
+            let whole = digest(&SavedError::of(error));
+            out.push_str(&format!("error {}: {error} {}\n", error.code, &whole[..16]));
+        }
         Ok(output) => {
             let extras = output.extras.iter().map(|extra| (&extra.name, &extra.definition));
             out.extend(output.refs.iter().map(|(name, made)| (name, made)).chain(extras).map(result));

@@ -205,6 +205,12 @@ impl SavedError {
         }
     }
 
+    /// Bytes of what is large in it.
+    pub(super) fn weight(&self) -> usize {
+        let place = self.place.as_ref().map_or(0, |place| place.data.0.len());
+        place + self.message.len() + self.detail.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>()
+    }
+
     pub(super) fn decode(self) -> Error {
         let cause = self.has_cause.then(|| Arc::new(anyhow::anyhow!("{}", self.message)));
         let source_location = self.place.map(Place::decode);
