@@ -115,20 +115,36 @@ pub fn external(world: &World) -> anyhow::Result<f64> {
 
 /// A call of a frontend in JavaScript that was compiled before: loading it from disk, and a plan of one step.
 pub fn javascript(world: &World) -> anyhow::Result<f64> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/frontends/examples/railpack.wasm");
-    let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
     let plan = r#"{ "steps": [{ "name": "a", "inputs": [{ "image": "docker.io/library/b:1" }], "commands": ["make"] }],
         "deploy": { "base": { "image": "docker.io/library/b:1" }, "inputs": [{ "step": "a", "include": ["."] }] } }"#;
+    from_disk(world, "railpack", "railpack-plan.json", plan)
+}
+
+/// The same of one in Python: an image of an application with one package.
+pub fn python(world: &World) -> anyhow::Result<f64> {
+    let file = "apiVersion: v1\npython: \"3.12\"\npip:\n  - numpy==2.1\nproject: app.py\n";
+    from_disk(world, "mopy", "Mopyfile.yaml", file)
+}
+
+/// The least time that a component of the examples takes from its artifact on disk to its answer.
+fn from_disk(world: &World, name: &str, file: &str, text: &str) -> anyhow::Result<f64> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../target/frontends/examples/{name}.wasm"));
+    let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
     let executor = tokio::runtime::Builder::new_multi_thread().build()?;
     let took = least(10, || {
         let options = Options { cache_dir: Some(world.path("artifacts")), ..Options::default() };
         let config = r#"{"architecture":"amd64","os":"linux","config":{}}"#;
-        let bridge = FakeBridge::new().image("docker.io/library/b:1", "sha256:1", config);
-        let bridge = bridge.file("local://dockerfile", "railpack-plan.json", plan);
+        let images = ["b:1", "python:3.12", "python:3.12-slim"];
+        let bridge = images.iter().fold(FakeBridge::new(), |bridge, image| {
+            bridge.image(&format!("docker.io/library/{image}"), "sha256:1", config)
+        });
+        let bridge = bridge.file("local://dockerfile", file, text);
+        let opts = [("filename".to_owned(), file.to_owned())].into();
+        let request = Request { opts, ..Request::default() };
         let (bytes, start) = (bytes.clone(), Instant::now());
         executor.block_on(async {
-            let frontend = Runtime::new(options)?.load(bytes, "railpack").await?;
-            let (outcome, _) = frontend.run(Arc::new(bridge), Request::default()).await;
+            let frontend = Runtime::new(options)?.load(bytes, name).await?;
+            let (outcome, _) = frontend.run(Arc::new(bridge), request).await;
             outcome.map(drop)
         })?;
         Ok(start.elapsed())
@@ -137,7 +153,7 @@ pub fn javascript(world: &World) -> anyhow::Result<f64> {
 }
 
 /// The shipped component with a section that has no meaning: another digest than that of the one which is shipped compiled.
-fn unseen() -> anyhow::Result<Vec<u8>> {
+pub fn unseen() -> anyhow::Result<Vec<u8>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/frontends/dockerfile.wasm");
     let mut component = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
     component.extend_from_slice(&[0, 2, 1, b'x']);

@@ -61,6 +61,7 @@ const ROWS: &[Row] = &[
     row("a call of a frontend that is remembered", Unit::Microseconds, 200.0, frontend::recorded),
     row("a component's build over the built-in one's", Unit::Milliseconds, 2.0, frontend::external),
     row("a frontend in JavaScript, from disk", Unit::Milliseconds, 20.0, frontend::javascript),
+    row("a frontend in Python, from disk", Unit::Milliseconds, 20.0, frontend::python),
     row("first use of a frontend, compiled then", Unit::Milliseconds, 1000.0, frontend::first_use),
     row("RUN true, per step of 50", Unit::Milliseconds, 12.0, steps::run_chain),
     row("COPY of one file, per step of 120", Unit::Milliseconds, 2.0, steps::copy_chain),

@@ -19,7 +19,7 @@ use crate::{
 /// One row: what is built, and how it is repeated.
 struct Row {
     name: &'static str,
-    /// Whether BuildKit does it too: a chain of a thousand merges keeps it busy for more than ten minutes.
+    /// Whether BuildKit does it too: a chain of a thousand merges, for one, keeps it busy for more than ten minutes.
     compared: bool,
     measure: fn(&Side) -> anyhow::Result<Duration>,
 }
@@ -39,6 +39,9 @@ const ROWS: &[Row] = &[
     row("512 MB file, transfer and COPY", |side| large(side, "")),
     row("512 MB file, gzip OCI export", |side| large(side, "type=oci,compression=gzip,dest=")),
     row("512 MB file, zstd push", |side| large(side, "type=image,push=true,compression=zstd,name=")),
+    row("a frontend in a container, by gateway.v0", |side| by_gateway(side, "hub/docker/dockerfile:1")),
+    // BuildKit runs no components.
+    Row { compared: false, ..row("a frontend in WebAssembly, by gateway.v0", |side| by_gateway(side, COMPONENT)) },
     Row { compared: false, ..row("10,000 vertices, all cached", |side| graph(side, 10_000)) },
 ];
 
@@ -77,6 +80,34 @@ pub fn table(pintle: &Path, wanted: &dyn Fn(&str) -> bool) -> anyhow::Result<()>
         }
     }
     Ok(())
+}
+
+/// The name of a frontend that is a component.
+const COMPONENT: &str = "lang:1";
+
+/// A build whose frontend lies in a registry and was used before. Nobody remembers what it answers: each build has another argument.
+fn by_gateway(side: &Side, frontend: &str) -> anyhow::Result<Duration> {
+    let bin = side.world.pintle.parent().context("pintle lies in a directory")?;
+    if frontend == COMPONENT {
+        side.world.write("unseen.wasm", crate::frontend::unseen()?)?;
+        let mut push = Command::new(&side.world.pintle);
+        push.args(["frontend", "push"]).arg(side.world.context().join("unseen.wasm"));
+        timed(push.arg(format!("{}/{COMPONENT}", side.registry)).env("PINTLE_ROOT", side.world.path("pushed")))?;
+    } else {
+        peers::frontend_images(bin, &side.tools, &side.world.path("images"), &side.registry)?;
+    }
+    side.world.write("a", "a")?;
+    side.world.write("Dockerfile", "FROM scratch\nCOPY a /\n")?;
+    let (dir, mut round) = (side.world.context().display().to_string(), 0);
+    let mut build = || {
+        round += 1;
+        let mut command = side.buildctl();
+        command.args(["--frontend=gateway.v0", &format!("--opt=source={}/{frontend}", side.registry)]);
+        command.args([format!("--local=context={dir}"), format!("--local=dockerfile={dir}")]);
+        timed(command.arg(format!("--opt=build-arg:ROUND={round}")))
+    };
+    build()?;
+    least(20, build)
 }
 
 enum Engine {
