@@ -45,3 +45,10 @@ pub fn push_image(bin: &Path, context: &Path, root: &Path, name: &str) -> anyhow
     ensure!(output.status.success(), "build {name}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
+
+/// The directory of the components that are not shipped with the binary.
+pub fn components(bin: &Path) -> anyhow::Result<String> {
+    let dir = bin.with_file_name("frontends").join("examples");
+    ensure!(dir.join("imagefile.wasm").exists(), "{} has no components: make frontends", dir.display());
+    Ok(dir.display().to_string())
+}

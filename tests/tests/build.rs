@@ -6,13 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use libtest_mimic::{Arguments, Trial};
 use oci::testing::Registry;
 use tests::{
     case,
     run::World,
-    setup::{base_image, binaries, is_root},
+    setup::{base_image, binaries, components, is_root},
     web::Web,
 };
 
@@ -68,11 +68,4 @@ fn trials() -> anyhow::Result<(Vec<Trial>, impl Sized)> {
         }
     }
     Ok((trials, Some((registry, shared))))
-}
-
-/// The directory of the components that are not shipped with the binary.
-fn components(bin: &Path) -> anyhow::Result<String> {
-    let dir = bin.with_file_name("frontends").join("examples");
-    ensure!(dir.join("imagefile.wasm").exists(), "{} has no components: make frontends", dir.display());
-    Ok(dir.display().to_string())
 }

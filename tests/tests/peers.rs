@@ -14,7 +14,7 @@ use tests::{
     git::GitServer,
     peers::{self, Daemon},
     run::World,
-    setup::{base_image, binaries, is_root},
+    setup::{base_image, binaries, components, is_root},
     ssh::SshServer,
     web::Web,
 };
@@ -81,6 +81,7 @@ fn shared(bin: PathBuf, tools: &Path) -> anyhow::Result<Shared> {
     let mut env = vec![
         ("REGISTRY", registry.host.clone()),
         ("BASE", base),
+        ("COMPONENTS", components(&bin)?),
         ("GIT", git.host.clone()),
         ("GITROOT", dir.path().join("git").display().to_string()),
         ("WEB", web.url),

@@ -434,22 +434,27 @@ impl State {
             Some(file) => ("frontend", "the directory of the frontend", file),
             None => ("dockerfile", "the Dockerfile's directory", path.trim_start_matches("./")),
         };
+        let read = self.local_file(local, file, &format!("load frontend {path}")).await;
+        read.map_err(|error| match error.code.as_str() {
+            "not-found" => failed("not-found", format!("frontend {path}: no such file in {shown}")),
+            _ => error,
+        })
+    }
+
+    /// A file of a directory that the client shares as `local`; `shown` is what the user sees being done.
+    pub async fn local_file(self: &Arc<Self>, local: &str, file: &str, shown: &str) -> Result<Vec<u8>, Error> {
         let attrs =
             [("local.includepattern", serde_json::json!([file]).to_string()), ("local.sharedkeyhint", local.into())];
         let attrs = attrs.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
         let op = llb::Op::Source(llb::op::SourceOp { identifier: format!("local://{local}"), attrs });
         let mut graph = Graph::new();
-        let name = ("llb.customname".to_string(), format!("[internal] load frontend {path}"));
+        let name = ("llb.customname".to_string(), format!("[internal] {shown}"));
         let meta = llb::VertexMeta { description: [name].into(), ..Default::default() };
         let vertex = graph.add(op, Vec::new(), None, Vec::new(), meta);
         let vertex = vertex.map_err(|error| failed("internal", error.to_string()))?;
         let edge = Some(llb::Edge { vertex, output: 0 });
         let result = LazyRef::new(self.clone(), Definition { graph: Arc::new(graph), edge });
-        let read = result.read_file(file, None, MAX_COMPONENT_BYTES).await;
-        read.map_err(|error| match error.code.as_str() {
-            "not-found" => failed("not-found", format!("frontend {path}: no such file in {shown}")),
-            _ => error,
-        })
+        result.read_file(file, None, MAX_COMPONENT_BYTES).await
     }
 
     /// What a source turns out to be, where the policies allow it.

@@ -30,8 +30,8 @@ pub struct Layout {
 
 enum Place {
     Dir(Arc<Dir>),
-    /// The blobs can be read, but not the index.
-    Store(Arc<dyn Session>),
+    /// The blobs can be read; the index is there if somebody got it.
+    Store(Arc<dyn Session>, Option<Bytes>),
 }
 
 impl Layout {
@@ -67,7 +67,7 @@ impl Layout {
         for client in clients {
             // Asked for a digest that none has: who answers at all has the store.
             match client.blob_size(&store(id), &oci::digest_of(b"")).await {
-                Ok(_) => return Ok(Layout { id: id.to_string(), at: Place::Store(client) }),
+                Ok(_) => return Ok(Layout { id: id.to_string(), at: Place::Store(client, None) }),
                 Err(error) => why = format!("{error:#}"),
             }
         }
@@ -100,14 +100,39 @@ impl Layout {
         }
     }
 
+    /// Whether the client sends its blobs, and its index is not known: then it has neither tags nor entries.
+    pub fn lacks_index(&self) -> bool {
+        matches!(self.at, Place::Store(_, None))
+    }
+
+    /// Takes `index.json` of a layout whose blobs are sent.
+    pub fn with_index(mut self, bytes: Vec<u8>) -> Layout {
+        if let Place::Store(_, index) = &mut self.at {
+            *index = Some(bytes.into());
+        }
+        self
+    }
+
+    /// All entries; none where the index is not known.
+    pub async fn entries(&self) -> anyhow::Result<Vec<OciDescriptor>> {
+        match &self.at {
+            Place::Store(_, None) => Ok(Vec::new()),
+            _ => Ok(self.index().await?.manifests().clone()),
+        }
+    }
+
     async fn index(&self) -> anyhow::Result<ImageIndex> {
         serde_json::from_slice(&self.index_bytes().await?).with_context(|| self.say("index.json cannot be read"))
     }
 
     /// `index.json`, as it is.
     pub async fn index_bytes(&self) -> anyhow::Result<Bytes> {
-        let Place::Dir(dir) = &self.at else {
-            bail!("{}", self.say("a layout that is sent has no tags: name the image by @sha256:..."));
+        let dir = match &self.at {
+            Place::Dir(dir) => dir,
+            Place::Store(_, Some(index)) => return Ok(index.clone()),
+            Place::Store(_, None) => {
+                bail!("{}", self.say("a layout that is sent has no tags: name the image by @sha256:..."))
+            }
         };
         let file = tokio::fs::File::from_std(self.file(dir, "index.json".into()).await?);
         self.read_small(Box::new(file), "index.json", MANIFEST_BYTES_MAX).await
@@ -142,7 +167,7 @@ impl Layout {
                 file.seek(std::io::SeekFrom::Start(offset)).await?;
                 Ok(Box::new(file))
             }
-            Place::Store(session) => {
+            Place::Store(session, _) => {
                 session.read_blob(&store(&self.id), digest, offset).await.with_context(|| self.say("cannot be read"))
             }
         }

@@ -14,6 +14,8 @@ const SCHEME: &str = "oci-layout://";
 const DOCKERFILE_DIR: &str = "dockerfile";
 /// A frontend's name among sources, which tell layouts by their attributes.
 const SOURCE: &str = "oci-layout://frontend";
+/// The file that says what is in a layout.
+const INDEX: &str = "index.json";
 /// The attribute of a source that names its layout.
 const STORE: &str = "oci.store";
 
@@ -88,6 +90,16 @@ impl LayoutName {
     /// The layout of a client of the build.
     pub(super) async fn find(&self, sessions: &[Arc<dyn Session>]) -> anyhow::Result<Layout> {
         Layout::find(sessions, &self.id()?, None).await
+    }
+
+    /// The directory of the client that the layout lies in, by the client's name for it, and the path of its index there.
+    pub(super) fn index_file(&self) -> anyhow::Result<(String, String)> {
+        let id = self.id()?;
+        Ok(match id.split_once('/') {
+            None => (id, INDEX.to_owned()),
+            Some((dir, ".")) => (dir.to_owned(), INDEX.to_owned()),
+            Some((dir, path)) => (dir.to_owned(), format!("{}/{INDEX}", path.trim_end_matches('/'))),
+        })
     }
 
     /// The digest of what it means.

@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use frontend::{Calls, Error, Frontend, Library, Request, Runtime};
 use oci::{Reference, cosign::Signature};
+use sources::Layout;
 
 pub use bundle::{BUNDLE_NAME, load_bundle, load_bundle_dir};
 pub use fetch::{Blobs, Fetched, Freshness, PackedComponent, component, fetch};
@@ -227,7 +228,7 @@ impl Frontends {
         let name = LayoutName::parse(source).map_err(refused)?;
         let activity = state.journal.activity(&format!("[frontend] load {source}"));
         let loaded = async {
-            let layout = name.find(&state.environment.sessions).await?;
+            let layout = self.layout(&name, state).await?;
             let digest = name.digest_in(&layout).await?;
             let component = component(&layout, layout.manifest(&digest).await?).await?;
             anyhow::Ok((digest, component))
@@ -280,6 +281,23 @@ impl Frontends {
             library.keep_signatures(digest, &json).map_err(internal)?;
         }
         Ok(found)
+    }
+
+    /// A layout of the client. Where only its blobs are sent, its index is a file that is asked for, where a tag is looked up.
+    async fn layout(&self, name: &LayoutName, state: &Arc<State>) -> anyhow::Result<Layout> {
+        let layout = name.find(&state.environment.sessions).await?;
+        if !layout.lacks_index() || name.is_pinned() {
+            return Ok(layout);
+        }
+        let (dir, file) = name.index_file()?;
+        match state.local_file(&dir, &file, &format!("load index of {}", name.bare())).await {
+            Ok(index) => Ok(layout.with_index(index)),
+            // A client that shares blobs alone.
+            Err(error) => {
+                tracing::debug!("the index of {} cannot be had: {error}", name.bare());
+                Ok(layout)
+            }
+        }
     }
 
     /// The rules that hold in a build: the engine's, and its own.

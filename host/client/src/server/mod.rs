@@ -1,6 +1,7 @@
 //! What the engine may use of this machine, served to it inside the session: one service a file.
 
 mod auth;
+mod content;
 mod filesend;
 mod filesync;
 mod health;
@@ -34,7 +35,7 @@ type Answers<T> = BoxStream<'static, Result<T, Status>>;
 /// What a build may use of this machine. Nothing else of it can be reached through the session.
 #[derive(Default)]
 pub struct Attachments {
-    /// Directories by the names under which the build asks for them.
+    /// Directories by the names under which the build asks for them. Blobs of OCI layouts in them can be asked for by digest.
     pub dirs: BTreeMap<String, Arc<Dir>>,
     /// Where results go, by the exporter's place in the request.
     pub exports: BTreeMap<usize, ExportTarget>,
@@ -123,8 +124,9 @@ fn routes(attachments: Attachments) -> (Routes, Vec<&'static str>) {
     let mut methods = health::METHODS.to_vec();
     let mut routes = Routes::new(health::service());
     if !dirs.is_empty() {
+        methods.extend(content::METHODS);
         methods.extend(filesync::METHODS);
-        routes = routes.add_service(filesync::service(dirs));
+        routes = routes.add_service(content::service(dirs.clone())).add_service(filesync::service(dirs));
     }
     if !exports.is_empty() {
         methods.extend(filesend::METHODS);
