@@ -18,6 +18,7 @@ mod platform;
 mod pull;
 mod push;
 mod reference;
+mod referrers;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod wasm;

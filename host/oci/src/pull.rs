@@ -217,7 +217,7 @@ impl Repository {
     }
 
     /// A whole small answer, tried again when it breaks off.
-    async fn fetch(&self, at: &Endpoint, call: &Call<'_>, limit: u64) -> Result<(HeaderMap, Bytes)> {
+    pub(crate) async fn fetch(&self, at: &Endpoint, call: &Call<'_>, limit: u64) -> Result<(HeaderMap, Bytes)> {
         let mut tries = Tries::default();
         loop {
             let response = self.client.send(at, call).await?;

@@ -67,6 +67,7 @@ fn calls_can_move_between_threads() {
     let manifest: &'static crate::Manifest = Box::leak(Box::new(crate::Manifest::new(bytes::Bytes::new(), "")));
     is_send(|repository| repository.manifest(""));
     is_send(|repository| repository.head_manifest(""));
+    is_send(|repository| repository.referrers(""));
     is_send(|repository| repository.small_blob("", 0));
     is_send(|repository| repository.blob("", 0, 0));
     is_send(|repository| repository.blob_size(""));

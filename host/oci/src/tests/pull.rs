@@ -1,7 +1,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
-use crate::{BlobReader, HostConfig, Kind, MANIFEST_BYTES_MAX, digest_of, media_type::OCI_MANIFEST, testing::Content};
+use crate::{
+    BlobReader, HostConfig, Kind, MANIFEST_BYTES_MAX, digest_of,
+    media_type::{OCI_INDEX, OCI_MANIFEST},
+    testing::Content,
+};
 
 const MANIFEST: &str = r#"{"schemaVersion":2}"#;
 
@@ -205,4 +209,44 @@ async fn redirects() {
         repository(&server, "a").manifest("1").await.unwrap_err();
         assert!(server.requests().len() <= 36, "a circle of redirects ends");
     }
+}
+
+#[tokio::test]
+async fn what_refers_to_a_manifest_in_a_list_or_under_a_tag() {
+    let digest = digest_of(MANIFEST.as_bytes());
+    let index = |digest: &str| {
+        let manifest = serde_json::json!({
+            "mediaType": OCI_MANIFEST, "digest": digest, "size": 2, "artifactType": "application/vnd.example",
+        });
+        serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [manifest]}).to_string()
+    };
+    let (listed, tagged) = (index(&digest_of(b"listed")), index(&digest_of(b"tagged")));
+    let list = Response::ok(listed).with("content-type", OCI_INDEX);
+    // What the registry answers to the question, whether there is a tag, and what is found.
+    let table = [
+        (list.clone(), true, Some("listed")),
+        (list, false, Some("listed")),
+        (Response::status(404), true, Some("tagged")),
+        (Response::status(405), true, Some("tagged")),
+        (Response::ok("<html>"), true, Some("tagged")),
+        (Response::status(404), false, None),
+    ];
+    for (answer, has_tag, found) in table {
+        let (tag, tagged) = (digest.replacen(':', "-", 1), tagged.clone());
+        let server = Server::start(move |request| match request.path.split_once("/referrers/") {
+            Some(_) => answer.clone(),
+            None if has_tag && request.path.ends_with(&tag) => {
+                Response::ok(tagged.clone()).with("content-type", OCI_INDEX)
+            }
+            None => Response::status(404),
+        })
+        .await;
+        let referrers = repository(&server, "a/b").referrers(&digest).await.unwrap();
+        let digests: Vec<_> = referrers.iter().map(|entry| entry.digest().to_string()).collect();
+        assert_eq!(digests, found.map(|name| digest_of(name.as_bytes())).into_iter().collect::<Vec<_>>());
+        assert_eq!(server.lines()[0], format!("GET /v2/a/b/referrers/{digest}"));
+    }
+    let server = Server::start(|_| Response::status(403)).await;
+    let error = repository(&server, "a").referrers(&digest).await.unwrap_err().to_string();
+    assert!(error.starts_with("referrers of ") && error.contains("denies access"), "{error}");
 }
