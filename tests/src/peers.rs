@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use crate::setup::push_image;
 
 /// The tools, by the packages that they are built from.
-const TOOLS: [(&str, &str); 8] = [
+const TOOLS: [(&str, &str); 9] = [
     ("buildctl", "github.com/moby/buildkit/cmd/buildctl"),
     ("buildx", "github.com/docker/buildx/cmd/buildx"),
     ("llbmake", "./llbmake"),
@@ -19,6 +19,7 @@ const TOOLS: [(&str, &str); 8] = [
     ("hostile", "./hostile"),
     ("imageread", "./imageread"),
     ("protocol", "./protocol"),
+    ("sigsign", "./sigsign"),
 ];
 
 /// Frontends that run in containers: programs that need nothing beside them.
@@ -28,7 +29,7 @@ const FRONTENDS: [(&str, &str); 2] = [
 ];
 
 /// What the tools are built from.
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     "go.mod",
     "llbmake/main.go",
     "gwrun/main.go",
@@ -37,6 +38,7 @@ const OURS: [&str; 12] = [
     "imageread/main.go",
     "protocol/main.go",
     "protocol/history.go",
+    "sigsign/main.go",
     "gofront/main.go",
     "dockerfile/main.go",
     "dockerfile/host.go",

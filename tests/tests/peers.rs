@@ -56,7 +56,7 @@ fn trials() -> anyhow::Result<Vec<Trial>> {
     let shared = Arc::new(shared(bin, &tools)?);
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/peers");
     let mut trials = Vec::new();
-    for tool in ["buildctl", "buildx", "daemon", "gateway", "hostile", "images", "protocol", "readers"] {
+    for tool in ["buildctl", "buildx", "daemon", "gateway", "hostile", "images", "protocol", "readers", "sigstore"] {
         for case in case::read(&cases.join(tool).with_extension("txt"))? {
             let (shared, name) = (shared.clone(), format!("{tool}: {}", case.name));
             trials.push(Trial::test(name, move || run(&shared, &case).map_err(|error| format!("{error:#}").into())));

@@ -5,7 +5,6 @@
 //! [`Repository`], which has the calls. Everything streams: no layer is held in memory.
 #![forbid(unsafe_code)]
 
-pub mod cosign;
 pub mod docker_config;
 
 mod auth;

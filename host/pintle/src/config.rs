@@ -137,7 +137,7 @@ impl Frontends {
     /// The rules, which stand here or in a file.
     fn trust(&self) -> anyhow::Result<build::Trust> {
         match &self.policy {
-            None => Ok(self.trust.trust("frontends.trust in the engine's configuration", trust::read_key)?),
+            None => Ok(self.trust.trust("frontends.trust in the engine's configuration", trust::read_file)?),
             Some(_) if !self.trust.is_silent() => {
                 anyhow::bail!("frontends: rules stand in trust, or in the file that policy names, not in both")
             }
@@ -296,7 +296,7 @@ mod tests {
             ("frontends.trust.unlisted = \"ask\"", "unknown variant `ask`"),
             ("[[frontends.trust.rule]]\ngrants = [\"all\"]", "unknown variant `all`"),
             ("[[frontends.trust.rule]]\ndigests = [\"x\"]", "line 2"),
-            ("[[frontends.trust.rule]]\nkeys = [\"/no/such\"]", "read the key /no/such"),
+            ("[[frontends.trust.rule]]\nkeys = [\"/no/such\"]", "open /no/such"),
             ("frontends.policy = \"/no/such\"", "frontends.policy: open /no/such"),
             ("[frontends]\npolicy = \"/x\"\ntrust.unlisted = \"warn\"", "not in both"),
             ("[registry.\"a\"]\nmirror = []", "unknown field `mirror`"),

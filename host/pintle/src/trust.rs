@@ -1,4 +1,4 @@
-//! Files of policies on frontends, and of the keys that they name.
+//! Files of policies on frontends, and of the keys and trust roots that they name.
 
 use std::{
     collections::BTreeMap,
@@ -9,55 +9,64 @@ use std::{
 
 use anyhow::Context;
 use build::{FrontendPolicy, Trust};
-use oci::cosign::Key;
 use serde::{Deserialize, Serialize};
+use signatures::{Key, Root};
 
-/// The largest file of a key, in bytes.
-const KEY_BYTES_MAX: u64 = 64 << 10;
+/// The largest file of a key or a trust root, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The file of a policy, with the keys that it names: all that is needed to apply it elsewhere. As JSON it is an option of a build.
+/// The file of a policy, with the files that it names: all that is needed to apply it elsewhere. As JSON it is an option of a build.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PolicyFile {
     /// What the user calls it.
     name: String,
     text: String,
-    /// Keys (PEM) by the names that the text has for them.
-    keys: BTreeMap<PathBuf, String>,
+    /// Keys (PEM) and trust roots (JSON) by the names that the text has for them.
+    files: BTreeMap<PathBuf, String>,
 }
 
 impl PolicyFile {
-    /// Reads a file, and the files of keys that it names, which are relative to it.
+    /// Reads a file, and the files that it names, which are relative to it.
     pub fn open(path: &Path) -> anyhow::Result<PolicyFile> {
         let name = path.display().to_string();
         let text = read(path, FrontendPolicy::BYTES_MAX as u64)?;
         let dir = path.parent().unwrap_or(Path::new(""));
-        let keys = std::cell::RefCell::new(BTreeMap::new());
-        let checked = FrontendPolicy::read(&text, &name, |key| {
-            let pem = read(&dir.join(key), KEY_BYTES_MAX)?;
-            let read = Key::from_pem(&key.display().to_string(), &pem);
-            keys.borrow_mut().insert(key.to_owned(), pem);
-            read.with_context(|| format!("key {}", key.display()))
+        let files = std::cell::RefCell::new(BTreeMap::new());
+        let checked = FrontendPolicy::read(&text, &name, |file| {
+            let text = read(&dir.join(file), FILE_BYTES_MAX)?;
+            files.borrow_mut().insert(file.to_owned(), text.clone());
+            Ok(text)
         });
         checked.map_err(|error| anyhow::anyhow!("{name}:{}: {}", error.line, error.why))?;
-        Ok(PolicyFile { name, text, keys: keys.into_inner() })
+        Ok(PolicyFile { name, text, files: files.into_inner() })
     }
 
     /// The rules.
     pub fn read(&self) -> anyhow::Result<Trust> {
         let origin = format!("the policy {}", self.name);
-        let trust = FrontendPolicy::read(&self.text, &origin, |key| {
-            let pem = self.keys.get(key).with_context(|| format!("the key {} does not come with it", key.display()))?;
-            Key::from_pem(&key.display().to_string(), pem)
+        let trust = FrontendPolicy::read(&self.text, &origin, |file| {
+            let text = self.files.get(file);
+            text.cloned().with_context(|| format!("the file {} does not come with it", file.display()))
         });
         trust.map_err(|error| anyhow::anyhow!("{}:{}: {}", self.name, error.line, error.why))
     }
 }
 
+/// The text of a file that rules name.
+pub fn read_file(path: &Path) -> anyhow::Result<String> {
+    read(path, FILE_BYTES_MAX)
+}
+
 /// A file with the public key of a signer, who is called by the file's path.
 pub fn read_key(path: &Path) -> anyhow::Result<Key> {
     let shown = path.display().to_string();
-    let pem = read(path, KEY_BYTES_MAX).with_context(|| format!("read the key {shown}"))?;
-    Key::from_pem(&shown, &pem).with_context(|| format!("key {shown}"))
+    Key::from_pem(&shown, &read_file(path)?).with_context(|| format!("key {shown}"))
+}
+
+/// A file with a trust root.
+pub fn read_root(path: &Path) -> anyhow::Result<Root> {
+    let shown = path.display().to_string();
+    Root::from_json(&shown, &read_file(path)?).with_context(|| format!("trust root {shown}"))
 }
 
 /// The text of a file that has at most `limit` bytes.
@@ -85,7 +94,7 @@ mod tests {
         std::fs::write(dir.path().join("a.pub"), "no key").unwrap();
         let error = format!("{:#}", PolicyFile::open(&file).unwrap_err());
         assert!(error.contains("p.toml:3: key a.pub: no PUBLIC KEY"), "{error}");
-        std::fs::write(dir.path().join("a.pub"), vec![b'x'; KEY_BYTES_MAX as usize + 1]).unwrap();
+        std::fs::write(dir.path().join("a.pub"), vec![b'x'; FILE_BYTES_MAX as usize + 1]).unwrap();
         assert!(format!("{:#}", PolicyFile::open(&file).unwrap_err()).contains("bytes that are allowed"));
 
         write("unlisted = \"warn\"");
@@ -94,6 +103,6 @@ mod tests {
         assert_eq!(carried, policy);
         assert_eq!(carried.read().unwrap().origin, format!("the policy {}", file.display()));
         let without = PolicyFile { text: "[[rule]]\nkeys = [\"a.pub\"]".into(), ..policy };
-        assert!(without.read().unwrap_err().to_string().contains(":2: the key a.pub does not come with it"));
+        assert!(without.read().unwrap_err().to_string().contains(":2: the file a.pub does not come with it"));
     }
 }

@@ -5,12 +5,14 @@ mod fetch;
 mod image;
 mod layout;
 mod policy;
+mod signatures;
 mod trust;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use ::signatures::Signature;
 use frontend::{Calls, Error, Frontend, Library, Request, Runtime};
-use oci::{Reference, cosign::Signature};
+use oci::Reference;
 use sources::Layout;
 
 pub use bundle::{BUNDLE_NAME, load_bundle, load_bundle_dir};
@@ -19,7 +21,8 @@ pub use image::{Gateway, GatewayCall, ImageSettings};
 use image::{ImageFrontend, ImageName};
 pub use layout::LayoutName;
 pub(crate) use layout::is_layout;
-pub use policy::{FrontendPolicy, KeyError, PolicyError};
+pub use policy::{FrontendPolicy, PolicyError, PolicyFileError};
+pub use signatures::{Signed, signatures};
 pub use trust::{Consequence, Grant, Grants, Trust, TrustRule, Verdict};
 
 use crate::{
@@ -196,8 +199,7 @@ impl Frontends {
             lock(&state.pinned).insert(reference.to_string(), fetched.digest().into());
         }
         let (name, digest) = (reference.name(), fetched.digest().to_owned());
-        let mut rules = self.rules(state);
-        let signatures = match rules.any(|trust| trust.wants_signatures(&name, &digest)) {
+        let signatures = match self.wants_signatures(&name, &digest, state) {
             true => self.signatures(library, &reference, &digest, state).await?,
             false => Vec::new(),
         };
@@ -231,16 +233,17 @@ impl Frontends {
             let layout = self.layout(&name, state).await?;
             let digest = name.digest_in(&layout).await?;
             let component = component(&layout, layout.manifest(&digest).await?).await?;
-            anyhow::Ok((digest, component))
+            anyhow::Ok((layout, digest, component))
         };
         let loaded = loaded.await;
         activity.end(&loaded);
-        let (digest, component) = loaded.map_err(refused)?;
+        let (layout, digest, component) = loaded.map_err(refused)?;
         if !name.is_pinned() {
             state.policies.pins.file(source, &digest).map_err(Error::from)?;
             lock(&state.pinned).insert(source.to_owned(), digest.clone());
         }
-        let grants = self.admit(source, &name.bare(), &digest, &[], state)?;
+        let signatures = self.signatures_in(&layout, &name, &digest, state).await?;
+        let grants = self.admit(source, &name.bare(), &digest, &signatures, state)?;
         let frontend: Arc<dyn Frontend> = match component {
             Some(packed) => Arc::new(self.runtime.load(packed.component, source).await?),
             None => {
@@ -271,7 +274,7 @@ impl Frontends {
         }
         let activity = state.journal.activity(&format!("[frontend] signatures of {}@{digest}", reference.name()));
         let repository = state.engine.registries().client(&state.environment.sessions).repository(reference);
-        let found = oci::cosign::signatures(&repository, digest).await;
+        let found = signatures(&repository, digest).await;
         activity.end(&found);
         let found =
             found.map_err(|error| failed("not-found", format!("signatures of frontend {reference}: {error:#}")))?;
@@ -283,10 +286,11 @@ impl Frontends {
         Ok(found)
     }
 
-    /// A layout of the client. Where only its blobs are sent, its index is a file that is asked for, where a tag is looked up.
+    /// A layout of the client. Where only its blobs are sent, and what lies beside them matters, its index is a file that is asked for.
     async fn layout(&self, name: &LayoutName, state: &Arc<State>) -> anyhow::Result<Layout> {
         let layout = name.find(&state.environment.sessions).await?;
-        if !layout.lacks_index() || name.is_pinned() {
+        let is_wanted = !name.is_pinned() || self.rules(state).next().is_some();
+        if !layout.lacks_index() || !is_wanted {
             return Ok(layout);
         }
         let (dir, file) = name.index_file()?;
@@ -298,6 +302,26 @@ impl Frontends {
                 Ok(layout)
             }
         }
+    }
+
+    /// The signatures of a frontend in a layout, where they matter.
+    async fn signatures_in(
+        &self,
+        layout: &Layout,
+        name: &LayoutName,
+        digest: &str,
+        state: &State,
+    ) -> Result<Vec<Signature>, Error> {
+        if !self.wants_signatures(&name.bare(), digest, state) {
+            return Ok(Vec::new());
+        }
+        let found = signatures(layout, digest).await;
+        found.map_err(|error| failed("not-found", format!("signatures of frontend {}: {error:#}", name.bare())))
+    }
+
+    /// Whether it matters in a build who signed a frontend.
+    fn wants_signatures(&self, name: &str, digest: &str, state: &State) -> bool {
+        self.rules(state).any(|trust| trust.wants_signatures(name, digest))
     }
 
     /// The rules that hold in a build: the engine's, and its own.

@@ -1,19 +1,23 @@
 //! Rules on frontends as text: the table `frontends.trust` of an engine's configuration, and the file of a policy, which holds what
 //! stands in that table.
 //!
-//! TOML: `unlisted`, what becomes of frontends that no rule fits, and tables `[[rule]]` with `names`, `digests`, `keys`, `unsigned` and
-//! `grants`, which are the fields of [`TrustRule`].
+//! TOML: `unlisted`, what becomes of frontends that no rule fits, and tables `[[rule]]` with `names`, `digests`, `keys`, `identities`,
+//! `unsigned` and `grants`, which are the fields of [`TrustRule`], and `root`, the trust root that vouches for the identities.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use oci::cosign::Key;
+use anyhow::Context;
 use serde::Deserialize;
+use signatures::{Identity, Key, Root};
 use toml::Spanned;
 
 use super::{Consequence, Grant, Grants, Trust, TrustRule};
 use crate::lock;
 
-/// Rules on frontends, whose keys are not read yet.
+/// Rules on frontends, whose keys and trust roots are not read yet.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FrontendPolicy {
@@ -35,8 +39,21 @@ struct Rule {
     /// Files with public keys.
     #[serde(default)]
     keys: Vec<Spanned<PathBuf>>,
+    /// A file with a trust root.
+    root: Option<Spanned<PathBuf>>,
+    /// Whom it vouches for.
+    #[serde(default)]
+    identities: Vec<Spanned<Who>>,
     unsigned: Option<Consequence>,
     grants: Option<Vec<Grant>>,
+}
+
+/// The parts of an [`Identity`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Who {
+    subject: String,
+    issuer: String,
 }
 
 /// A repository or the path of a component; `*` at the end stands for any rest.
@@ -80,10 +97,10 @@ pub struct PolicyError {
     pub why: String,
 }
 
-/// A key that cannot be read.
+/// A key or a trust root that cannot be read, or is missing.
 #[derive(Debug, thiserror::Error)]
 #[error("{source:#}")]
-pub struct KeyError {
+pub struct PolicyFileError {
     /// Where it is named, in bytes of the text.
     offset: usize,
     source: anyhow::Error,
@@ -95,9 +112,13 @@ impl FrontendPolicy {
     /// The most rules.
     pub const RULES_MAX: usize = 10_000;
 
-    /// Reads the text of a policy, with its keys: `key` reads one by the name that the text has for it. `origin` is what the policy is
-    /// called in messages.
-    pub fn read(text: &str, origin: &str, key: impl Fn(&Path) -> anyhow::Result<Key>) -> Result<Trust, PolicyError> {
+    /// Reads the text of a policy, with its keys and trust roots: `file` gives the text of one by the name that the policy has for it.
+    /// `origin` is what the policy is called in messages.
+    pub fn read(
+        text: &str,
+        origin: &str,
+        file: impl Fn(&Path) -> anyhow::Result<String>,
+    ) -> Result<Trust, PolicyError> {
         if text.len() > Self::BYTES_MAX {
             let why = format!("the file has {} bytes; {} are allowed", text.len(), Self::BYTES_MAX);
             return Err(PolicyError { line: 1, why });
@@ -111,7 +132,7 @@ impl FrontendPolicy {
             let why = format!("{} rules; {} are allowed", policy.rule.len(), Self::RULES_MAX);
             return Err(PolicyError { line: 1, why });
         }
-        policy.trust(origin, key).map_err(|error| PolicyError { line: at(error.offset), why: format!("{error:#}") })
+        policy.trust(origin, file).map_err(|error| PolicyError { line: at(error.offset), why: format!("{error:#}") })
     }
 
     /// Whether nothing is said.
@@ -119,26 +140,86 @@ impl FrontendPolicy {
         self.rule.is_empty() && self.unlisted == Consequence::Allow
     }
 
-    /// The rules, with their keys. `origin` is where they stand, for messages.
-    pub fn trust(&self, origin: &str, key: impl Fn(&Path) -> anyhow::Result<Key>) -> Result<Trust, KeyError> {
-        let rules = self.rule.iter().map(|rule| rule.trust(&key)).collect::<Result<_, _>>()?;
+    /// The rules, with their keys and trust roots, as [`FrontendPolicy::read`] has them. `origin` is where they stand, for messages.
+    pub fn trust(
+        &self,
+        origin: &str,
+        file: impl Fn(&Path) -> anyhow::Result<String>,
+    ) -> Result<Trust, PolicyFileError> {
+        let mut files = Files { read: file, roots: BTreeMap::new() };
+        let rules = self.rule.iter().map(|rule| rule.trust(&mut files)).collect::<Result<_, _>>()?;
         Ok(Trust { origin: origin.to_owned(), rules, unlisted: self.unlisted })
     }
 }
 
+/// What a policy names.
+struct Files<F> {
+    read: F,
+    /// Many rules may name the same one, and it is large.
+    roots: BTreeMap<PathBuf, Root>,
+}
+
+impl<F: Fn(&Path) -> anyhow::Result<String>> Files<F> {
+    fn key(&self, path: &Path) -> anyhow::Result<Key> {
+        let shown = path.display().to_string();
+        Key::from_pem(&shown, &(self.read)(path)?).with_context(|| format!("key {shown}"))
+    }
+
+    fn root(&mut self, path: &Path) -> anyhow::Result<Root> {
+        if let Some(root) = self.roots.get(path) {
+            return Ok(root.clone());
+        }
+        let shown = path.display().to_string();
+        let root = Root::from_json(&shown, &(self.read)(path)?).with_context(|| format!("trust root {shown}"))?;
+        self.roots.insert(path.to_owned(), root.clone());
+        Ok(root)
+    }
+}
+
 impl Rule {
-    fn trust(&self, key: &impl Fn(&Path) -> anyhow::Result<Key>) -> Result<TrustRule, KeyError> {
-        let key = |path: &Spanned<PathBuf>| {
-            key(path.get_ref()).map_err(|source| KeyError { offset: path.span().start, source })
-        };
+    fn trust<F>(&self, files: &mut Files<F>) -> Result<TrustRule, PolicyFileError>
+    where
+        F: Fn(&Path) -> anyhow::Result<String>,
+    {
+        let key = |path: &Spanned<PathBuf>| files.key(path.get_ref()).map_err(at(path));
         Ok(TrustRule {
             names: self.names.iter().map(|name| name.0.clone()).collect(),
             digests: self.digests.iter().map(|digest| digest.0.clone()).collect(),
             keys: self.keys.iter().map(key).collect::<Result<_, _>>()?,
+            identities: self.identities(files)?,
             unsigned: self.unsigned.unwrap_or(Consequence::Refuse),
             grants: self.grants.as_ref().map_or(Grants::all(), |grants| grants.iter().copied().collect()),
         })
     }
+
+    fn identities<F>(&self, files: &mut Files<F>) -> Result<Vec<Identity>, PolicyFileError>
+    where
+        F: Fn(&Path) -> anyhow::Result<String>,
+    {
+        let root = match (&self.root, self.identities.first()) {
+            (Some(path), Some(_)) => files.root(path.get_ref()).map_err(at(path))?,
+            (None, None) => return Ok(Vec::new()),
+            (None, Some(first)) => {
+                let why = "identities need the root that vouches for them: root = \"trusted_root.json\"";
+                return Err(at(first)(anyhow::anyhow!(why)));
+            }
+            (Some(path), None) => {
+                let why = "the root vouches for whoever asks: say in identities whom of them the rule means";
+                return Err(at(path)(anyhow::anyhow!(why)));
+            }
+        };
+        let identity = |who: &Spanned<Who>| {
+            let Who { subject, issuer } = who.get_ref();
+            Identity::new(root.clone(), subject, issuer).map_err(at(who))
+        };
+        self.identities.iter().map(identity).collect()
+    }
+}
+
+/// Says where it was that something is wrong.
+fn at<T>(place: &Spanned<T>) -> impl Fn(anyhow::Error) -> PolicyFileError {
+    let offset = place.span().start;
+    move |source| PolicyFileError { offset, source }
 }
 
 #[cfg(test)]
@@ -153,7 +234,8 @@ Z9wGBF1CsswXQn7ZnRQHLilLBAyecqcw30FXUWxlDlYZ59Y5FJE5H8iLcA==
 
     fn read(text: &str) -> Result<Trust, PolicyError> {
         FrontendPolicy::read(text, "the policy", |path| match path.to_str() {
-            Some("a.pub") => Key::from_pem("a", KEY),
+            Some("a.pub") => Ok(KEY.to_owned()),
+            Some("empty.json") => Ok("{}".to_owned()),
             _ => anyhow::bail!("no such key: {}", path.display()),
         })
     }
@@ -188,6 +270,15 @@ Z9wGBF1CsswXQn7ZnRQHLilLBAyecqcw30FXUWxlDlYZ59Y5FJE5H8iLcA==
             ("[[rule]]\nnames = [\"a**\"]", 2, "one * may stand at the end"),
             ("[[rule]]\nnames = [\"\"]", 2, "a name is empty"),
             ("[[rule]]\n[[rule]]\nkeys = [\"a.pub\",\n\"b.pub\"]", 4, "no such key: b.pub"),
+            ("[[rule]]\nkeys = [\"empty.json\"]", 2, "key empty.json: no PUBLIC KEY"),
+            ("[[rule]]\nroot = \"empty.json\"", 2, "say in identities whom"),
+            ("[[rule]]\n\nidentities = [{ subject = \"a@b\", issuer = \"c\" }]", 3, "identities need the root"),
+            (
+                "[[rule]]\nroot = \"empty.json\"\nidentities = [{ subject = \"a@b\", issuer = \"c\" }]",
+                2,
+                "trust root empty.json: no trust root (trusted_root.json)",
+            ),
+            ("[[rule]]\nroot = \"empty.json\"\nidentities = [{ subject = \"a@b\" }]", 3, "missing field `issuer`"),
             ("[[rule]]\nnames = [", 2, ""),
         ] {
             let error = read(text).unwrap_err();

@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use oci::cosign::{Key, Signature};
 use serde::{Deserialize, Serialize};
+use signatures::{Identity, Key, Signature};
 
 use super::layout::is_in_shared_dir;
+
+/// The most reasons that are told why signatures do not count.
+const REASONS_MAX: usize = 4;
 
 /// Rules on frontends: the first that fits decides. The frontends of this program are none of theirs.
 #[derive(Clone, Debug, Default)]
@@ -25,9 +28,11 @@ pub struct TrustRule {
     pub names: Vec<String>,
     /// Digests of manifests, or of components that are files. None: all.
     pub digests: BTreeSet<String>,
-    /// Who may sign. None: nobody has to.
+    /// Who may sign, by their keys. Neither these nor identities: nobody has to.
     pub keys: Vec<Key>,
-    /// What follows when none of the keys has signed.
+    /// Who may sign, by what certificates say of them.
+    pub identities: Vec<Identity>,
+    /// What follows when none of these has signed.
     pub unsigned: Consequence,
     /// What the frontends may ask.
     pub grants: Grants,
@@ -167,7 +172,7 @@ fn of_source(source: &llb::op::SourceOp) -> Option<Grant> {
 /// What is found of a frontend, where a rule fits it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Verdict {
-    /// The key that has signed it.
+    /// Who has signed it: the name of a key, or what a certificate says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
     /// What it may ask.
@@ -219,7 +224,7 @@ impl Trust {
 
     /// Whether the signatures of this frontend matter.
     pub fn wants_signatures(&self, name: &str, digest: &str) -> bool {
-        self.rule(name, digest).is_some_and(|rule| !rule.keys.is_empty())
+        self.rule(name, digest).is_some_and(TrustRule::wants_signatures)
     }
 
     /// Whether a frontend may run; the error says why not.
@@ -229,21 +234,45 @@ impl Trust {
             return Verdict::of(Grants::all()).doubted(self.unlisted, &doubt);
         };
         let verdict = Verdict::of(rule.grants.clone());
-        if rule.keys.is_empty() {
+        if !rule.wants_signatures() {
             return Ok(verdict);
         }
-        match rule.keys.iter().find(|key| signatures.iter().any(|signature| key.has_signed(digest, signature))) {
-            Some(key) => Ok(Verdict { signer: Some(key.name().to_owned()), ..verdict }),
-            None => {
-                let keys: Vec<_> = rule.keys.iter().map(Key::name).collect();
-                let doubt = format!("{digest} is not signed by {}", keys.join(" or "));
-                verdict.doubted(rule.unsigned, &doubt)
-            }
+        match rule.signer(digest, signatures) {
+            Ok(signer) => Ok(Verdict { signer: Some(signer), ..verdict }),
+            Err(doubt) => verdict.doubted(rule.unsigned, &doubt),
         }
     }
 }
 
 impl TrustRule {
+    fn wants_signatures(&self) -> bool {
+        !self.keys.is_empty() || !self.identities.is_empty()
+    }
+
+    /// Who of those who may has signed; the error says who has not, and what is wrong with the signatures that there are.
+    fn signer(&self, digest: &str, signatures: &[Signature]) -> Result<String, String> {
+        let by_key = |key: &&Key| signatures.iter().any(|signature| key.has_signed(digest, signature));
+        if let Some(key) = self.keys.iter().find(by_key) {
+            return Ok(key.name().to_owned());
+        }
+        let mut reasons = BTreeSet::new();
+        for identity in &self.identities {
+            for signature in signatures {
+                match identity.has_signed(digest, signature) {
+                    Ok(signer) => return Ok(signer.to_string()),
+                    Err(why) => drop(reasons.insert(format!("{why:#}"))),
+                }
+            }
+        }
+        let keys = self.keys.iter().map(|key| key.name().to_owned());
+        let signers: Vec<_> = keys.chain(self.identities.iter().map(Identity::to_string)).collect();
+        let mut doubt = format!("{digest} is not signed by {}", signers.join(" or "));
+        for reason in reasons.iter().take(REASONS_MAX) {
+            doubt.push_str(&format!("; of a signature: {reason}"));
+        }
+        Err(doubt)
+    }
+
     fn fits(&self, name: &str, digest: &str) -> bool {
         let names = |pattern: &String| match pattern.strip_suffix('*') {
             Some(begin) => name.starts_with(begin),
@@ -263,6 +292,7 @@ mod tests {
             names: names.iter().map(|name| name.to_string()).collect(),
             digests: digests.iter().map(|digest| digest.to_string()).collect(),
             keys: Vec::new(),
+            identities: Vec::new(),
             unsigned: Consequence::Refuse,
             grants: grants.iter().copied().collect(),
         }

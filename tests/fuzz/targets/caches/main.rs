@@ -11,8 +11,8 @@ use std::{fs, io::Cursor, path::Path, sync::LazyLock};
 use asks::{Asks, TOKIO, call};
 use frontend::{Calls, Library};
 use libfuzzer_sys::fuzz_target;
-use oci::cosign::Signature;
 use sha2::{Digest, Sha256};
+use signatures::Signature;
 use sys::artifact::Vault;
 
 /// What the record of this call is named.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, bail, ensure};
 use build::{Consequence, Freshness, Grants, Trust, TrustRule, Verdict};
 use frontend::Library;
-use oci::{Reference, cosign::Signature};
+use oci::Reference;
+use signatures::{Identity, Signature};
 
 use super::registry::repository;
 use crate::{embedded::Place, trust};
@@ -21,8 +22,20 @@ pub struct Verify {
     #[arg(long = "key", value_name = "FILE")]
     keys: Vec<PathBuf>,
 
+    /// Somebody who must have signed, by the address or URL that a certificate has for them; each * in it stands for any text.
+    #[arg(long, value_name = "SUBJECT", requires_all = ["issuer", "trust_root"])]
+    identity: Option<String>,
+
+    /// Who said that they are that: the URL of an issuer.
+    #[arg(long, value_name = "URL", requires = "identity")]
+    issuer: Option<String>,
+
+    /// The trust root that vouches for them (trusted_root.json).
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    trust_root: Option<PathBuf>,
+
     /// Let a policy on frontends decide, a file, instead of the configuration.
-    #[arg(long, value_name = "FILE", conflicts_with = "keys")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["keys", "identity"])]
     policy: Option<PathBuf>,
 }
 
@@ -37,10 +50,14 @@ pub async fn run(verify: &Verify, library: &Library, place: &Place) -> anyhow::R
     let settings = place.config.frontends()?;
     let trust = match &verify.policy {
         Some(file) => trust::PolicyFile::open(file)?.read()?,
-        None if verify.keys.is_empty() => settings.trust,
-        None => by_keys(&verify.keys)?,
+        None => verify.signers()?.unwrap_or(settings.trust),
     };
-    ensure!(!trust.is_silent(), "{} has no rules: give a --key that must have signed {}", trust.origin, verify.what);
+    ensure!(
+        !trust.is_silent(),
+        "{} has no rules: give a --key or an --identity that must have signed {}",
+        trust.origin,
+        verify.what
+    );
     let judged = match verify.what.ends_with(".wasm") {
         true => file(&verify.what)?,
         false => fetched(&verify.what.parse()?, &trust, settings.freshness, library, place).await?,
@@ -58,12 +75,25 @@ pub async fn run(verify: &Verify, library: &Library, place: &Place) -> anyhow::R
     Ok(())
 }
 
-/// A rule for everything: one of these keys must have signed.
-fn by_keys(keys: &[PathBuf]) -> anyhow::Result<Trust> {
-    let keys = keys.iter().map(|path| trust::read_key(path)).collect::<anyhow::Result<_>>()?;
-    let (names, digests) = Default::default();
-    let rule = TrustRule { names, digests, keys, unsigned: Consequence::Refuse, grants: Grants::all() };
-    Ok(Trust { origin: "--key".into(), rules: vec![rule], unlisted: Consequence::Refuse })
+impl Verify {
+    /// A rule for everything, where signers are named: one of them must have signed.
+    fn signers(&self) -> anyhow::Result<Option<Trust>> {
+        let keys = self.keys.iter().map(|path| trust::read_key(path)).collect::<anyhow::Result<Vec<_>>>()?;
+        let identities = match (&self.identity, &self.issuer, &self.trust_root) {
+            (Some(subject), Some(issuer), Some(root)) => {
+                vec![Identity::new(trust::read_root(root)?, subject, issuer).context("--identity")?]
+            }
+            _ => Vec::new(),
+        };
+        if keys.is_empty() && identities.is_empty() {
+            return Ok(None);
+        }
+        let (names, digests) = Default::default();
+        let unsigned = Consequence::Refuse;
+        let rule = TrustRule { names, digests, keys, identities, unsigned, grants: Grants::all() };
+        let origin = "the command line".into();
+        Ok(Some(Trust { origin, rules: vec![rule], unlisted: Consequence::Refuse }))
+    }
 }
 
 /// A component of this machine. Nobody signs those; rules name them by their digests.
@@ -91,7 +121,7 @@ async fn fetched(
     };
     // Somebody may have signed since they were kept.
     if trust.wants_signatures(&judged.name, &judged.digest) && !suffices(&judged) && freshness != Freshness::Offline {
-        judged.signatures = oci::cosign::signatures(&repository, &judged.digest).await?;
+        judged.signatures = build::frontend_signatures(&repository, &judged.digest).await?;
         if !judged.signatures.is_empty() {
             library.keep_signatures(&judged.digest, &serde_json::to_vec(&judged.signatures)?)?;
         }
