@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use crate::setup::push_image;
 
 /// The tools, by the packages that they are built from.
-const TOOLS: [(&str, &str); 9] = [
+const TOOLS: [(&str, &str); 10] = [
     ("buildctl", "github.com/moby/buildkit/cmd/buildctl"),
     ("buildx", "github.com/docker/buildx/cmd/buildx"),
     ("llbmake", "./llbmake"),
@@ -18,6 +18,7 @@ const TOOLS: [(&str, &str); 9] = [
     ("dockerfile", "./dockerfile"),
     ("hostile", "./hostile"),
     ("imageread", "./imageread"),
+    ("objects", "./objects"),
     ("protocol", "./protocol"),
     ("sigsign", "./sigsign"),
 ];
@@ -29,13 +30,17 @@ const FRONTENDS: [(&str, &str); 2] = [
 ];
 
 /// What the tools are built from.
-const OURS: [&str; 13] = [
+const OURS: [&str; 17] = [
     "go.mod",
     "llbmake/main.go",
     "gwrun/main.go",
     "hostile/main.go",
     "hostile/transfers.go",
     "imageread/main.go",
+    "objects/main.go",
+    "objects/actions.go",
+    "objects/azure.go",
+    "objects/s3.go",
     "protocol/main.go",
     "protocol/history.go",
     "sigsign/main.go",

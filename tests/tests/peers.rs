@@ -12,6 +12,7 @@ use oci::testing::Registry;
 use tests::{
     case::{self, Case},
     git::GitServer,
+    objects::Objects,
     peers::{self, Daemon},
     run::World,
     setup::{base_image, binaries, components, is_root},
@@ -27,6 +28,7 @@ struct Shared {
     // Dropped last.
     _registry: Registry,
     _git: GitServer,
+    _objects: Objects,
     _dir: tempfile::TempDir,
 }
 
@@ -56,7 +58,9 @@ fn trials() -> anyhow::Result<Vec<Trial>> {
     let shared = Arc::new(shared(bin, &tools)?);
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/peers");
     let mut trials = Vec::new();
-    for tool in ["buildctl", "buildx", "daemon", "gateway", "hostile", "images", "protocol", "readers", "sigstore"] {
+    let files =
+        ["buildctl", "buildx", "caches", "daemon", "gateway", "hostile", "images", "protocol", "readers", "sigstore"];
+    for tool in files {
         for case in case::read(&cases.join(tool).with_extension("txt"))? {
             let (shared, name) = (shared.clone(), format!("{tool}: {}", case.name));
             trials.push(Trial::test(name, move || run(&shared, &case).map_err(|error| format!("{error:#}").into())));
@@ -91,8 +95,10 @@ fn shared(bin: PathBuf, tools: &Path) -> anyhow::Result<Shared> {
         let (key, known_hosts) = (ssh.key.display().to_string(), ssh.known_hosts.display().to_string());
         env.extend([("SSHD", ssh.host), ("SSHKEY", key), ("SSHHOSTS", known_hosts)]);
     }
-    let env = env.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
-    Ok(Shared { bin, path, env, _registry: registry, _git: git, _dir: dir })
+    let objects = Objects::start(tools, dir.path())?;
+    let own = env.into_iter().map(|(name, value)| (name.to_string(), value));
+    let env = own.chain(objects.env.clone()).collect();
+    Ok(Shared { bin, path, env, _registry: registry, _git: git, _objects: objects, _dir: dir })
 }
 
 /// Runs one case against a daemon of its own.

@@ -12,7 +12,7 @@ use crate::{Failure, bridge::State, engine::Engine};
 /// A cache and its options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CacheOption {
-    /// `registry`, `local`, `inline`.
+    /// The word that a [`Backend`] answers to.
     pub kind: String,
     /// Its options.
     pub attrs: BTreeMap<String, String>,

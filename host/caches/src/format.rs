@@ -39,6 +39,26 @@ pub struct Layer {
     /// The index of the layer below; -1 where there is none.
     #[serde(default, rename = "parent")]
     pub parent_index: i64,
+    /// What a manifest says of it elsewhere, in a store that has no manifests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<LayerAnnotations>,
+}
+
+/// What the blob of a layer is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LayerAnnotations {
+    /// Its media type.
+    #[serde(rename = "mediaType")]
+    pub media_type: String,
+    /// The digest of its uncompressed tar.
+    #[serde(rename = "diffID")]
+    pub diff_id: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was made.
+    #[serde(rename = "createdAt")]
+    pub created_at: String,
 }
 
 /// One output of a step.

@@ -80,7 +80,12 @@ pub(crate) fn found(config: &Bytes, layers: Vec<ReadDescriptor>, provider: Arc<d
     let ids = image.rootfs.diff_ids;
     ensure!(ids.len() == layers.len(), "the image has {} layers, and its config {} diff ids", layers.len(), ids.len());
     let places = layers.iter().zip(-1..);
-    let chain = places.map(|(layer, parent_index)| Layer { blob: layer.digest.clone(), parent_index }).collect();
+    let layer_at = |(layer, parent_index): (&ReadDescriptor, i64)| Layer {
+        blob: layer.digest.clone(),
+        parent_index,
+        annotations: None,
+    };
+    let chain = places.map(layer_at).collect();
     let layers = layers.into_iter().zip(ids).map(|(layer, diff_id)| {
         let mut layer = layer.into_layer();
         layer.annotations.insert(DIFF_ID_KEY.to_owned(), diff_id);

@@ -5,16 +5,22 @@
 //! is not fetched.
 #![forbid(unsafe_code)]
 
+mod azblob;
+mod azure;
 mod find;
 pub mod format;
+mod gha;
 mod inline;
 mod local;
 mod manifest;
+mod objects;
 mod options;
 pub mod read;
 mod registry;
+mod s3;
 #[cfg(test)]
 mod tests;
+mod web;
 pub mod write;
 
 pub use inline::Inline;
@@ -109,5 +115,13 @@ pub struct Step {
 
 /// All kinds.
 pub fn all(registries: &Arc<Registries>) -> Vec<Arc<dyn Backend>> {
-    vec![Arc::new(registry::Registry::new(registries.clone())), Arc::new(local::Local), Arc::new(inline::InlineCache)]
+    let web = web::Web::new(registries.is_offline());
+    vec![
+        Arc::new(registry::Registry::new(registries.clone())),
+        Arc::new(local::Local),
+        Arc::new(inline::InlineCache),
+        Arc::new(s3::S3::new(web.clone())),
+        Arc::new(azblob::AzBlob::new(web.clone())),
+        Arc::new(gha::Gha::new(web)),
+    ]
 }

@@ -56,10 +56,14 @@ pub(crate) fn documents(written: &Written, options: ManifestOptions) -> Result<D
     Ok(Documents { config, manifest, layers })
 }
 
+/// When a layer was made, where that is known.
+pub(crate) fn created(layer: &LayerBlob) -> Option<String> {
+    Some(Timestamp::from_millisecond(layer.created?.try_into().ok()?).ok()?.to_string())
+}
+
 fn descriptor(layer: &LayerBlob, oci: bool) -> Descriptor {
     let mut annotations = BTreeMap::from([(DIFF_ID_KEY.to_owned(), layer.diff_id.clone())]);
-    let created = layer.created.and_then(|time| Timestamp::from_millisecond(time.try_into().ok()?).ok());
-    annotations.extend(created.map(|time| (CREATED_KEY.to_owned(), time.to_string())));
+    annotations.extend(created(layer).map(|time| (CREATED_KEY.to_owned(), time)));
     Descriptor {
         media_type: exporters::layer_type(&layer.descriptor.media_type, oci),
         digest: layer.descriptor.digest.clone(),

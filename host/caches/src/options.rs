@@ -11,6 +11,23 @@ pub(crate) const EXPORT: &[&str] = &["mode", "compression", "compression-level",
 /// What exporters that write a manifest understand.
 pub(crate) const MANIFEST: &[&str] = &["image-manifest", "oci-mediatypes"];
 
+/// Of no use to who reads, but tools pass the same attributes both ways.
+const NOT_OF_IMPORTS: &[&str] = &["mode", "compression*", "force-compression", "ignore-error"];
+/// What a cache in a store of objects is called where nobody says how.
+const NAME: &str = "buildkit";
+
+/// Refuses attributes that are neither `known` nor those that only exporters heed.
+pub(crate) fn refuse_unknown_import(attrs: &Attrs, known: &[&str]) -> Result<()> {
+    refuse_unknown(attrs, &[known, NOT_OF_IMPORTS])
+}
+
+/// The names of a cache in a store of objects, at least one.
+pub(crate) fn names(attrs: &Attrs) -> Vec<String> {
+    let own = attrs.get("name").into_iter().flat_map(|names| names.split(';')).filter(|name| !name.is_empty());
+    let names: Vec<String> = own.map(String::from).collect();
+    if names.is_empty() { vec![NAME.to_owned()] } else { names }
+}
+
 /// Reads what every exporter understands.
 pub(crate) fn export(attrs: &Attrs, known: &[&[&str]]) -> Result<Export> {
     let known: Vec<&[&str]> = known.iter().copied().chain([EXPORT]).collect();

@@ -36,7 +36,7 @@ fn chain() -> Vec<Entry> {
 
 fn written(results: HashMap<Class, Vec<Option<RecordOf>>>) -> Config {
     let steps: Vec<Step> = chain().into_iter().map(|entry| Step { entry, outputs: None }).collect();
-    let layer = |blob: &str, parent_index| Layer { blob: blob.into(), parent_index };
+    let layer = |blob: &str, parent_index| Layer { blob: blob.into(), parent_index, annotations: None };
     let config = Config { layers: vec![layer("a", -1), layer("b", 0)], records: records(&steps, results) };
     serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap()
 }
@@ -113,7 +113,7 @@ fn links_that_lead_nowhere_are_refused() {
         assert!(error.contains(want), "{error}");
     }
     let layers = |parents: &[i64]| {
-        let layer = |parent: &i64| Layer { blob: String::new(), parent_index: *parent };
+        let layer = |parent: &i64| Layer { blob: String::new(), parent_index: *parent, annotations: None };
         check_layers(&Config { layers: parents.iter().map(layer).collect(), records: vec![] })
     };
     assert!(layers(&[-1, 0, 1, 0]).is_ok());
@@ -128,7 +128,7 @@ fn a_long_chain_is_read() {
     let link = |to: i64| Record { inputs: vec![vec![Link { link: to, ..Link::default() }]], ..Record::default() };
     let count = 100_000;
     let records = (0..count).map(|at| if at + 1 < count { link(at + 1) } else { Record::default() }).collect();
-    let layers = (0..count).map(|at| Layer { blob: String::new(), parent_index: at - 1 }).collect();
+    let layers = (0..count).map(|at| Layer { blob: String::new(), parent_index: at - 1, annotations: None }).collect();
     let config = Config { records, layers };
     assert_eq!(order(&config).unwrap().first(), Some(&(count as usize - 1)));
     check_layers(&config).unwrap();

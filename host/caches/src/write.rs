@@ -103,7 +103,7 @@ impl Layers {
             let digest = blob.descriptor.digest.clone();
             let place = *self.places.entry((digest.clone(), below)).or_insert(next);
             if place == next {
-                self.list.push(Layer { blob: digest.clone(), parent_index: below });
+                self.list.push(Layer { blob: digest.clone(), parent_index: below, annotations: None });
                 self.blobs.entry(digest).or_insert_with(|| blob.clone());
             }
             below = place;

@@ -62,7 +62,7 @@ pub const KEYS: &[(&str, Kind, Meaning)] = &[
     ("history/maxEntries", Int, Set),
     ("system/platformsCacheMaxAge", Duration, Nothing("platforms are not looked up again")),
     ("system/maxRegistryConcurrency", Int, Nothing("connections to a registry are bounded by the program")),
-    ("cache/gha/**", Any, Nothing("there is no cache of this kind")),
+    ("cache/gha/**", Any, Refused("caches of GitHub Actions are neither signed nor checked")),
     ("frontend/dockerfile.v0/enabled", Bool, Set),
     ("frontend/gateway.v0/enabled", Bool, Set),
     ("frontend/gateway.v0/allowedRepositories", Texts, Set),

@@ -1,6 +1,9 @@
 //! Caches outside the engine, from flags.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use client::{CacheOption, SolveResponse, outputs as flags};
@@ -21,6 +24,7 @@ pub struct Caches(Vec<(PathBuf, String)>);
 pub fn fill(from: &[String], to: &[String], prepared: &mut Prepared) -> anyhow::Result<Caches> {
     for spec in from {
         let mut cache = flags::parse_cache("--cache-from", spec)?;
+        add_login(&cache.kind, &mut cache.attrs, environment);
         if cache.kind == "local" && !find_local(&mut cache, prepared)? {
             continue;
         }
@@ -28,7 +32,8 @@ pub fn fill(from: &[String], to: &[String], prepared: &mut Prepared) -> anyhow::
     }
     let mut written = Vec::new();
     for spec in to {
-        let cache = flags::parse_cache("--cache-to", spec)?;
+        let mut cache = flags::parse_cache("--cache-to", spec)?;
+        add_login(&cache.kind, &mut cache.attrs, environment);
         if cache.kind == "local" {
             let dest = Path::new(&cache.attrs["dest"]);
             std::fs::create_dir_all(dest).with_context(|| format!("make {}", dest.display()))?;
@@ -42,6 +47,31 @@ pub fn fill(from: &[String], to: &[String], prepared: &mut Prepared) -> anyhow::
         prepared.request.cache_exports.push(CacheOption { kind: "inline".into(), ..CacheOption::default() });
     }
     Ok(Caches(written))
+}
+
+/// Attributes that let somebody into a store of objects, by the kind of cache, with the variables that jobs and tools have for them.
+const LOGINS: [(&str, &[(&str, &str)]); 2] = [
+    (
+        "s3",
+        &[
+            ("access_key_id", "AWS_ACCESS_KEY_ID"),
+            ("secret_access_key", "AWS_SECRET_ACCESS_KEY"),
+            ("session_token", "AWS_SESSION_TOKEN"),
+        ],
+    ),
+    ("gha", &[("token", "ACTIONS_RUNTIME_TOKEN"), ("url", "ACTIONS_CACHE_URL"), ("url_v2", "ACTIONS_RESULTS_URL")]),
+];
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Adds what the environment has of a login, for the engine may run in another. Of a login that is written down nothing is added to.
+fn add_login(kind: &str, attrs: &mut BTreeMap<String, String>, env: impl Fn(&str) -> Option<String>) {
+    let Some((_, login)) = LOGINS.iter().find(|(known, _)| *known == kind) else { return };
+    if login.iter().all(|(name, _)| !attrs.contains_key(*name)) {
+        attrs.extend(login.iter().filter_map(|(name, variable)| Some((name.to_string(), env(variable)?))));
+    }
 }
 
 /// Shares the directory of a cache under the name that BuildKit's clients give it.
@@ -104,4 +134,24 @@ fn put(dir: &Path, tag: &str, manifest: &Value) -> anyhow::Result<()> {
     write("oci-layout", json!({"imageLayoutVersion": "1.0.0"}).to_string())
         .and_then(|()| write(INDEX, index.to_string()))
         .with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_of_the_environment() {
+        let env = |name: &str| (!name.ends_with("SESSION_TOKEN")).then(|| name.to_lowercase());
+        let add = |kind: &str, own: &[&str]| {
+            let mut attrs: BTreeMap<String, String> = own.iter().map(|name| (name.to_string(), "own".into())).collect();
+            add_login(kind, &mut attrs, env);
+            attrs.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
+        };
+        let key = "access_key_id=aws_access_key_id,bucket=own,secret_access_key=aws_secret_access_key";
+        assert_eq!(add("s3", &["bucket"]), key);
+        assert_eq!(add("s3", &["access_key_id"]), "access_key_id=own");
+        assert_eq!(add("gha", &[]), "token=actions_runtime_token,url=actions_cache_url,url_v2=actions_results_url");
+        assert_eq!(add("registry", &["ref"]), "ref=own");
+    }
 }
