@@ -1,11 +1,12 @@
 use std::cell::OnceCell;
 
-use pintle_sdk::{Error, Host, Output, Request, Result, SourceQuery, State, VertexBuilder, file};
+use pintle_sdk::{Error, Host, Output, Request, Result, SourceQuery, State, VertexBuilder, VertexOptions, file};
 
 use crate::{
-    Source, accounts, builds,
+    accounts, builds, condition,
     config::config,
     packages,
+    placed::{Placed, Sources},
     spec::{Artifact, Contents, Download, PathAction, PathKind, Spec},
     vars::Vars,
 };
@@ -18,7 +19,7 @@ const RELEASE: &str = "stable";
 pub(crate) struct Lowering<'a> {
     pub(crate) cx: &'a Host,
     pub(crate) spec: &'a Spec,
-    pub(crate) source: &'a Source<'a>,
+    pub(crate) source: &'a Sources,
     pub(crate) vars: Vars,
     pub(crate) platform: &'a str,
     /// The image with apt, by name.
@@ -27,7 +28,7 @@ pub(crate) struct Lowering<'a> {
 }
 
 /// Describes the build of an image, for each platform that is wanted.
-pub(crate) fn lower(cx: &Host, spec: &Spec, source: &Source<'_>, request: &Request) -> Result<Output> {
+pub(crate) fn lower(cx: &Host, spec: &Spec, source: &Sources, request: &Request) -> Result<Output> {
     let own = request.opt("build-platform").unwrap_or("linux/amd64");
     let wanted: Vec<&str> = request.opt("platform").unwrap_or(own).split(',').collect();
     let release = spec.os_release.version_codename.as_deref().unwrap_or(RELEASE);
@@ -38,7 +39,7 @@ pub(crate) fn lower(cx: &Host, spec: &Spec, source: &Source<'_>, request: &Reque
             return Err(Error::invalid(format!("it is not for the platform {platform}, but for {known}")));
         }
         let image = request.opt("builder").map_or_else(|| format!("{BUILDER}:{release}"), String::from);
-        let vars = Vars::new(&spec.vars, request);
+        let vars = Vars::new(spec, request, platform);
         let lowering = Lowering { cx, spec, source, vars, platform, image, builder: OnceCell::new() };
         let key = if wanted.len() > 1 { platform } else { "" };
         let (state, config) = (lowering.image()?, config(&lowering));
@@ -52,22 +53,42 @@ impl Lowering<'_> {
     fn image(&self) -> Result<State> {
         let what = self.spec.name.as_deref().unwrap_or("image");
         let contents = &self.spec.contents;
-        let mut state = self.contents(contents, what)?;
+        let mut state = self.contents(None, contents, what)?;
         for build in &contents.builds {
-            state = builds::taken(self, build, state)?;
+            if self.wants(&build.value.r#if)? {
+                state = builds::taken(self, build, state)?;
+            }
         }
         state = accounts::written(self, state)?;
-        self.paths(state)
+        self.paths(state, &self.spec.paths)
     }
 
-    /// The tree of packages, files and artifacts.
-    pub(crate) fn contents(&self, contents: &Contents, what: &str) -> Result<State> {
-        let mut state = packages::tree(self, contents, what)?;
+    /// Whether a condition holds; no condition does.
+    pub(crate) fn wants(&self, condition: &Option<Placed<String>>) -> Result<bool> {
+        let Some(condition) = condition else { return Ok(true) };
+        condition::holds(&condition.value, &self.vars).map_err(|error| at(error, self.source.place(condition)))
+    }
+
+    /// The tree of packages, files and artifacts, over `base`.
+    pub(crate) fn contents(&self, base: Option<State>, contents: &Contents, what: &str) -> Result<State> {
+        let mut state = match (base, packages::tree(self, contents, what)?) {
+            (None, None) => self.cx.scratch(),
+            (Some(one), None) | (None, Some(one)) => one,
+            (Some(base), Some(tree)) => {
+                self.cx.merge(&[base, tree], &VertexOptions::new().name(format!("{what}: packages over its image")))?
+            }
+        };
         for download in &contents.files {
+            if !self.wants(&download.value.r#if)? {
+                continue;
+            }
             let place = self.source.place(download);
             state = self.download(&state, &download.value).map_err(|error| at(error, place))?;
         }
         for artifact in &contents.artifacts {
+            if !self.wants(&artifact.value.r#if)? {
+                continue;
+            }
             let place = self.source.place(artifact);
             state = self.artifact(&state, &artifact.value).map_err(|error| at(error, place))?;
         }
@@ -79,16 +100,18 @@ impl Lowering<'_> {
         if let Some(known) = self.builder.get() {
             return Ok(known.clone());
         }
-        let state = self.pinned(&self.image, "builder")?;
+        let (state, _) = self.pinned(&self.image, "builder")?;
         Ok(self.builder.get_or_init(|| state).clone())
     }
 
-    fn pinned(&self, name: &str, what: &str) -> Result<State> {
+    /// An image, pinned, and what it says of how it runs.
+    pub(crate) fn pinned(&self, name: &str, what: &str) -> Result<(State, Option<String>)> {
         let query = SourceQuery::image(name).platform(self.platform).log_name(format!("resolve {name}"));
         let meta = self.cx.resolve(vec![query]).pop();
         let meta = meta.unwrap_or_else(|| Err(Error::not_found("no answer")));
         let meta = meta.map_err(|error| error.context(format_args!("{what} {name}")))?;
-        self.cx.source(&meta.identifier).platform(self.platform).name(format!("{what} {name}")).add()
+        let state = self.cx.source(&meta.identifier).platform(self.platform).name(format!("{what} {name}")).add()?;
+        Ok((state, meta.config))
     }
 
     fn download(&self, state: &State, download: &Download) -> Result<State> {
@@ -128,7 +151,7 @@ impl Lowering<'_> {
 
     fn artifact(&self, state: &State, artifact: &Artifact) -> Result<State> {
         let name = self.vars.expand(&artifact.name);
-        let from = self.pinned(&name, "artifact")?;
+        let (from, _) = self.pinned(&name, "artifact")?;
         let mut copy = file::Copy::new(&from, "/", "/").contents_only(true);
         copy = copy.include(self.vars.all(&artifact.includes)).exclude(self.vars.all(&artifact.excludes));
         if artifact.uid.is_some() || artifact.gid.is_some() {
@@ -137,10 +160,13 @@ impl Lowering<'_> {
         state.file().copy(copy).name(format!("take from {name}")).add()
     }
 
-    /// The changes of the tree that the file lists.
-    fn paths(&self, state: State) -> Result<State> {
+    /// The changes of a tree that the file lists.
+    pub(crate) fn paths(&self, state: State, actions: &[Placed<PathAction>]) -> Result<State> {
         let mut state = state;
-        for action in &self.spec.paths {
+        for action in actions {
+            if !self.wants(&action.value.r#if)? {
+                continue;
+            }
             let place = self.source.place(action);
             state = self.path(&state, &action.value, place).map_err(|error| at(error, place))?;
         }
@@ -161,6 +187,13 @@ impl Lowering<'_> {
         }
         let files = match action.r#type {
             PathKind::Directory => files.mkdir(file::Mkdir::new(&path).parents(true).mode(mode(0o755)?).chown(owner)),
+            PathKind::File if action.source.is_some() => {
+                let source = self.vars.expand(action.source.as_deref().unwrap_or_default());
+                let from = self.cx.local("context").follow([&source]).shared_key("context");
+                let from = from.name(format!("load {source}")).add()?;
+                let copy = file::Copy::new(&from, format!("/{source}"), &path).chown(owner);
+                files.copy(copy.chmod(action.mode.as_deref().unwrap_or("0644")))
+            }
             PathKind::File => {
                 let content = self.vars.expand(action.content.as_deref().unwrap_or_default());
                 files.mkfile(file::Mkfile::new(&path, content).mode(mode(0o644)?).chown(owner))

@@ -4,10 +4,10 @@
 //! their scripts do not run, and neither apt nor a shell is in the tree unless it is asked for.
 
 use pintle_sdk::{Error, Result, State, VertexBuilder, VertexOptions, file, mount};
-use serde_saphyr::Spanned;
 
 use crate::{
     lower::{Lowering, at},
+    placed::Placed,
     spec::Contents,
 };
 
@@ -38,9 +38,9 @@ for archive in /run/archives/*.deb; do
 done
 "#;
 
-/// The tree of these packages.
-pub(crate) fn tree(to: &Lowering<'_>, contents: &Contents, what: &str) -> Result<State> {
-    let Some(first) = contents.packages.first() else { return Ok(to.cx.scratch()) };
+/// The tree of the packages, if there are any.
+pub(crate) fn tree(to: &Lowering<'_>, contents: &Contents, what: &str) -> Result<Option<State>> {
+    let Some(first) = contents.packages.first() else { return Ok(None) };
     let place = to.source.place(first);
     let (mut wanted, mut left_out) = (String::new(), String::new());
     for package in &contents.packages {
@@ -74,11 +74,12 @@ pub(crate) fn tree(to: &Lowering<'_>, contents: &Contents, what: &str) -> Result
         .with(&options)
         .platform(to.platform)
         .add()?;
-    made.mount(TREE).ok_or_else(|| Error::new("internal", "the tree is mounted to be written"))
+    let tree = made.mount(TREE).ok_or_else(|| Error::new("internal", "the tree is mounted to be written"))?;
+    Ok(Some(tree))
 }
 
 /// Names go to apt, which takes more than names.
-fn check(to: &Lowering<'_>, package: &Spanned<String>, name: &str) -> Result<()> {
+fn check(to: &Lowering<'_>, package: &Placed<String>, name: &str) -> Result<()> {
     let is_name = |text: &str| {
         let begins = text.starts_with(|letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit());
         begins

@@ -1,13 +1,17 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_saphyr::Spanned;
+
+use crate::{placed::Placed, steps::Given};
 
 /// An image as its file describes it. Keys that are not here are errors; those that say something of the catalog, or of how the image
 /// is kept up to date, are read and left alone.
-#[derive(Deserialize, Debug)]
+#[derive(Deserialize, Debug, Default)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Spec {
+    /// Files that say what this one does not, from the repository's root on.
+    #[serde(default)]
+    pub(crate) includes: Vec<Placed<String>>,
     pub(crate) name: Option<String>,
     #[serde(default)]
     pub(crate) platforms: Vec<String>,
@@ -24,7 +28,7 @@ pub(crate) struct Spec {
     #[serde(default)]
     pub(crate) environment: BTreeMap<String, String>,
     #[serde(default)]
-    pub(crate) paths: Vec<Spanned<PathAction>>,
+    pub(crate) paths: Vec<Placed<PathAction>>,
     #[serde(default)]
     pub(crate) annotations: BTreeMap<String, String>,
     #[serde(default)]
@@ -35,13 +39,13 @@ pub(crate) struct Spec {
     pub(crate) cmd: Vec<String>,
     #[serde(default)]
     pub(crate) ports: Vec<String>,
+    // What conditions and scripts may ask of the catalog.
+    pub(crate) variant: Option<String>,
+    pub(crate) flavor: Option<String>,
+    pub(crate) fips_compliant: Option<bool>,
     // Of the catalog.
     #[serde(default, rename = "image")]
     _image: Ignored,
-    #[serde(default, rename = "variant")]
-    _variant: Ignored,
-    #[serde(default, rename = "flavor")]
-    _flavor: Ignored,
     #[serde(default, rename = "suffix")]
     _suffix: Ignored,
     #[serde(default, rename = "tags")]
@@ -54,8 +58,6 @@ pub(crate) struct Spec {
     _entitlement: Ignored,
     #[serde(default, rename = "tests")]
     _tests: Ignored,
-    #[serde(default, rename = "fips-compliant")]
-    _fips: Ignored,
     #[serde(default, rename = "stig-certified")]
     _stig: Ignored,
 }
@@ -79,16 +81,16 @@ pub(crate) struct Contents {
     pub(crate) repositories: Vec<String>,
     /// URLs of keys that sign repositories.
     #[serde(default)]
-    pub(crate) keyring: Vec<Spanned<String>>,
+    pub(crate) keyring: Vec<Placed<String>>,
     /// `NAME`, `NAME=VERSION`, or `!NAME` for what is to be left out although others depend on it.
     #[serde(default)]
-    pub(crate) packages: Vec<Spanned<String>>,
+    pub(crate) packages: Vec<Placed<String>>,
     #[serde(default)]
-    pub(crate) files: Vec<Spanned<Download>>,
+    pub(crate) files: Vec<Placed<Download>>,
     #[serde(default)]
-    pub(crate) artifacts: Vec<Spanned<Artifact>>,
+    pub(crate) artifacts: Vec<Placed<Artifact>>,
     #[serde(default)]
-    pub(crate) builds: Vec<Spanned<Build>>,
+    pub(crate) builds: Vec<Placed<Build>>,
     /// Names of packages for bills of materials.
     #[serde(default, rename = "mappings")]
     _mappings: Ignored,
@@ -98,6 +100,8 @@ pub(crate) struct Contents {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Download {
+    /// Whether it is there (see [`crate::condition`]).
+    pub(crate) r#if: Option<Placed<String>>,
     pub(crate) url: String,
     /// `sha256:...`, or a commit.
     pub(crate) checksum: Option<String>,
@@ -121,6 +125,7 @@ pub(crate) struct Download {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Artifact {
+    pub(crate) r#if: Option<Placed<String>>,
     pub(crate) name: String,
     #[serde(default)]
     pub(crate) includes: Vec<String>,
@@ -134,7 +139,10 @@ pub(crate) struct Artifact {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Build {
+    pub(crate) r#if: Option<Placed<String>>,
     pub(crate) name: Option<String>,
+    /// The image that it begins with, instead of an empty tree.
+    pub(crate) uses: Option<Placed<String>>,
     pub(crate) work_dir: Option<String>,
     pub(crate) shell: Option<String>,
     #[serde(default)]
@@ -144,9 +152,11 @@ pub(crate) struct Build {
     #[serde(default)]
     pub(crate) contents: Contents,
     #[serde(default)]
-    pub(crate) pipeline: Vec<Spanned<Step>>,
+    pub(crate) paths: Vec<Placed<PathAction>>,
     #[serde(default)]
-    pub(crate) outputs: Vec<Spanned<Taken>>,
+    pub(crate) pipeline: Vec<Placed<Step>>,
+    #[serde(default)]
+    pub(crate) outputs: Vec<Placed<Taken>>,
 }
 
 /// A directory that stays from build to build.
@@ -167,16 +177,18 @@ pub(crate) enum Sharing {
     Locked,
 }
 
-/// A step of a build: a script.
+/// A step of a build: a script, or the name of one.
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Step {
+    pub(crate) r#if: Option<Placed<String>>,
     pub(crate) name: Option<String>,
     pub(crate) runs: Option<String>,
-    /// A script of the catalog's, which this frontend does not have.
+    /// The name of a step, instead of its script.
     pub(crate) uses: Option<String>,
-    #[serde(default, rename = "with")]
-    _with: Ignored,
+    /// What that is given.
+    #[serde(default)]
+    pub(crate) with: BTreeMap<String, Given>,
     pub(crate) work_dir: Option<String>,
     pub(crate) shell: Option<String>,
     /// A user of the tree.
@@ -193,6 +205,7 @@ pub(crate) struct Step {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Secret {
+    pub(crate) r#if: Option<Placed<String>>,
     pub(crate) id: String,
     pub(crate) env: String,
     #[serde(default)]
@@ -203,6 +216,7 @@ pub(crate) struct Secret {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Taken {
+    pub(crate) r#if: Option<Placed<String>>,
     pub(crate) source: String,
     pub(crate) target: String,
     pub(crate) uid: Option<u32>,
@@ -221,11 +235,11 @@ pub(crate) struct Accounts {
     #[serde(default)]
     pub(crate) root: bool,
     /// Who the image runs as.
-    pub(crate) run_as: Option<Spanned<String>>,
+    pub(crate) run_as: Option<Placed<String>>,
     #[serde(default)]
-    pub(crate) users: Vec<Spanned<User>>,
+    pub(crate) users: Vec<Placed<User>>,
     #[serde(default)]
-    pub(crate) groups: Vec<Spanned<Group>>,
+    pub(crate) groups: Vec<Placed<Group>>,
 }
 
 #[derive(Deserialize, Debug)]
@@ -265,13 +279,14 @@ pub(crate) struct OsRelease {
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct PathAction {
+    pub(crate) r#if: Option<Placed<String>>,
     pub(crate) r#type: PathKind,
     pub(crate) path: String,
     pub(crate) content: Option<String>,
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,
     pub(crate) mode: Option<String>,
-    /// What a symlink points to.
+    /// What a symlink points to, or the file of the repository whose content a file has.
     pub(crate) source: Option<String>,
     #[serde(default, rename = "recursive")]
     _recursive: Ignored,
