@@ -8,16 +8,14 @@ cd "$(dirname "$0")"
 seconds=$1
 shift
 [ $# -gt 0 ] || set -- lower loader guest caches parse settings expand lex
-host=$(rustc -vV | sed -n 's/^host: //p')
 target=$(realpath -m ../../target/fuzz)
+bin=$(realpath -m ../../target/debug)
 
-# The passes of a sanitizer's coverage come with every LLVM, so that a stable compiler will do.
-passes="-Cpasses=sancov-module"
-for option in level=4 inline-8bit-counters pc-table trace-compares; do
-  passes+=" -Cllvm-args=-sanitizer-coverage-$option"
-done
-# --target keeps the flags from build scripts and macros.
-RUSTFLAGS="$passes" CARGO_TARGET_DIR=$target cargo build --quiet --release --locked --target "$host"
+bins=()
+for name in targets/*; do bins+=(--bin "$(basename "$name" .rs)"); done
+# The whole workspace is selected, as everywhere, so that what our crates depend on is compiled once for all.
+RUSTC_WORKSPACE_WRAPPER=$PWD/rustc.sh CARGO_INCREMENTAL=0 CARGO_TARGET_DIR=${bin%/debug} \
+  cargo build --quiet --locked --workspace --features fuzz/libfuzzer "${bins[@]}"
 
 seeds=$target/seeds
 rm -rf "$seeds" && mkdir -p "$seeds"/{dockerfile,guest} "$target/found"
@@ -29,7 +27,7 @@ for file in ../cases/{dockerfile,corpus}/*.txt; do
 done
 for name in loader caches; do
   mkdir "$seeds/$name"
-  FUZZ_SEEDS=$seeds/$name "$target/$host/release/$name" >"$target/$name.log" 2>&1 || { cat "$target/$name.log" >&2; exit 1; }
+  FUZZ_SEEDS=$seeds/$name "$bin/$name" >"$target/$name.log" 2>&1 || { cat "$target/$name.log" >&2; exit 1; }
 done
 cp -r seeds/settings "$seeds"
 
@@ -44,7 +42,7 @@ run() {
   local words=()
   [ ! -e "$dictionary" ] || words=(-dict="$dictionary")
   # What hangs is found, what has to wait for a processor is not: a minute is long enough for that.
-  if "$target/$host/release/$name" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 -max_len=$length \
+  if "$bin/$name" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 -max_len=$length \
     "${words[@]}" -print_final_stats=1 -verbosity=0 -artifact_prefix="$target/found/$name-" \
     "$target/corpus/$name" "$from" >"$log" 2>&1; then
     echo "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs in $seconds s"
@@ -55,6 +53,6 @@ run() {
   fi
 }
 export -f run
-export host target seconds seeds
+export bin target seconds seeds
 echo "fuzzing $* for $seconds s each"
 printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} bash -c 'run {}'

@@ -69,23 +69,6 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the workspace is there")
 }
 
-/// A crate's new dependency changes the lock of each workspace that builds it, and only one of them is built every day.
-#[test]
-fn locks_say_what_the_manifests_say() {
-    for manifest in ["Cargo.toml", "tests/fuzz/Cargo.toml"] {
-        let output = Command::new(env!("CARGO"))
-            .args(["metadata", "--format-version", "1", "--locked", "--manifest-path", manifest])
-            .current_dir(root())
-            .output()
-            .expect("cargo runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "{manifest}: run `cargo metadata --manifest-path {manifest}`, which mends its lock\n{said}"
-        );
-    }
-}
-
 #[test]
 fn edges_between_crates_are_those_of_the_map() {
     let output = Command::new(env!("CARGO"))
