@@ -44,7 +44,7 @@ bench: release
 	$(TARGET)/release/bench $(TARGET)/release/pintle
 	$(CARGO) bench --workspace
 
-## So many builds in a row, after which the daemon holds no more memory, files, mounts than before. Needs Go.
+## So many builds in a row, after which the daemon holds no more memory, disk, files, mounts than before. Needs Go.
 BUILDS ?= 1000
 soak: build
 	BUILDS=$(BUILDS) $(CARGO) test --workspace --test peers -- 'many builds in a row'

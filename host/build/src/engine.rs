@@ -31,6 +31,8 @@ pub struct Config {
     pub entitlements: Entitlements,
     /// What the worker says of itself, beside what it is.
     pub labels: std::collections::BTreeMap<String, String>,
+    /// Who is asked for names in steps with a network.
+    pub dns: Arc<exec::Dns>,
 }
 
 /// The engine. Cheap to clone; lives as long as a clone does.
@@ -81,7 +83,8 @@ impl Engine {
     pub fn open(config: &Config, frontends: Frontends) -> anyhow::Result<Self> {
         let options = store::Options { snapshotter: config.snapshotter.clone(), max_bytes: config.max_bytes };
         let store = Store::open(&config.root, options)?;
-        let executor = exec::select(exec::Config { name: config.executor.clone(), state: config.root.join("exec") })?;
+        let (name, state, dns) = (config.executor.clone(), config.root.join("exec"), config.dns.clone());
+        let executor = exec::select(exec::Config { name, state, dns })?;
         let limits = solver::Limits { max_running: config.max_parallel };
         let solver = Solver::new(Arc::new(Files::new(store.clone())), Arc::new(KvOf(store.clone())), limits);
         let mut worker = worker(&store, executor.as_ref())?;
@@ -266,6 +269,7 @@ mod tests {
             max_parallel: 1,
             entitlements: Entitlements::new(),
             labels: Default::default(),
+            dns: Arc::default(),
         };
         let runtime = frontend::Runtime::new(Default::default()).unwrap();
         let engine = Engine::open(&config, Frontends::new(runtime));

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use crate::Network;
 
@@ -26,16 +26,66 @@ pub fn hosts(hostname: &str, extra: &[(String, String)]) -> anyhow::Result<Strin
     Ok(text)
 }
 
-/// The text of /etc/resolv.conf: the host's, whose name servers a process in the host's network can reach, even those on loopback.
-/// Without a network there is nobody to ask.
-pub fn resolv_conf(network: Network) -> anyhow::Result<Vec<u8>> {
+/// Who is asked for names, in place of those that the host asks. What is empty is as on the host.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Dns {
+    /// Addresses of name servers.
+    pub nameservers: Vec<String>,
+    /// Options of resolv.conf(5).
+    pub options: Vec<String>,
+    /// Domains in which a name is looked up.
+    pub search: Vec<String>,
+}
+
+impl Dns {
+    /// Refuses what would be another line, or no address.
+    pub fn check(&self) -> anyhow::Result<()> {
+        for address in &self.nameservers {
+            address.parse::<IpAddr>().with_context(|| format!("name server {address:?}: want an IP address"))?;
+        }
+        for word in self.options.iter().chain(&self.search) {
+            let is_word = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || c.is_control());
+            ensure!(is_word, "{word:?}: want one word");
+        }
+        Ok(())
+    }
+
+    /// The host's text with these in the place of its own.
+    fn over(&self, host: &str) -> String {
+        let servers: Vec<_> = self.nameservers.iter().map(|address| format!("nameserver {address}")).collect();
+        let words = |name: &str, words: &[String]| match words {
+            [] => Vec::new(),
+            words => vec![format!("{name} {}", words.join(" "))],
+        };
+        let own = [
+            (&["nameserver"][..], servers),
+            (&["search", "domain"], words("search", &self.search)),
+            (&["options"], words("options", &self.options)),
+        ];
+        let is_ours = |line: &&str| {
+            let first = line.split_whitespace().next().unwrap_or_default();
+            !own.iter().any(|(names, lines)| names.contains(&first) && !lines.is_empty())
+        };
+        let kept = host.lines().filter(is_ours).map(String::from);
+        let own = own.iter().flat_map(|(_, lines)| lines.clone());
+        kept.chain(own).map(|line| line + "\n").collect()
+    }
+}
+
+/// The text of /etc/resolv.conf: the host's, whose name servers a process in the host's network can reach, even those on loopback,
+/// unless others are wanted. Without a network there is nobody to ask.
+pub fn resolv_conf(network: Network, dns: &Dns) -> anyhow::Result<Vec<u8>> {
     if network == Network::None {
         return Ok(Vec::new());
     }
-    match std::fs::read("/etc/resolv.conf") {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        other => other.context("read /etc/resolv.conf of the host"),
+    let host = match std::fs::read("/etc/resolv.conf") {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        other => other.context("read /etc/resolv.conf of the host")?,
+    };
+    if *dns == Dns::default() {
+        return Ok(host);
     }
+    Ok(dns.over(&String::from_utf8_lossy(&host)).into_bytes())
 }
 
 /// Refuses what the kernel would refuse, with the reason.
@@ -74,6 +124,28 @@ mod tests {
 
     #[test]
     fn no_network_no_name_servers() {
-        assert_eq!(resolv_conf(Network::None).unwrap(), b"");
+        let dns = Dns { nameservers: vec!["10.0.0.1".into()], ..Dns::default() };
+        assert_eq!(resolv_conf(Network::None, &dns).unwrap(), b"");
+    }
+
+    #[test]
+    fn own_name_servers_take_the_place_of_the_hosts() {
+        let host = "# generated\nnameserver 127.0.0.53\nnameserver 1.1.1.1\ndomain lan\noptions edns0\n";
+        let list = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+        let servers = Dns { nameservers: list(&["10.0.0.1", "::1"]), ..Dns::default() };
+        assert_eq!(servers.over(host), "# generated\ndomain lan\noptions edns0\nnameserver 10.0.0.1\nnameserver ::1\n");
+        let rest = Dns { options: list(&["ndots:2", "rotate"]), search: list(&["a.b", "c"]), ..Dns::default() };
+        assert_eq!(
+            rest.over(host),
+            "# generated\nnameserver 127.0.0.53\nnameserver 1.1.1.1\nsearch a.b c\noptions ndots:2 rotate\n"
+        );
+        assert!(servers.check().is_ok() && rest.check().is_ok());
+        for wrong in [
+            Dns { nameservers: list(&["here"]), ..Dns::default() },
+            Dns { search: list(&["a\nnameserver 6.6.6.6"]), ..Dns::default() },
+            Dns { options: list(&[""]), ..Dns::default() },
+        ] {
+            assert!(wrong.check().is_err(), "{wrong:?}");
+        }
     }
 }

@@ -26,6 +26,7 @@ use std::{any::Any, fmt, path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 
 pub use builtin::Builtin;
+pub use etc::Dns;
 pub use helper::helper_main;
 pub use oci::Oci;
 pub use select::{Config, SelectError, select};
@@ -66,6 +67,8 @@ pub struct Process {
     pub ulimits: Vec<(String, i64, i64)>,
     /// Network.
     pub network: Network,
+    /// Who is asked for names. [`select`]'s executors put their own here.
+    pub dns: Arc<Dns>,
     /// No seccomp, all capabilities, nothing masked.
     pub insecure: bool,
     /// Parent cgroup, empty for the executor's own.

@@ -6,7 +6,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
-use crate::{Builtin, Executor, Exit, Io, Mount, MountKind, Network, Oci, Process, helper::PROBE_WORD};
+use crate::{Builtin, Dns, Executor, Exit, Io, Mount, MountKind, Network, Oci, Process, helper::PROBE_WORD};
 
 /// What `select` goes by.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Config {
     pub name: Option<String>,
     /// A directory for the executor's own use.
     pub state: PathBuf,
+    /// Who is asked for names in a process with a network.
+    pub dns: Arc<Dns>,
 }
 
 /// No executor works.
@@ -35,6 +37,7 @@ const AUTOMATIC: [&str; 3] = ["builtin", "crun", "runc"];
 /// The executor for `config`. Whether it works is found out by running a process that does nothing, when the first step runs: an
 /// engine whose builds are all cached pays nothing for it.
 pub fn select(config: Config) -> anyhow::Result<Arc<dyn Executor>> {
+    config.dns.check().context("dns")?;
     std::fs::create_dir_all(&config.state).with_context(|| format!("make {}", config.state.display()))?;
     if let Some(name) = &config.name {
         open(name, &config)?;
@@ -65,6 +68,7 @@ impl Executor for Selected {
     }
 
     async fn run(&self, process: Process, io: Io) -> anyhow::Result<Exit> {
+        let process = Process { dns: self.config.dns.clone(), ..process };
         self.chosen.get_or_try_init(|| choose(&self.config)).await?.run(process, io).await
     }
 }

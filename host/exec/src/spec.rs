@@ -251,7 +251,7 @@ fn mounts(process: &Process, hostname: &str, staging: &mut Staging<'_>) -> anyho
         });
     }
     let hosts = etc::hosts(hostname, &process.extra_hosts)?.into_bytes();
-    let resolv = etc::resolv_conf(process.network)?;
+    let resolv = etc::resolv_conf(process.network, &process.dns)?;
     for (target, text) in [("/etc/resolv.conf", resolv), ("/etc/hosts", hosts)] {
         let source = staging.file(text.into(), 0, 0, 0o644);
         all.push(oci_mount(Path::new(target), "bind", &source, vec!["nosuid", "noexec", "nodev", "rbind", "ro"])?);

@@ -168,6 +168,7 @@ pub(crate) async fn process(
         tty: false,
         remove_mount_stubs_recursive: op.remove_mount_stubs_recursive,
         keep: mounts.keep(),
+        ..Process::default()
     })
 }
 

@@ -33,12 +33,36 @@ pub struct Config {
     /// Fetch nothing: registries, repositories and servers are not asked.
     #[serde(default)]
     pub offline: bool,
+    /// Who is asked for names in steps with a network, in place of those that this machine asks.
+    #[serde(default)]
+    pub dns: Dns,
     /// Registries by name.
     #[serde(default)]
     pub registry: BTreeMap<String, Registry>,
     /// How build languages are found.
     #[serde(default)]
     pub frontends: Frontends,
+}
+
+/// What steps find in /etc/resolv.conf; what is empty is as on this machine.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Dns {
+    /// Addresses.
+    #[serde(default)]
+    pub nameservers: Vec<String>,
+    /// Options of resolv.conf(5).
+    #[serde(default)]
+    pub options: Vec<String>,
+    /// Domains in which a name is looked up.
+    #[serde(default)]
+    pub search_domains: Vec<String>,
+}
+
+impl From<Dns> for exec::Dns {
+    fn from(dns: Dns) -> exec::Dns {
+        exec::Dns { nameservers: dns.nameservers, options: dns.options, search: dns.search_domains }
+    }
 }
 
 /// How build languages are found by the names that `# syntax=` lines have.

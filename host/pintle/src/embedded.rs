@@ -156,6 +156,7 @@ pub fn engine(place: &Place, entitlements: Entitlements) -> anyhow::Result<Engin
         max_parallel: configured.max_parallelism.unwrap_or_else(parallel),
         entitlements,
         labels: configured.labels.clone(),
+        dns: Arc::new(configured.dns.clone().into()),
     };
     let frontends =
         frontends::shipped(&place.root, configured.frontends()?, configured.limits()?)?.with_gateway(Arc::new(Stdio));

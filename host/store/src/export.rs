@@ -12,7 +12,7 @@ use crate::{
     inner::Inner,
     layer::{
         aside::Aside,
-        compress::{Compressor, Hashing, decompress},
+        compress::{Compressor, Hashing, Room, decompress},
         pack::pack,
     },
     layers::{Layer, Source},
@@ -155,7 +155,7 @@ fn make(layer: &Layer, original: Option<&Blob>, options: BlobOptions) -> Result<
 fn recompress(blob: &Blob, mut to: Hashing<Compressor<Aside>>) -> Result<String> {
     let path = blob.path();
     let file = File::open(&path).at(|| format!("open {}", path.display()))?;
-    let mut from = decompress(file).at(|| format!("read {}", path.display()))?;
+    let mut from = decompress(file, Room::default()).at(|| format!("read {}", path.display()))?;
     std::io::copy(&mut from, &mut to).at(|| format!("compress {}", path.display()))?;
     finish(to)
 }

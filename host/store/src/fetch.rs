@@ -19,7 +19,7 @@ use crate::{
     files,
     inner::Inner,
     layer::{
-        compress::{Hashing, decompress},
+        compress::{Hashing, Room, decompress},
         unpack::{Form, Outcome, Unpack},
     },
     layers::{Layer, Source, Sources, new_id, not_here},
@@ -198,7 +198,9 @@ impl Work<'_> {
     fn run(&self, root: &Path, form: Form) -> Result<Outcome> {
         let record = self.layer.record();
         let file = File::open(self.blob).at(|| format!("open {}", self.blob.display()))?;
-        let plain = decompress(file).at(|| format!("read {}", self.blob.display()))?;
+        // More than the store may hold is refused before it is all written.
+        let room = Room { most: self.layer.store.space.max.unwrap_or(u64::MAX), ..Room::default() };
+        let plain = decompress(file, room).at(|| format!("read {}", self.blob.display()))?;
         let mut plain = Hashing::new(plain);
         let pause = || {
             let stopped = self.stop.load(Ordering::Relaxed);

@@ -76,7 +76,7 @@ pub struct Prune<'a> {
 
 /// How much is used, and how much may be.
 pub(crate) struct Space {
-    max: Option<u64>,
+    pub max: Option<u64>,
     /// Counted when first asked for, and kept up since.
     used: Mutex<Option<u64>>,
     /// Snapshots that were used: when last, and how often.

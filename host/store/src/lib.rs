@@ -162,7 +162,7 @@ pub fn unpack_archive(
     into: &Path,
     owner: Option<(u32, u32)>,
 ) -> Result<(), Error> {
-    let archive = layer::compress::decompress(archive).at(|| "read an archive".to_owned())?;
+    let archive = layer::compress::decompress(archive, Default::default()).at(|| "read an archive".to_owned())?;
     layer::unpack::Unpack::new(into, layer::unpack::Form::Plain, &|| Ok(()))?.owner(owner).run(archive).map(drop)
 }
 

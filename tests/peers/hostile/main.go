@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"math"
 	"net"
@@ -51,7 +52,8 @@ func main() {
 	check(err)
 	control = controlapi.NewControlClient(conn)
 	map[string]func(){
-		"definitions": definitions, "requests": requests, "gateway": gateway, "connections": connections, "files": files, "transfers": transfers, "crowd": crowd, "row": row,
+		"definitions": definitions, "requests": requests, "gateway": gateway, "connections": connections, "files": files,
+		"transfers": transfers, "crowd": crowd, "row": row, "unused": unused,
 	}[os.Args[1]]()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -549,6 +551,29 @@ func connections() {
 	}
 }
 
+// unused is sessions that end before anybody has a use for them, as buildx makes some: a client that closes one takes what is on its way
+// to it for a broken connection, so nothing may be.
+func unused() {
+	heard := 0
+	for range 50 {
+		ctx := metadata.AppendToOutgoingContext(context.Background(), "x-docker-expose-session-uuid", identity.NewID())
+		stream, err := control.Session(ctx)
+		check(err)
+		check(stream.CloseSend())
+		for {
+			message, err := stream.Recv()
+			if err != nil {
+				// However the stream ends, it has ended.
+				break
+			}
+			heard += len(message.Data)
+		}
+	}
+	if heard > 0 {
+		fmt.Println("unused sessions were sent", heard, "bytes")
+	}
+}
+
 // crowd is 64 clients at once, that build one step that all share and one that each has alone.
 func crowd() {
 	const clients = 64
@@ -613,25 +638,49 @@ func row() {
 		build(-number)
 	}
 	before := held()
+	before.disk = emptied()
 	for number := range count {
 		build(number + 1)
 	}
 	after := held()
+	after.disk = emptied()
 	// What a build used is let go when its last task has noticed that it ended.
-	for deadline := time.Now().Add(limit); after.grew(before) && time.Now().Before(deadline); after = held() {
+	for deadline := time.Now().Add(limit); after.grew(before) && time.Now().Before(deadline); {
 		time.Sleep(100 * time.Millisecond)
+		after = held()
+		after.disk = emptied()
 	}
 	if after.grew(before) {
 		fmt.Printf("before %+v, after %+v\n", before, after)
 	}
 }
 
-// holding is what a process holds.
-type holding struct{ files, mounts, kilobytes int }
+// holding is what a process holds: kilobytes of memory, and of the disk when all is deleted that may be.
+type holding struct{ files, mounts, kilobytes, disk int }
 
 func (h holding) grew(before holding) bool {
-	const files, kilobytes = 16, 64 << 10
-	return h.files > before.files+files || h.mounts > before.mounts || h.kilobytes > before.kilobytes+kilobytes
+	const files, kilobytes, disk = 16, 64 << 10, 4 << 10
+	return h.files > before.files+files || h.mounts > before.mounts || h.kilobytes > before.kilobytes+kilobytes ||
+		h.disk > before.disk+disk
+}
+
+// emptied deletes all that was built, and measures in kilobytes what that leaves in the daemon's directory, which is beside its socket.
+func emptied() int {
+	c, err := client.New(context.Background(), "unix://"+address)
+	check(err)
+	defer c.Close()
+	check(c.Prune(context.Background(), nil, client.PruneAll))
+	blocks := int64(0)
+	check(filepath.WalkDir(filepath.Join(filepath.Dir(address), "root"), func(path string, entry fs.DirEntry, err error) error {
+		// What is deleted meanwhile takes no space.
+		if info, failed := os.Lstat(path); err == nil && failed == nil {
+			blocks += info.Sys().(*syscall.Stat_t).Blocks
+		} else if !errors.Is(errors.Join(err, failed), fs.ErrNotExist) {
+			return errors.Join(err, failed)
+		}
+		return nil
+	}))
+	return int(blocks / 2)
 }
 
 // held looks at the daemon.

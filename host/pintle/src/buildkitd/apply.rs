@@ -53,6 +53,7 @@ fn set(settings: &mut Settings, entry: Entry) -> anyhow::Result<()> {
         }
         (["log", what], Value::Text(word)) => log(settings, what, &word)?,
         (["grpc", rest @ ..], value) => grpc(settings, rest, value)?,
+        (["dns", what], Value::Texts(list)) => dns(settings, what, list)?,
         (["history", "maxAge"], Value::Duration(age)) => settings.history.age = age,
         (["history", "maxEntries"], Value::Int(count)) => {
             settings.history.records = usize::try_from(count).context("want no negative number")?;
@@ -73,6 +74,16 @@ fn log(settings: &mut Settings, what: &str, word: &str) -> anyhow::Result<()> {
         _ => settings.log.level = word.parse().map_err(|why: String| anyhow!(why))?,
     }
     Ok(())
+}
+
+fn dns(settings: &mut Settings, what: &str, list: Vec<String>) -> anyhow::Result<()> {
+    let dns = &mut settings.config.dns;
+    match what {
+        "nameservers" => dns.nameservers = list,
+        "options" => dns.options = list,
+        _ => dns.search_domains = list,
+    }
+    exec::Dns::from(dns.clone()).check()
 }
 
 /// Frontends that are not this program's own may be of these repositories, or none may run.

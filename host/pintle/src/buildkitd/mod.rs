@@ -266,6 +266,9 @@ mod tests {
             allowedRepositories = ["mine/lang"]
             [otel]
             socketPath = "/x"
+            [dns]
+            nameservers = ["10.0.0.1"]
+            searchDomains = ["a.b"]
             [registry."docker.io"]
             mirrors = ["mirror.example:5000"]
             [registry."mirror.example:5000"]
@@ -288,6 +291,10 @@ mod tests {
         assert_eq!(got.config.registry["mirror.example:5000"].http, Some(true));
         assert_eq!(got.config.registry["mirror.example:5000"].keypair[0].key, Path::new("k"));
         assert_eq!(got.daemon.addresses, ["tcp://0.0.0.0:1234"]);
+        assert_eq!(
+            (got.config.dns.nameservers, got.config.dns.search_domains),
+            (vec!["10.0.0.1".into()], vec!["a.b".into()])
+        );
         assert_eq!(got.daemon.tls.ca.as_deref(), Some(Path::new("ca.pem")));
         assert_eq!(got.daemon.owner.gid, Some(7));
         assert_eq!(got.entitlements, [build::Entitlement::NetworkHost]);
@@ -340,6 +347,7 @@ mod tests {
             ("[log]\nformat = \"xml\"", "want text or json"),
             ("[log]\nlevel = \"loud\"", "want error, warn, info, debug or trace"),
             ("[registry.\"a\"]\nmirror = []", ":2: registry.\"a\".mirror: unknown key"),
+            ("[dns]\nnameservers = [\"here\"]", ":2: dns.nameservers: name server \"here\": want an IP address"),
             ("[registry.\"a\"]\nmirrors = \"b\"", "want a list of texts"),
             ("[history]\nmaxAge = \"old\"", ":2: history.maxAge"),
             ("a = [", ":1"),

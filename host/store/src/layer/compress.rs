@@ -3,6 +3,10 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     num::NonZero,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use sha2::{Digest, Sha256};
@@ -70,17 +74,82 @@ impl<W: Write + Send + 'static> Write for Compressor<W> {
     }
 }
 
-/// Reads a blob of any compression that layers have, told by its first bytes.
-pub(crate) fn decompress(from: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
-    let mut from = BufReader::with_capacity(128 << 10, from);
+/// How many bytes may come of each byte of a blob, once [`INFLATED_BYTES_FREE`] have come of it: what is meant to fill a disk has more,
+/// and what is meant to be used has less, unless it is small.
+pub const INFLATION_MAX: u64 = 256;
+/// So many bytes may come of a blob however small it is.
+pub const INFLATED_BYTES_FREE: u64 = 16 << 30;
+
+/// What may come of a blob that is decompressed, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub free: u64,
+    pub ratio: u64,
+    /// In all.
+    pub most: u64,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room { free: INFLATED_BYTES_FREE, ratio: INFLATION_MAX, most: u64::MAX }
+    }
+}
+
+/// Reads a blob of any compression that layers have, told by its first bytes. Fails where more comes of it than there is room for.
+pub(crate) fn decompress(from: impl Read + Send + 'static, room: Room) -> io::Result<Box<dyn Read + Send>> {
+    let taken = Arc::new(AtomicU64::new(0));
+    let mut from = BufReader::with_capacity(128 << 10, Counted { inner: from, bytes: taken.clone() });
     let start = from.fill_buf()?;
-    Ok(if start.starts_with(&[0x1f, 0x8b]) {
+    let inner: Box<dyn Read + Send> = if start.starts_with(&[0x1f, 0x8b]) {
         Box::new(flate2::bufread::MultiGzDecoder::new(from))
     } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
         Box::new(zstd::Decoder::with_buffer(from)?)
     } else {
         Box::new(from)
-    })
+    };
+    Ok(Box::new(Bounded { inner, room, taken, given: 0 }))
+}
+
+/// Counts what is read, for somebody else.
+struct Counted<R> {
+    inner: R,
+    bytes: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.inner.read(buffer)?;
+        self.bytes.fetch_add(got as u64, Ordering::Relaxed);
+        Ok(got)
+    }
+}
+
+/// Ends with an error where the room ends.
+struct Bounded<R> {
+    inner: R,
+    room: Room,
+    /// How many bytes were read of the blob.
+    taken: Arc<AtomicU64>,
+    given: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.inner.read(buffer)?;
+        self.given += got as u64;
+        let Room { free, ratio, most } = self.room;
+        if self.given > most {
+            return Err(io::Error::other(format!(
+                "it unpacks to more than the {most} bytes that the store may hold (maxUsedSpace)"
+            )));
+        }
+        if self.given > free && self.given / ratio > self.taken.load(Ordering::Relaxed) {
+            return Err(io::Error::other(format!(
+                "it unpacks to more than {free} bytes, and to more than {ratio} for each byte that it has"
+            )));
+        }
+        Ok(got)
+    }
 }
 
 /// Passes bytes on and hashes them.

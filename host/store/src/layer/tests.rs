@@ -11,7 +11,7 @@ use std::{
 use tar::{Builder, EntryType, Header};
 
 use super::{
-    compress::{Compressor, decompress},
+    compress::{Compressor, Room, decompress},
     pack::pack,
     read::{EXTENSION_MAX, Reader, SPARSE_PIECES_MAX},
     unpack::{Form, Outcome, PATH_LEN_MAX, Unpack},
@@ -126,11 +126,36 @@ fn compressions_are_read_back_and_repeatable() {
         let (one, two) = (compress(), compress());
         assert!(one == two, "{compression:?}");
         let mut plain = Vec::new();
-        std::io::copy(&mut decompress(std::io::Cursor::new(one)).unwrap(), &mut plain).unwrap();
+        std::io::copy(&mut decompress(std::io::Cursor::new(one), Room::default()).unwrap(), &mut plain).unwrap();
         assert!(plain == data, "{compression:?}");
     }
     for wrong in [Compression::Gzip(0), Compression::Gzip(10), Compression::Zstd(0), Compression::Zstd(23)] {
         assert!(Compressor::new(wrong, std::io::sink()).is_err(), "{wrong:?}");
+    }
+}
+
+/// What is meant to fill a disk ends at a limit, and what is only large does not.
+#[test]
+fn what_comes_of_a_blob_is_bounded() {
+    const MIB: u64 = 1 << 20;
+    let zeros = vec![0; 8 << 20];
+    for compression in [Compression::Gzip(6), Compression::Zstd(3), Compression::Uncompressed] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut to = Compressor::new(compression, file.reopen().unwrap()).unwrap();
+        to.write_all(&zeros).unwrap();
+        to.finish().unwrap();
+        let read = |room: Room| {
+            let from = fs::File::open(file.path()).unwrap();
+            std::io::copy(&mut decompress(from, room).unwrap(), &mut std::io::sink()).map_err(|error| error.to_string())
+        };
+        let room = Room { free: MIB, ratio: 100, most: u64::MAX };
+        let is_bomb = compression != Compression::Uncompressed;
+        assert_eq!(read(room).is_err_and(|error| error.contains("more than 100 for each byte")), is_bomb);
+        assert_eq!(read(Room { ratio: 1 << 20, ..room }), Ok(8 * MIB), "so much may come of each byte");
+        assert_eq!(read(Room { free: 8 * MIB, ..room }), Ok(8 * MIB), "so little may be of any");
+        assert_eq!(read(Room::default()), Ok(8 * MIB));
+        let refused = read(Room { most: 8 * MIB - 1, ..Room::default() });
+        assert!(refused.is_err_and(|error| error.contains("(maxUsedSpace)")), "{compression:?}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a build said of itself, as spans: one of the call, and one of each vertex that ran.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -38,12 +38,45 @@ pub fn of_build(context: &Context, id: &str, events: &[Arc<Event>]) -> ResourceS
         version: env!("CARGO_PKG_VERSION").into(),
         ..InstrumentationScope::default()
     };
-    let name = std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| SERVICE.into());
+    let attributes = resource(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
     ResourceSpans {
-        resource: Some(Resource { attributes: vec![text("service.name", &name)], ..Resource::default() }),
+        resource: Some(Resource { attributes, ..Resource::default() }),
         scope_spans: vec![ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() }],
         ..ResourceSpans::default()
     }
+}
+
+/// What the environment says of this daemon: `OTEL_RESOURCE_ATTRIBUTES` is `NAME=VALUE,NAME=VALUE` with values in percent encoding, and
+/// as good as nothing when it cannot be read, as OpenTelemetry has it; `OTEL_SERVICE_NAME` wins over it.
+fn resource(get: impl Fn(&str) -> Option<String>) -> Vec<KeyValue> {
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        Some((name.trim().to_owned(), decoded(value.trim())?))
+    };
+    let all = get("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+    let pairs = all.split(',').filter(|part| !part.trim().is_empty()).map(pair);
+    let mut attributes: BTreeMap<String, String> = pairs.collect::<Option<_>>().unwrap_or_else(|| {
+        tracing::warn!("OTEL_RESOURCE_ATTRIBUTES is {all:?}: want NAME=VALUE,NAME=VALUE");
+        BTreeMap::new()
+    });
+    const NAME: &str = "service.name";
+    match get("OTEL_SERVICE_NAME") {
+        Some(name) => drop(attributes.insert(NAME.into(), name)),
+        None => drop(attributes.entry(NAME.into()).or_insert_with(|| SERVICE.into())),
+    }
+    attributes.iter().map(|(name, value)| text(name, value)).collect()
+}
+
+/// The text that is written in percent encoding.
+fn decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let digits = part.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// A span for each time that a vertex ran.
@@ -98,4 +131,29 @@ fn text(key: &str, value: &str) -> KeyValue {
 
 fn nanoseconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_environment_says_of_the_daemon() {
+        let read = |pairs: &[(&str, &str)]| {
+            let get = |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
+            let value = |value: Option<AnyValue>| match value.and_then(|any| any.value) {
+                Some(Value::StringValue(text)) => text,
+                _ => String::new(),
+            };
+            let attributes = resource(get).into_iter();
+            attributes.map(|one| format!("{}={}", one.key, value(one.value))).collect::<Vec<_>>()
+        };
+        let all = ("OTEL_RESOURCE_ATTRIBUTES", "zone=a%2Cb%C3%A4 , service.name=theirs,");
+        assert_eq!(read(&[]), ["service.name=pintle"]);
+        assert_eq!(read(&[all]), ["service.name=theirs", "zone=a,b\u{e4}"]);
+        assert_eq!(read(&[all, ("OTEL_SERVICE_NAME", "mine")]), ["service.name=mine", "zone=a,b\u{e4}"]);
+        for wrong in ["zone", "zone=%f", "zone=%zz", "zone=%ff", "zone=%\u{e4}"] {
+            assert_eq!(read(&[("OTEL_RESOURCE_ATTRIBUTES", wrong)]), ["service.name=pintle"], "{wrong}");
+        }
+    }
 }
