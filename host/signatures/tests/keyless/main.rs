@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use instance::{DIGEST, Instance, Wrong};
 use signatures::{Identity, Root, Signature};
+use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, SIGSTORE_STAGING_TRUSTED_ROOT};
 
 const SUBJECT: &str = "https://forge.example/acme/lang/release.yml@refs/tags/v1";
 const ISSUER: &str = "https://tokens.example";
@@ -157,5 +158,53 @@ fn roots_that_are_none() {
     }
     for text in ["", "{}", "[]", "no JSON"] {
         assert!(Root::from_json("r", text).is_err(), "{text:?}");
+    }
+}
+
+/// What sigstore's public instances vouch for: the root, the digest, who signed, and the bundle. The bundles are of its project's own
+/// tests.
+const PUBLIC: &[(&str, &str, &str, &str)] = &[
+    (
+        SIGSTORE_PRODUCTION_TRUSTED_ROOT,
+        "sha256:a0cfc71271d6e278e57cd332ff957c3f7043fdda354c4cbb190a30d56efa01bf",
+        "https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/workflows/\
+         extremely-dangerous-oidc-beacon.yml@refs/heads/main (https://token.actions.githubusercontent.com)",
+        include_str!("public/provenance.json"),
+    ),
+    (
+        SIGSTORE_STAGING_TRUSTED_ROOT,
+        "sha256:5e6ae9de58c1177bea615b4fcbfb2fd688e8c4b51c2e56b6a38e817833ec24a2",
+        "william@yossarian.net (https://github.com/login/oauth)",
+        include_str!("public/artifact.json"),
+    ),
+];
+
+#[test]
+fn the_public_instances_are_checked_without_them() {
+    for (root, digest, expected, text) in PUBLIC {
+        let root = Root::from_json("public", root).unwrap();
+        let signer = |digest: &str, bundle: &serde_json::Value| {
+            let kind = "application/vnd.dev.sigstore.bundle.v0.3+json";
+            let signature = Signature::of_layer(kind, &HashMap::new(), bundle.to_string().as_bytes()).unwrap();
+            root.signer(digest, &signature)
+        };
+        let bundle: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(signer(digest, &bundle).unwrap().to_string(), *expected);
+        assert!(signer(DIGEST, &bundle).is_err(), "something else was signed");
+        // The log says when it was, what its entry is, and that it has it.
+        for (field, changed) in [
+            ("/integratedTime", serde_json::json!("1712085550")),
+            ("/logIndex", serde_json::json!("7")),
+            ("/inclusionPromise/signedEntryTimestamp", serde_json::json!("MEUCIQ==")),
+            ("/inclusionProof/treeSize", serde_json::json!("7")),
+            ("/inclusionProof/checkpoint/envelope", serde_json::json!("rekor.sigstore.dev - 1\n7\nAA==\n")),
+        ] {
+            let mut forged = bundle.clone();
+            let entry = forged.pointer_mut("/verificationMaterial/tlogEntries/0").unwrap();
+            let place = entry.pointer_mut(field).unwrap_or_else(|| panic!("{field} is there"));
+            assert_ne!(*place, changed);
+            *place = changed;
+            assert!(signer(digest, &forged).is_err(), "{field} is another");
+        }
     }
 }
