@@ -106,13 +106,16 @@ impl Artifacts {
         Ok(Artifacts { vault, compatibility: hasher.finish() })
     }
 
-    /// A component that was stored, if it is there and whole.
+    /// A component that was stored, if it is there and whole. It is mapped, so that only what runs of it comes into memory; where that is
+    /// not allowed (a file system without execution), it is read.
     pub(crate) fn load(&self, engine: &Engine, digest: &[u8; 32]) -> Option<Component> {
-        match self.vault.load(&self.name(digest)) {
-            Ok(found) => revive(engine, &found?),
+        let name = self.name(digest);
+        let file = known(self.vault.open_file(&name))?;
+        match file.call_unsafe(engine, Component::deserialize_file) {
+            Ok(component) => Some(component),
             Err(error) => {
-                tracing::warn!("cannot read a compiled component: {error}");
-                None
+                tracing::debug!("a compiled component cannot be mapped: {error:#}");
+                revive(engine, &known(self.vault.load(&name))?)
             }
         }
     }
@@ -132,4 +135,12 @@ impl Artifacts {
     fn name(&self, digest: &[u8; 32]) -> String {
         format!("{}-{:016x}", hex::encode(digest), self.compatibility)
     }
+}
+
+/// What was found, if it could be read.
+fn known<T>(found: std::io::Result<Option<T>>) -> Option<T> {
+    found.unwrap_or_else(|error| {
+        tracing::warn!("cannot read a compiled component: {error}");
+        None
+    })
 }

@@ -3,16 +3,24 @@
 //! An artifact is stored behind an HMAC-SHA256 (RFC 2104) under a random key that lies beside it, in a file that only the owner
 //! can read. What was not written by [`Vault::put`] with this key, under this name, is not loaded.
 //!
-//! File format: 32 bytes of HMAC-SHA256 over `LENGTH NAME BYTES` (length of the name as 8 bytes, little endian), then the bytes.
-#![allow(unsafe_code, reason = "two calls, in `Verified::call_unsafe` and `Verified::call_in_place`")]
+//! File format: the bytes, from the file's beginning on so that they can be mapped, and 32 bytes of HMAC-SHA256 over `LENGTH NAME DIGEST...`:
+//! the length of the name as 8 bytes, little endian, and the SHA-256 of each [`PART_BYTES`] of the bytes.
+#![allow(
+    unsafe_code,
+    reason = "three calls, of functions that trust their bytes: `call_unsafe` twice, and `call_in_place`"
+)]
 
 use std::{
     borrow::Cow,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
+    num::NonZero,
+    ops::Range,
+    os::{fd::AsRawFd, unix::fs::FileExt},
     path::{Path, PathBuf},
     ptr::NonNull,
     sync::atomic::{AtomicU64, Ordering},
+    thread,
 };
 
 use sha2::{Digest, Sha256};
@@ -20,6 +28,10 @@ use sha2::{Digest, Sha256};
 const MAC_LEN: usize = 32;
 const KEY_LEN: usize = 32;
 const KEY_FILE: &str = "key";
+/// Bytes that one thread hashes in one go: of a large file several are hashed at once.
+const PART_BYTES: u64 = 2 << 20;
+/// Bytes that are read at once to be hashed. They stay in a processor's cache.
+const READ_BYTES: usize = 64 << 10;
 /// The longest name of an artifact, in bytes.
 pub const MAX_NAME_LEN: usize = 200;
 
@@ -33,6 +45,9 @@ pub struct Vault {
 pub struct Verified {
     bytes: Cow<'static, [u8]>,
 }
+
+/// A file of bytes that this machine may trust, to be mapped into memory.
+pub struct VerifiedFile(File);
 
 impl Vault {
     /// Opens the vault in `dir`; makes the directory (mode 0700) and the key where they are not there. Refuses a key file that
@@ -56,8 +71,8 @@ impl Vault {
         let temporary = self.dir.join(temporary_name());
         let written = (|| {
             let mut file = private_file(&temporary)?;
-            file.write_all(&self.mac(name, bytes))?;
             file.write_all(bytes)?;
+            file.write_all(&self.mac(name, &parts_of(bytes)))?;
             fs::rename(&temporary, &path)
         })();
         if written.is_err() {
@@ -68,17 +83,34 @@ impl Vault {
 
     /// What was stored under `name`; `None` where nothing was, or what is there is not what was stored.
     pub fn load(&self, name: &str) -> io::Result<Option<Verified>> {
-        let mut file = match File::open(self.path(name)?) {
+        let Some((mut file, length)) = self.file(name)? else { return Ok(None) };
+        let mut bytes = Vec::with_capacity(length as usize + MAC_LEN);
+        file.read_to_end(&mut bytes)?;
+        let Some((body, mac)) = bytes.split_last_chunk() else { return Ok(None) };
+        if !equal(mac, &self.mac(name, &parts_of(body))) {
+            return Ok(None);
+        }
+        bytes.truncate(bytes.len() - MAC_LEN);
+        Ok(Some(Verified { bytes: bytes.into() }))
+    }
+
+    /// As [`Vault::load`], where the bytes stay in their file: they are read to be compared, and not held.
+    pub fn open_file(&self, name: &str) -> io::Result<Option<VerifiedFile>> {
+        let Some((file, length)) = self.file(name)? else { return Ok(None) };
+        let mut mac = [0; MAC_LEN];
+        file.read_exact_at(&mut mac, length)?;
+        let parts = parts(length, |buffer, at| file.read_exact_at(buffer, at))?;
+        Ok(equal(&mac, &self.mac(name, &parts)).then_some(VerifiedFile(file)))
+    }
+
+    /// A file, and how many bytes are before its MAC; `None` where there is none, or no whole one.
+    fn file(&self, name: &str) -> io::Result<Option<(File, u64)>> {
+        let file = match File::open(self.path(name)?) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
-        let mut mac = [0; MAC_LEN];
-        if file.read_exact(&mut mac).is_err() {
-            return Ok(None);
-        }
-        let mut bytes = Vec::with_capacity(file.metadata()?.len() as usize);
-        file.read_to_end(&mut bytes)?;
-        Ok(equal(&mac, &self.mac(name, &bytes)).then_some(Verified { bytes: bytes.into() }))
+        let length = file.metadata()?.len().checked_sub(MAC_LEN as u64);
+        Ok(length.map(|length| (file, length)))
     }
 
     /// Whether something was stored under `name`; it is not looked at.
@@ -86,8 +118,8 @@ impl Vault {
         self.path(name).is_ok_and(|path| path.is_file())
     }
 
-    fn mac(&self, name: &str, bytes: &[u8]) -> [u8; MAC_LEN] {
-        hmac_sha256(&self.key, &[&(name.len() as u64).to_le_bytes(), name.as_bytes(), bytes])
+    fn mac(&self, name: &str, parts: &[[u8; 32]]) -> [u8; MAC_LEN] {
+        hmac_sha256(&self.key, &[&(name.len() as u64).to_le_bytes(), name.as_bytes(), parts.as_flattened()])
     }
 
     fn path(&self, name: &str) -> io::Result<PathBuf> {
@@ -136,6 +168,57 @@ impl Verified {
         // SAFETY: as above; and the bytes are there, and the same, as long as the program runs.
         Some(unsafe { f(a, NonNull::from(bytes)) })
     }
+}
+
+impl VerifiedFile {
+    /// Calls `f(a, path)`, where `path` is that of this very file, whatever is under its name by now. `f` must be unsafe for one reason
+    /// alone: that it trusts the file to be an unchanged output of its counterpart, with anything after it, and to stay unchanged while
+    /// what it returns is in use. Whoever calls this vouches that only such outputs are [`put`](Vault::put) under the name.
+    pub fn call_unsafe<A, R>(&self, a: A, f: unsafe fn(A, PathBuf) -> R) -> R {
+        // SAFETY: the bytes are what `put` was given; and they stay so, for the directory is this user's alone, and nothing writes to a
+        // file in it: another takes its place.
+        unsafe { f(a, PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))) }
+    }
+}
+
+/// The digests of the parts of `length` bytes, which `read` reads from an offset on; several threads may call it.
+fn parts(length: u64, read: impl Fn(&mut [u8], u64) -> io::Result<()> + Sync) -> io::Result<Vec<[u8; 32]>> {
+    let mut digests = vec![[0; 32]; length.div_ceil(PART_BYTES) as usize];
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let share = digests.len().div_ceil(threads).max(1);
+    let hash = |digests: &mut [[u8; 32]], first: usize| {
+        let mut buffer = [0; READ_BYTES];
+        for (number, digest) in (first as u64..).zip(digests) {
+            *digest = part(&mut buffer, number * PART_BYTES..length.min((number + 1) * PART_BYTES), &read)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let mut shares = digests.chunks_mut(share).enumerate();
+        let own = shares.next();
+        let others: Vec<_> =
+            shares.map(|(number, share_of)| scope.spawn(move || hash(share_of, number * share))).collect();
+        own.map_or(Ok(()), |(_, share_of)| hash(share_of, 0))?;
+        others
+            .into_iter()
+            .try_for_each(|other| other.join().unwrap_or_else(|_| Err(io::Error::other("a thread ended"))))
+    })?;
+    Ok(digests)
+}
+
+fn part(buffer: &mut [u8], range: Range<u64>, read: impl Fn(&mut [u8], u64) -> io::Result<()>) -> io::Result<[u8; 32]> {
+    let mut hasher = Sha256::new();
+    for at in range.clone().step_by(READ_BYTES) {
+        let wanted = buffer.len().min((range.end - at) as usize);
+        read(&mut buffer[..wanted], at)?;
+        hasher.update(&buffer[..wanted]);
+    }
+    Ok(hasher.finalize().into())
+}
+
+/// As [`parts`], of what is in memory.
+fn parts_of(bytes: &[u8]) -> Vec<[u8; 32]> {
+    bytes.chunks(PART_BYTES as usize).map(|part| Sha256::digest(part).into()).collect()
 }
 
 fn make_private_dir(dir: &Path) -> io::Result<()> {
@@ -254,17 +337,59 @@ mod tests {
         let again = Vault::open(&root).unwrap();
         assert_eq!(again.load("a").unwrap().unwrap().bytes(), b"code");
 
+        assert!(again.open_file("a").unwrap().is_some());
+
+        let is_refused = |name: &str| {
+            let refused = again.load(name).unwrap().is_none();
+            assert_eq!(again.open_file(name).unwrap().is_none(), refused, "both ways are one");
+            refused
+        };
         fs::copy(root.join("b"), root.join("a")).unwrap();
-        assert!(again.load("a").unwrap().is_none(), "moved to another name");
+        assert!(is_refused("a"), "moved to another name");
         let mut bytes = fs::read(root.join("b")).unwrap();
         for at in 0..bytes.len() {
             bytes[at] ^= 1;
             fs::write(root.join("b"), &bytes).unwrap();
-            assert!(again.load("b").unwrap().is_none(), "byte {at} changed");
+            assert!(is_refused("b"), "byte {at} changed");
             bytes[at] ^= 1;
         }
-        fs::write(root.join("b"), &bytes[..10]).unwrap();
-        assert!(again.load("b").unwrap().is_none(), "cut");
+        for length in [0, 10, MAC_LEN, bytes.len() - 1] {
+            fs::write(root.join("b"), &bytes[..length]).unwrap();
+            assert!(is_refused("b"), "cut to {length}");
+        }
+    }
+
+    #[test]
+    fn files_of_many_parts() {
+        let dir = tempfile::tempdir().unwrap();
+        let vault = Vault::open(dir.path()).unwrap();
+        let part = PART_BYTES as usize;
+        for length in [0, 1, part - 1, part, part + 1, 9 * part + READ_BYTES + 1] {
+            let bytes: Vec<u8> = (0..length).map(|at| (at / 1000 % 251) as u8).collect();
+            vault.put("large", &bytes).unwrap();
+            assert!(vault.open_file("large").unwrap().is_some(), "{length}");
+            assert!(vault.load("large").unwrap().unwrap().bytes() == bytes, "{length}");
+            let file = File::options().write(true).open(dir.path().join("large")).unwrap();
+            for at in (0..length).step_by(part).chain(length.checked_sub(1)) {
+                file.write_all_at(&[!bytes[at]], at as u64).unwrap();
+                assert!(vault.open_file("large").unwrap().is_none(), "byte {at} of {length} changed");
+                file.write_all_at(&bytes[at..=at], at as u64).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_is_the_one_that_was_looked_at() {
+        unsafe fn read(add: usize, path: PathBuf) -> (usize, Vec<u8>) {
+            (add, fs::read(path).unwrap())
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let vault = Vault::open(dir.path()).unwrap();
+        vault.put("n", b"first").unwrap();
+        let file = vault.open_file("n").unwrap().unwrap();
+        vault.put("n", b"second").unwrap();
+        let (added, bytes) = file.call_unsafe(3, read);
+        assert_eq!((added, &bytes[..bytes.len() - MAC_LEN]), (3, &b"first"[..]));
     }
 
     #[test]

@@ -73,6 +73,7 @@ fn machine_code(dir: &Path, bytes: &[u8]) {
     let vault = Vault::open(dir).expect("it is ours");
     fs::write(dir.join("code"), bytes).expect("it is ours");
     assert!(vault.load("code").expect("it is readable").is_none());
+    assert!(vault.open_file("code").expect("it is readable").is_none());
 }
 
 /// An archive of frontends.
