@@ -25,6 +25,7 @@ mod janitor;
 mod layer;
 mod layers;
 pub mod patterns;
+mod prune;
 mod record;
 mod recover;
 mod root;

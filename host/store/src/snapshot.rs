@@ -17,6 +17,7 @@ use crate::{
     index::Merged,
     inner::Inner,
     layers::{Layer, chain_id, new_id},
+    prune,
     record::{self, LayerRecord, SnapshotRecord, Usage},
     snapshotter,
     table::Space,
@@ -387,7 +388,9 @@ impl Edit {
 
     fn commit_blocking(mut self) -> Result<Snapshot> {
         let id = new_id();
-        let into = self.base.0.store.root.layer(&id);
+        let store = &self.base.0.store;
+        let into = store.root.layer(&id);
+        prune::prune(&self.dir, &self.below, store.marks)?;
         std::fs::rename(&self.dir, &into).at(|| format!("move {} to {}", self.dir.display(), into.display()))?;
         self.open = false;
         self.base.grown(id, &self.below)

@@ -1,7 +1,7 @@
 //! Whole copies of trees, sharing blocks where the file system can: the way where nothing can be mounted.
 //!
 //! A draft is told from its base by inode number and change time of each path, which a process can not set. So no content is
-//! compared, and what was put back as it was counts as changed.
+//! compared but of what was put back as it was.
 
 use std::{
     collections::HashMap,
@@ -15,6 +15,7 @@ use super::{Snapshotter, make_dir, make_root};
 use crate::{
     error::{At, Error, Result},
     files::{self, Marks},
+    prune,
 };
 
 pub(crate) struct Copy {
@@ -89,7 +90,7 @@ impl Snapshotter for Copy {
         } else {
             Change { tree: &tree, into, stamps: &stamps, children: children(&stamps) }.collect()?;
         }
-        Ok(())
+        prune::prune(into, layers, self.marks)
     }
 
     fn discard(&self, _layers: &[PathBuf], dir: &Path) -> Result<()> {

@@ -9,6 +9,7 @@ use super::{Snapshotter, make_dir, make_root};
 use crate::{
     error::{At, Result},
     files::{self, Marks},
+    prune,
 };
 
 pub(crate) struct Overlay {
@@ -65,6 +66,7 @@ impl Snapshotter for Overlay {
             unmount(dir)?;
         }
         let upper = dir.join("upper");
+        prune::prune(&upper, layers, self.marks)?;
         fs::rename(&upper, into).at(|| format!("move {} to {}", upper.display(), into.display()))
     }
 

@@ -16,6 +16,7 @@ mod crash;
 mod image;
 mod limits;
 mod model;
+mod prune;
 mod trees;
 
 /// A runtime of two threads, as blocking work is done beside it.
