@@ -32,10 +32,11 @@ pub fn sandbox_capabilities(devices_are_filtered: bool) -> impl Iterator<Item = 
     DEFAULT_CAPABILITIES.into_iter().filter(move |c| devices_are_filtered || *c != Capability::Mknod)
 }
 
-/// Hidden from a sandboxed process: they tell of the host or reach into it.
-pub const MASKED_PATHS: [&str; 11] = [
+/// Hidden from a sandboxed process: they tell of the host or reach into it. See [`masked_paths`] for those that hosts differ in.
+const MASKED_PATHS: [&str; 12] = [
     "/proc/acpi",
     "/proc/asound",
+    "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
@@ -46,6 +47,14 @@ pub const MASKED_PATHS: [&str; 11] = [
     "/sys/devices/virtual/powercap",
     "/proc/scsi",
 ];
+
+/// All that is hidden here: how often a processor was too hot tells of the work of others, and every machine has its own.
+pub fn masked_paths() -> Vec<String> {
+    let processors = std::fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
+    let throttles = processors.map(|entry| entry.path().join("thermal_throttle")).filter(|path| path.is_dir());
+    let throttles = throttles.map(|path| path.to_string_lossy().into_owned());
+    MASKED_PATHS.into_iter().map(String::from).chain(throttles).collect()
+}
 
 /// Readable but not writable for a sandboxed process: a write would change the host.
 pub const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];

@@ -65,7 +65,7 @@ pub fn build(
         .resources(resources(process)?)
         .cgroups_path(&cgroup.path)
         .devices(security::devices(process.insecure)?)
-        .masked_paths(if process.insecure { Vec::new() } else { strings(&security::MASKED_PATHS) })
+        .masked_paths(if process.insecure { Vec::new() } else { security::masked_paths() })
         .readonly_paths(if process.insecure { Vec::new() } else { security::readonly_paths(cgroup) });
     if !process.insecure && restrictor == Restrictor::Runtime {
         linux = linux.seccomp(seccomp::default_profile(&security::DEFAULT_CAPABILITIES)?);
@@ -358,7 +358,7 @@ mod tests {
         let spec = built(&process()).unwrap();
         assert_eq!(spec["process"]["capabilities"]["bounding"].as_array().unwrap().len(), 14);
         assert!(spec["process"]["capabilities"]["ambient"].as_array().is_none_or(|a| a.is_empty()));
-        assert_eq!(spec["linux"]["maskedPaths"].as_array().unwrap().len(), 11);
+        assert_eq!(spec["linux"]["maskedPaths"].as_array().unwrap().len(), security::masked_paths().len());
         assert_eq!(spec["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
         assert!(spec["process"].get("noNewPrivileges").is_none_or(|v| v.is_null()));
         assert_eq!(spec["hostname"], "buildkitsandbox");
