@@ -1,6 +1,6 @@
 //! SSH: the client's agent, reached through a socket of ours.
 
-use std::{os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use bytes::BytesMut;
@@ -14,7 +14,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, transport::Channel};
 
-use crate::{Error, SshSocket, metadata, remote::GrpcSession};
+use crate::{Error, Session, SshSocket, metadata, remote::GrpcSession};
 
 const FORWARD: &str = "/moby.sshforward.v1.SSH/ForwardAgent";
 /// The agent that is meant when none is named.
@@ -23,6 +23,19 @@ pub const DEFAULT_ID: &str = "default";
 const READ_BYTES: usize = 32 << 10;
 /// Messages that may wait to be sent.
 const MESSAGES_WAITING: usize = 8;
+
+/// The first of `sessions` whose client forwards the agent `id`.
+pub async fn with_agent<'a>(sessions: &'a [Arc<dyn Session>], id: &str) -> anyhow::Result<&'a dyn Session> {
+    let missing = || format!("no SSH key {:?} forwarded from the client", name(id));
+    let mut failure = None;
+    for session in sessions {
+        match session.check_ssh(id).await {
+            Ok(()) => return Ok(&**session),
+            Err(error) => failure = Some(error),
+        }
+    }
+    Err(failure.map_or_else(|| anyhow::anyhow!("{} (--ssh {})", missing(), name(id)), |error| error.context(missing())))
+}
 
 pub(crate) async fn check(session: &GrpcSession, id: &str) -> anyhow::Result<()> {
     supported(session)?;

@@ -42,7 +42,7 @@ impl control_server::Control for Control {
         let _listed = listed.ok_or_else(|| Status::already_exists(format!("a build {id} is there already")))?;
         let history = self.0.history.as_ref().filter(|_| !request.internal);
         let recording = history.map(|history| history.begin(&request, journal.clone()));
-        let result = self.build(request, journal.clone()).await.map_err(|failure| errors::status(&failure));
+        let result = self.build(request, journal.clone()).await.map_err(|failure| errors::end(&failure));
         journal.close();
         let (answer, end) = match result {
             Ok(built) => (Ok(built.exporter.clone()), End::Built(built.exporter, built.provenance)),

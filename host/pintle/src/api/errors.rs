@@ -26,8 +26,18 @@ const CODES: [(&str, Code); 8] = [
     ("limit", Code::ResourceExhausted),
 ];
 
-/// The status of a failed build.
+/// The status that ends a failed build. Clients put the name of a code in front of the message, which says what it is itself, and
+/// look for none but that of a build that was cancelled.
+pub fn end(failure: &Failure) -> Status {
+    with_code(failure, if failure.code == "cancelled" { Code::Cancelled } else { Code::Unknown })
+}
+
+/// The status of a failed call of a frontend, which may look at the code.
 pub fn status(failure: &Failure) -> Status {
+    with_code(failure, code(failure))
+}
+
+fn with_code(failure: &Failure, code: Code) -> Status {
     let vertex = failure.vertex.iter().map(|vertex| Detail::Vertex(Vertex { digest: vertex.to_string() }));
     let sources = failure.locations.iter().map(|(file, ranges)| Detail::Source(source(file, ranges)));
     let named = failure.detail.iter().filter_map(named);
@@ -36,7 +46,7 @@ pub fn status(failure: &Failure) -> Status {
         build::Detail::Foreign(url, value) => Some(prost_types::Any { type_url: url.clone(), value: value.clone() }),
         build::Detail::Text(..) => None,
     });
-    let (code, message) = (code(failure), message(failure));
+    let message = message(failure);
     let details = own.chain(foreign).collect();
     let packed = proto::rpc::Status { code: code as i32, message: message.clone(), details };
     Status::with_details(code, message, packed.encode_to_vec().into())
