@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pintle_sdk::{Error, Result, State, VertexBuilder, VertexOptions, file, mount};
 
 use crate::{
-    lower::{Lowering, at, owner},
+    lower::{Lowering, at, owner, with_parent},
     placed::Placed,
     spec::{Build, Cache, Sharing, Step, Taken},
     steps,
@@ -139,5 +139,6 @@ fn take(to: &Lowering<'_>, taken: &Taken, (begin, end): (&State, &State), state:
     if taken.diff {
         copy = copy.wildcard(true).empty_wildcard(true);
     }
-    state.file().copy(copy).name(name).add()
+    let files = with_parent(state.file(), &target, taken.uid, taken.gid);
+    files.copy(copy).name(name).add()
 }

@@ -1,6 +1,8 @@
 use std::cell::OnceCell;
 
-use pintle_sdk::{Error, Host, Output, Request, Result, SourceQuery, State, VertexBuilder, VertexOptions, file};
+use pintle_sdk::{
+    Error, FileBuilder, Host, Output, Request, Result, SourceQuery, State, VertexBuilder, VertexOptions, file,
+};
 
 use crate::{
     accounts, builds, condition,
@@ -146,7 +148,8 @@ impl Lowering<'_> {
         if let Some(mode) = &download.mode {
             copy = copy.chmod(mode);
         }
-        state.file().copy(copy.chown(owner(download.uid, download.gid))).name(format!("put {path}")).add()
+        let files = with_parent(state.file(), &path, download.uid, download.gid);
+        files.copy(copy.chown(owner(download.uid, download.gid))).name(format!("put {path}")).add()
     }
 
     fn artifact(&self, state: &State, artifact: &Artifact) -> Result<State> {
@@ -217,6 +220,16 @@ pub(crate) fn at(error: Error, place: pintle_sdk::Location) -> Error {
 /// user:group.
 pub(crate) fn owner(uid: Option<u32>, gid: Option<u32>) -> String {
     format!("{}:{}", uid.unwrap_or(0), gid.unwrap_or(0))
+}
+
+/// With the directory that `path` is in, for it to be like no file that is copied there.
+pub(crate) fn with_parent(files: FileBuilder, path: &str, uid: Option<u32>, gid: Option<u32>) -> FileBuilder {
+    match path.trim_end_matches('/').rsplit_once('/') {
+        Some((parent, _)) if !parent.is_empty() => {
+            files.mkdir(file::Mkdir::new(parent).parents(true).mode(0o755).chown(owner(uid, gid)))
+        }
+        _ => files,
+    }
 }
 
 /// The mode that octal digits say.

@@ -30,7 +30,7 @@ pub use etc::Dns;
 pub use helper::helper_main;
 pub use oci::Oci;
 pub use select::{Config, SelectError, select};
-pub use user::{User, UserError, lookup_user};
+pub use user::{USER_FILE_BYTES_MAX, User, UserError, group_named, lookup_user, user_named};
 
 /// Runs processes.
 #[async_trait]

@@ -64,6 +64,17 @@ pub fn lookup_user(rootfs: &Path, user: &str) -> Result<User, UserError> {
     Ok(User { uid: entry.uid, gid: groups[0], groups, home: entry.home })
 }
 
+/// User and primary group of who is called `name` in the text of an /etc/passwd.
+pub fn user_named(passwd: &str, name: &str) -> Option<(u32, u32)> {
+    let entry = passwd.lines().filter_map(parse_user).find(|entry| entry.name == name)?;
+    Some((entry.uid, entry.gid))
+}
+
+/// The group called `name` in the text of an /etc/group.
+pub fn group_named(group: &str, name: &str) -> Option<u32> {
+    group.lines().filter_map(parse_group).find(|(known, ..)| *known == name).map(|(_, gid, _)| gid)
+}
+
 struct Entry {
     name: String,
     uid: u32,
@@ -110,12 +121,8 @@ fn parse_group(line: &str) -> Option<(&str, u32, &str)> {
 }
 
 fn find_group(file: &str, group: &str) -> Result<u32, UserError> {
-    let named = file.lines().filter_map(parse_group).find(|(name, ..)| *name == group);
-    match (named, number(group)?) {
-        (Some((_, gid, _)), _) => Ok(gid),
-        (None, Some(gid)) => Ok(gid),
-        (None, None) => Err(UserError::UnknownGroup(group.into())),
-    }
+    let number = number(group)?;
+    group_named(file, group).or(number).ok_or_else(|| UserError::UnknownGroup(group.into()))
 }
 
 fn groups_of(file: &str, user: &Entry) -> Result<Vec<u32>, UserError> {

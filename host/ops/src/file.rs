@@ -15,7 +15,10 @@ mod unpack;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use llb::op::{Chown, FileAction, FileActionKind, FileOp, UserOpt};
-use solver::{Context, Op};
+use solver::{
+    Context, Op,
+    progress::{EventKind, Sink, Warning},
+};
 use store::{Dir, Draft, Edit, Snapshot, Store};
 
 use crate::{Files, trees::missing};
@@ -39,15 +42,15 @@ impl Op<Files> for FileVertex {
         Some(&self.key)
     }
 
-    async fn run(&self, inputs: Vec<Snapshot>, _: &Context) -> anyhow::Result<Vec<Snapshot>> {
-        self.act(inputs, self.op.actions.iter().any(unpacks)).await
+    async fn run(&self, inputs: Vec<Snapshot>, cx: &Context) -> anyhow::Result<Vec<Snapshot>> {
+        self.act(inputs, self.op.actions.iter().any(unpacks), &cx.progress).await
     }
 }
 
 impl FileVertex {
     /// Does all actions, in trees that are mounted or not: what comes of it is the same.
-    async fn act(&self, inputs: Vec<Snapshot>, mounted: bool) -> anyhow::Result<Vec<Snapshot>> {
-        let mut trees = Trees::new(self, inputs.clone(), mounted);
+    async fn act(&self, inputs: Vec<Snapshot>, mounted: bool, progress: &Sink) -> anyhow::Result<Vec<Snapshot>> {
+        let mut trees = Trees::new(self, inputs.clone(), mounted, progress);
         for (number, action) in self.op.actions.iter().enumerate() {
             let Err(error) = trees.act(number, action).await else { continue };
             let (action, trees) = (describe(&action.kind), trees.left().await);
@@ -98,6 +101,7 @@ struct Trees<'a> {
     /// How many later actions read each slot.
     readers: Vec<usize>,
     mounted: bool,
+    progress: &'a Sink,
 }
 
 enum Slot {
@@ -138,7 +142,7 @@ fn unpacks(action: &FileAction) -> bool {
 }
 
 impl<'a> Trees<'a> {
-    fn new(vertex: &'a FileVertex, inputs: Vec<Snapshot>, mounted: bool) -> Self {
+    fn new(vertex: &'a FileVertex, inputs: Vec<Snapshot>, mounted: bool, progress: &'a Sink) -> Self {
         let actions = &vertex.op.actions;
         let mut readers = vec![0; vertex.inputs + actions.len()];
         for action in actions {
@@ -155,7 +159,7 @@ impl<'a> Trees<'a> {
         }
         let mut slots: Vec<Slot> = inputs.into_iter().map(Slot::Frozen).collect();
         slots.resize_with(readers.len(), || Slot::Empty);
-        Trees { vertex, slots, readers, mounted }
+        Trees { vertex, slots, readers, mounted, progress }
     }
 
     async fn act(&mut self, number: usize, action: &FileAction) -> anyhow::Result<()> {
@@ -165,7 +169,8 @@ impl<'a> Trees<'a> {
         };
         let names = self.names(&action.kind).await?;
         let tree = self.writable(action.input).await?;
-        let work = Work { tree, source, names, kind: action.kind.clone() };
+        let cx = Context { progress: self.progress.clone() };
+        let work = Work { tree, source, names, kind: action.kind.clone(), cx };
         let run = move || (work.run(), work.tree);
         let (done, tree) = tokio::task::spawn_blocking(run).await.context("the file action broke off")?;
         self.slots[self.vertex.inputs + number] = Slot::Open(tree);
@@ -270,9 +275,12 @@ impl Source {
 struct Names(Vec<(u32, Source)>);
 
 impl Names {
-    fn owner(&self, kind: &FileActionKind) -> anyhow::Result<Option<owner::Owner>> {
+    fn owner(&self, kind: &FileActionKind, cx: &Context) -> anyhow::Result<Option<owner::Owner>> {
         let find = |number: u32| self.0.iter().find(|(known, _)| *known == number).map(|(_, tree)| &tree.root);
-        owner_of(kind).map(|chown| owner::resolve(chown, find)).transpose()
+        let warn = |short: String| {
+            cx.say(EventKind::Warning(Warning { level: 1, short: short.into(), ..Warning::default() }));
+        };
+        owner_of(kind).map(|chown| owner::resolve(chown, find, warn)).transpose()
     }
 }
 
@@ -283,11 +291,12 @@ struct Work {
     source: Option<Source>,
     names: Names,
     kind: FileActionKind,
+    cx: Context,
 }
 
 impl Work {
     fn run(&self) -> anyhow::Result<()> {
-        let owner = self.names.owner(&self.kind)?;
+        let owner = self.names.owner(&self.kind, &self.cx)?;
         let root = &self.tree.root()?;
         match &self.kind {
             FileActionKind::Copy(copy) => {

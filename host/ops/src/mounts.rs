@@ -275,16 +275,9 @@ pub async fn secret(sessions: &[Arc<dyn Session>], id: &str, optional: bool) -> 
 
 /// A socket to the agent `id` of the first client that forwards it. `None` when none does and it is optional.
 async fn ssh(sessions: &[Arc<dyn Session>], id: &str, optional: bool) -> anyhow::Result<Option<SshSocket>> {
-    let mut failure = None;
-    for session in sessions {
-        match session.check_ssh(id).await {
-            Ok(()) => return Ok(Some(session.forward_ssh(id).await?)),
-            Err(e) => failure = Some(e),
-        }
-    }
-    match failure {
-        _ if optional => Ok(None),
-        Some(e) => Err(e).with_context(|| format!("no SSH key {id:?} forwarded from the client (--ssh {id})")),
-        None => bail!("no SSH key {id:?} forwarded from the client (--ssh {id})"),
+    match session::ssh::with_agent(sessions, id).await {
+        Ok(session) => Ok(Some(session.forward_ssh(id).await?)),
+        Err(_) if optional => Ok(None),
+        Err(error) => Err(error),
     }
 }

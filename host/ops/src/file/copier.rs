@@ -1,7 +1,7 @@
 //! Copy: files from one tree into another, with owner, mode, time, patterns, hard links, xattrs and devices.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ffi::{OsStr, OsString},
     fs::File,
     num::NonZero,
@@ -24,7 +24,7 @@ use store::{Dir, Entry, patterns::Matcher};
 use super::{
     mode::ModeChange,
     owner::Owner,
-    paths::{self, components, join},
+    paths::{self, Place, components, join},
     unpack,
 };
 
@@ -47,8 +47,11 @@ fn check_parent(dest: &Dir, names: &[OsString]) -> anyhow::Result<()> {
 
 /// Does `action` from the tree under `source` into the tree under `dest`.
 pub fn copy(source: &Dir, dest: &Dir, action: &CopyAction, owner: Option<Owner>) -> anyhow::Result<()> {
-    let sources =
-        if action.allow_wildcard { paths::expand(source, &action.src)? } else { vec![components(&action.src)] };
+    let sources = if action.allow_wildcard {
+        paths::expand(source, &action.src, action.follow_symlink)?
+    } else {
+        vec![components(&action.src)]
+    };
     if sources.is_empty() {
         if action.allow_empty_wildcard {
             return Ok(());
@@ -80,8 +83,10 @@ pub struct Copier<'a> {
     exclude: Option<Matcher>,
     /// Where a file with several names was copied to first.
     links: HashMap<FileId, (Dir, OsString)>,
-    /// What was copied, relative to the source of the copy; kept only when paths are required.
-    copied: Vec<PathBuf>,
+    /// What was copied, relative to the root of the tree it came from; kept only when paths are required.
+    copied: HashSet<PathBuf>,
+    /// Where in that tree the copy that goes on has its source.
+    copied_from: PathBuf,
     waiting: Waiting,
 }
 
@@ -119,7 +124,8 @@ impl<'a> Copier<'a> {
             include: matcher(&action.include_patterns)?,
             exclude: matcher(&action.exclude_patterns)?,
             links: HashMap::new(),
-            copied: Vec::new(),
+            copied: HashSet::new(),
+            copied_from: PathBuf::new(),
             waiting: Waiting::default(),
         })
     }
@@ -136,6 +142,7 @@ impl<'a> Copier<'a> {
             Some(dir) => self.copy_directory(dir, from.stat(), names),
             None => {
                 let (dir, name) = self.file_target(names)?;
+                self.copied_from = names[..names.len().saturating_sub(1)].iter().collect();
                 self.clear(&dir, &name, Path::new(&name))?;
                 self.copy_file(from, &dir, &name, Path::new(&name))?;
                 self.flush()
@@ -143,10 +150,21 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// Makes the directories of the destination that a copy needs, for one into `names`.
-    pub fn make_dest(&self, names: &[OsString]) -> anyhow::Result<Dir> {
-        let made = |dir: &Dir| paths::own(dir, self.owner, self.action.timestamp);
-        paths::make_dirs(self.dest, names, &made)
+    /// Makes the directory `names` of the destination, for an archive that is unpacked there.
+    pub fn make_archive_dest(&self, names: &[OsString]) -> anyhow::Result<Dir> {
+        paths::make_dirs(self.dest, names, &|dir| paths::own(dir, self.owner, self.action.timestamp))
+    }
+
+    fn make_dest(&self, names: &[OsString]) -> anyhow::Result<Dir> {
+        paths::make_dirs(self.dest, names, &|dir| self.finish_parent(dir))
+    }
+
+    /// A directory that the destination needs has the mode that the copy sets, if that is a number, and nothing of any source.
+    fn finish_parent(&self, dir: &Dir) -> anyhow::Result<()> {
+        if let Some(mode) = self.action.mode.filter(|_| self.action.mode_str.is_empty()) {
+            rustix::fs::fchmod(dir.writable()?, Mode::from_raw_mode(mode & 0o777))?;
+        }
+        paths::own(dir, self.owner, self.action.timestamp)
     }
 
     /// Whether the destination means a directory by its form.
@@ -155,35 +173,43 @@ impl<'a> Copier<'a> {
         dest.is_empty() || dest.ends_with('/') || dest.ends_with("/.") || dest == "."
     }
 
-    fn existing_dir(&self, names: &[OsString]) -> anyhow::Result<bool> {
-        Ok(paths::find(self.dest, names, true)?.is_some_and(|found| found.dir().is_some()))
-    }
-
     /// Directory and name that a single file goes to.
     fn file_target(&self, source: &[OsString]) -> anyhow::Result<(Dir, OsString)> {
-        let mut names = components(&self.action.dest);
-        if names.is_empty() || self.dest_is_dir_by_form() || self.existing_dir(&names)? {
-            let Some(name) = source.last() else { bail!("the root cannot be copied as a file") };
-            return Ok((self.make_dest(&names)?, name.clone()));
+        let names = components(&self.action.dest);
+        let within = |dir: Dir| match source.last() {
+            Some(name) => Ok((dir, name.clone())),
+            None => bail!("the root cannot be copied as a file"),
+        };
+        if names.is_empty() || self.dest_is_dir_by_form() {
+            return within(self.make_dest(&names)?);
         }
-        let name = names.pop().context("a destination without a name")?;
-        Ok((self.make_dest(&names)?, name))
+        match paths::place(self.dest, &names, true)? {
+            Place::Dir(dir) => within(dir),
+            Place::Other(_, dir, name) => Ok((dir, name)),
+            Place::Missing(dir, mut missing) => {
+                let name = missing.pop().context("a destination without a name")?;
+                Ok((paths::make_below(dir, &missing, &|dir| self.finish_parent(dir))?, name))
+            }
+            Place::Blocked => bail!("/{} leads through what is not a directory", join(&names).display()),
+        }
     }
 
     fn copy_directory(&mut self, from: &Dir, stat: &Stat, source: &[OsString]) -> anyhow::Result<()> {
-        let mut names = components(&self.action.dest);
-        if !self.action.dir_copy_contents && (self.dest_is_dir_by_form() || self.existing_dir(&names)?) {
+        let (mut names, contents) = (components(&self.action.dest), self.action.dir_copy_contents);
+        let is_there = |names: &[OsString]| Ok::<_, anyhow::Error>(paths::find(self.dest, names, true)?.is_some());
+        if !contents && (self.dest_is_dir_by_form() || is_there(&names)?) {
             names.extend(source.last().cloned());
         }
-        let existed = paths::find(self.dest, &names, true)?.is_some();
+        let existed = is_there(&names)?;
         let dir = self.make_dest(&names)?;
+        self.copied_from = source.iter().collect();
         self.copy_children(from, (&dir, !existed), Path::new(""), 0)?;
         self.flush()?;
-        // The root of a copy keeps what it was; one that the copy made gets what its source has.
-        if !existed || !self.action.dir_copy_contents {
-            self.copy_metadata(from.top(), stat, dir.writable()?)?;
+        if contents || existed {
+            // It stands for no directory of the source, but has the time of one.
+            return Ok(rustix::fs::futimens(dir.writable()?, &self.times(stat))?);
         }
-        Ok(())
+        self.copy_metadata(from.top(), stat, dir.writable()?)
     }
 
     /// `is_new`: nothing is in the directory that was not copied there just now.
@@ -262,9 +288,8 @@ impl<'a> Copier<'a> {
     fn copy_file(&mut self, entry: Entry, dir: &Dir, name: &OsStr, rel: &Path) -> anyhow::Result<()> {
         let stat = entry.stat();
         let kind = paths::file_type(stat);
-        if kind == FileType::Socket {
-            return Ok(());
-        }
+        // A socket that nobody listens at is worth no more than a file.
+        let kind = if kind == FileType::Socket { FileType::RegularFile } else { kind };
         self.note(rel);
         if stat.st_nlink > 1 {
             let id = (entry.layer(), stat.st_dev, stat.st_ino);
@@ -312,7 +337,7 @@ impl<'a> Copier<'a> {
         let (stat, into) = (entry.stat(), dir.writable()?);
         match kind {
             FileType::RegularFile if self.is_kept(stat) && dir.link(entry, name)? => return Ok(()),
-            FileType::RegularFile => {
+            FileType::RegularFile if paths::file_type(stat).is_file() => {
                 let from = entry.open()?;
                 let made = copy_data(&from, stat, into, name)?;
                 return self.copy_metadata(from.as_fd(), stat, made.as_fd());
@@ -382,13 +407,12 @@ impl<'a> Copier<'a> {
 
     fn note(&mut self, rel: &Path) {
         if !self.action.required_paths.is_empty() {
-            self.copied.push(rel.to_path_buf());
+            self.copied.insert(self.copied_from.join(rel));
         }
     }
 
     fn required_seen(&self, required: &str) -> bool {
-        let required = join(&components(required));
-        self.copied.iter().any(|path| path == &required)
+        self.copied.contains(&join(&components(required)))
     }
 
     /// The owner that the copy sets, for the unpacker.

@@ -1,19 +1,32 @@
 //! Permission bits to set: a number, or symbolic as chmod takes it.
 
+/// All bits that a mode has but the sticky one.
+const STANDARD: u32 = 0o6777;
+const STICKY: u32 = 0o1000;
+const EXECUTE: u32 = 0o111;
+
 /// A change of permission bits.
 pub enum ModeChange {
     /// These bits, whatever was there.
     Exact(u32),
-    /// Clauses of `[ugoa]*[-+=][rwxXst]*`, applied in order.
-    Symbolic(Vec<Clause>),
+    /// Steps of a symbolic mode, done in order.
+    Symbolic(Vec<Step>),
 }
 
-/// One clause of a symbolic mode.
-pub struct Clause {
-    /// Which of user, group and others, as a mask of 0o700, 0o070, 0o007.
-    who: u32,
-    op: char,
-    letters: String,
+/// One step of a symbolic mode, which is `WHO*OP LETTER*` by the words of chmod(1): `[ugoa]*([-+=][rwxXstugo]*)+`, by commas.
+#[derive(Clone, Copy)]
+pub enum Step {
+    Set(u32),
+    Clear(u32),
+    /// Bits to set in directories, and in files that somebody may execute.
+    SetExecutable(u32),
+    /// What user (6), group (3) or others (0, each the place of the three bits) may do becomes, is added to or is taken from what
+    /// those of `who` may.
+    Copy {
+        from: u32,
+        who: u32,
+        op: char,
+    },
 }
 
 impl ModeChange {
@@ -22,71 +35,94 @@ impl ModeChange {
         if text.is_empty() {
             return Ok(mode.map(ModeChange::Exact));
         }
-        if text.bytes().all(|b| (b'0'..=b'7').contains(&b)) {
+        let invalid =
+            || anyhow::anyhow!("invalid mode {text:?}: want an octal number like 0755, or symbolic like u=rwX,go-w");
+        if text.starts_with(|c: char| c.is_ascii_digit()) {
             let bits = u32::from_str_radix(text, 8).ok().filter(|bits| *bits <= 0o7777);
-            return bits.map(|bits| Some(ModeChange::Exact(bits))).ok_or_else(|| invalid(text));
+            return bits.map(|bits| Some(ModeChange::Exact(bits))).ok_or_else(invalid);
         }
-        let clauses = text.split(',').map(|clause| parse(clause).ok_or_else(|| invalid(text)));
-        Ok(Some(ModeChange::Symbolic(clauses.collect::<anyhow::Result<_>>()?)))
+        let mut steps = Vec::new();
+        for clause in text.split(',') {
+            parse(clause, &mut steps).ok_or_else(invalid)?;
+        }
+        Ok(Some(ModeChange::Symbolic(steps)))
     }
 
     /// The bits of a file that has `mode` now.
     pub fn apply(&self, mode: u32, is_dir: bool) -> u32 {
-        match self {
-            ModeChange::Exact(bits) => *bits,
-            ModeChange::Symbolic(clauses) => {
-                clauses.iter().fold(mode & 0o7777, |mode, clause| clause.apply(mode, is_dir))
+        let steps = match self {
+            ModeChange::Exact(bits) => return *bits,
+            ModeChange::Symbolic(steps) => steps,
+        };
+        let executable = is_dir || mode & EXECUTE != 0;
+        steps.iter().fold(mode & 0o7777, |now, step| match *step {
+            Step::Set(bits) => now | bits,
+            Step::Clear(bits) => now & !bits,
+            Step::SetExecutable(bits) => now | if executable { bits } else { 0 },
+            Step::Copy { from, who, op } => {
+                let bits = (now >> from & 0o7) * 0o111 & who;
+                match op {
+                    '+' => now | bits,
+                    '-' => now & !bits,
+                    _ => now & !(who & 0o777) | bits,
+                }
             }
-        }
+        })
     }
 }
 
-fn invalid(text: &str) -> anyhow::Error {
-    anyhow::anyhow!("invalid mode {text:?}: want an octal number like 0755, or symbolic like u=rwX,go-w")
-}
-
-fn parse(clause: &str) -> Option<Clause> {
-    let split = clause.find(['+', '-', '='])?;
-    let (who, rest) = clause.split_at(split);
-    let mut mask = 0;
-    for letter in who.chars() {
-        mask |= match letter {
-            'u' => 0o700,
-            'g' => 0o070,
-            'o' => 0o007,
-            'a' => 0o777,
+/// Adds the steps of one clause; `None` where it is none.
+fn parse(clause: &str, steps: &mut Vec<Step>) -> Option<()> {
+    let start = clause.find(['+', '-', '='])?;
+    let mut who = 0;
+    for letter in clause[..start].chars() {
+        who |= match letter {
+            'u' => 0o4700,
+            'g' => 0o2070,
+            'o' => 0o0007,
+            'a' => STANDARD,
             _ => return None,
         };
     }
-    let mut rest = rest.chars();
-    let op = rest.next()?;
-    let letters: String = rest.collect();
-    let known = letters.chars().all(|letter| "rwxXst".contains(letter));
-    known.then_some(Clause { who: if mask == 0 { 0o777 } else { mask }, op, letters })
+    let mut rest = &clause[start..];
+    while let Some(op) = rest.chars().next() {
+        let end = rest[1..].find(['+', '-', '=']).map_or(rest.len(), |at| at + 1);
+        actions(if who == 0 { STANDARD } else { who }, op, &rest[1..end], steps)?;
+        rest = &rest[end..];
+    }
+    Some(())
 }
 
-impl Clause {
-    fn apply(&self, mode: u32, is_dir: bool) -> u32 {
-        let mut bits = 0;
-        for letter in self.letters.chars() {
-            bits |= match letter {
-                'r' => 0o444 & self.who,
-                'w' => 0o222 & self.who,
-                'x' => 0o111 & self.who,
-                'X' if is_dir || mode & 0o111 != 0 => 0o111 & self.who,
-                's' => {
-                    (if self.who & 0o700 != 0 { 0o4000 } else { 0 }) | (if self.who & 0o070 != 0 { 0o2000 } else { 0 })
-                }
-                't' => 0o1000,
-                _ => 0,
-            };
-        }
-        match self.op {
-            '+' => mode | bits,
-            '-' => mode & !bits,
-            _ => (mode & !self.who) | bits,
-        }
+/// Adds the steps of one operator with its letters.
+fn actions(who: u32, op: char, letters: &str, steps: &mut Vec<Step>) -> Option<()> {
+    let copies = letters.contains(['u', 'g', 'o']);
+    let others_alone = who & !0o007 == 0;
+    // Sticky is nobody's in particular.
+    let who = who | if letters.contains('t') && !others_alone { STICKY } else { 0 };
+    if op == '=' && !copies {
+        steps.push(Step::Clear(who));
     }
+    for letter in letters.chars() {
+        let bits = who
+            & match letter {
+                'r' => 0o444,
+                'w' => 0o222,
+                'x' | 'X' => EXECUTE,
+                's' => 0o6000,
+                't' => STICKY,
+                'u' | 'g' | 'o' => 0,
+                _ => return None,
+            };
+        steps.push(match (letter, op) {
+            ('u', _) => Step::Copy { from: 6, who, op },
+            ('g', _) => Step::Copy { from: 3, who, op },
+            ('o', _) => Step::Copy { from: 0, who, op },
+            (_, '-') => Step::Clear(bits),
+            ('X', _) => Step::SetExecutable(bits),
+            _ => Step::Set(bits),
+        });
+    }
+    Some(())
 }
 
 #[cfg(test)]
@@ -105,6 +141,18 @@ mod tests {
             ("u=rwX,go=rX", 0o700, false, 0o755),
             ("u+s", 0o755, false, 0o4755),
             ("+t", 0o755, true, 0o1755),
+            ("u=rwX,go=rX", 0o4755, false, 0o755),
+            ("u=rwX,go=rX", 0o1777, true, 0o1755),
+            ("a=rX", 0o6777, true, 0o555),
+            ("=", 0o7777, false, 0o1000),
+            ("u+r-w", 0o200, false, 0o400),
+            ("g=u", 0o640, false, 0o660),
+            ("go=u-w", 0o755, false, 0o755),
+            ("o+g", 0o650, false, 0o655),
+            ("u-o", 0o705, false, 0o205),
+            ("o+st", 0o755, false, 0o755),
+            ("+s", 0o755, false, 0o6755),
+            ("-X", 0o751, false, 0o640),
         ];
         for (text, before, is_dir, after) in cases {
             let change = ModeChange::new(None, text).unwrap().unwrap();

@@ -3,13 +3,11 @@
 use std::io::Read;
 
 use anyhow::{Context, bail};
+use exec::{USER_FILE_BYTES_MAX, group_named, user_named};
 use llb::op::{Chown, UserOpt};
 use store::Dir;
 
 use super::paths;
-
-/// How much of /etc/passwd or /etc/group is read: more is refused, for the file comes from an image that nobody vouches for.
-pub const MAX_NAMES_BYTES: u64 = 1 << 20;
 
 /// A user and a group by number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,51 +17,55 @@ pub struct Owner {
 }
 
 /// The numbers of `chown`; `tree` finds the root of an input by its number. A user alone brings its group: its own from
-/// /etc/passwd for a name, the same number for a number.
-pub fn resolve<'a>(chown: &Chown, tree: impl Fn(u32) -> Option<&'a Dir>) -> anyhow::Result<Owner> {
+/// /etc/passwd for a name, the same number for a number. A name that is in no file there changes nothing of that, or means root, as
+/// in BuildKit; `warn` is told so.
+pub fn resolve<'a>(
+    chown: &Chown,
+    tree: impl Fn(u32) -> Option<&'a Dir>,
+    warn: impl Fn(String),
+) -> anyhow::Result<Owner> {
     let mut owner = Owner { uid: 0, gid: 0 };
     match &chown.user {
         None => {}
         Some(UserOpt::Id(id)) => owner = Owner { uid: *id, gid: *id },
-        Some(UserOpt::Name { name, input }) => {
-            let fields = lookup(name, "passwd", input.and_then(&tree))?;
-            owner = Owner { uid: number(&fields, 2)?, gid: number(&fields, 3)? };
-        }
+        Some(UserOpt::Name { name, input }) => match lookup(name, "passwd", input.and_then(&tree), user_named)? {
+            Some((uid, gid)) => owner = Owner { uid, gid },
+            None => warn(format!("no user {name:?} in /etc/passwd of the image: root is taken instead")),
+        },
     }
     match &chown.group {
         None => {}
         Some(UserOpt::Id(id)) => owner.gid = *id,
-        Some(UserOpt::Name { name, input }) => owner.gid = number(&lookup(name, "group", input.and_then(&tree))?, 2)?,
+        Some(UserOpt::Name { name, input }) => match lookup(name, "group", input.and_then(&tree), group_named)? {
+            Some(gid) => owner.gid = gid,
+            None => warn(format!("no group {name:?} in /etc/group of the image: {} is taken instead", owner.gid)),
+        },
     }
     Ok(owner)
 }
 
-fn number(fields: &[String], index: usize) -> anyhow::Result<u32> {
-    let field = fields.get(index).map_or("", String::as_str);
-    field.parse().with_context(|| format!("{field:?} is not a user or group number"))
-}
-
-/// The fields of the line for `name` in /etc/`file`.
-fn lookup(name: &str, file: &str, root: Option<&Dir>) -> anyhow::Result<Vec<String>> {
-    if let Ok(id) = name.parse::<u32>() {
-        return Ok(["", "", &id.to_string(), &id.to_string()].map(String::from).to_vec());
-    }
+/// What `find` finds for `name` in /etc/`file` of `root`.
+fn lookup<T>(
+    name: &str,
+    file: &str,
+    root: Option<&Dir>,
+    find: impl Fn(&str, &str) -> Option<T>,
+) -> anyhow::Result<Option<T>> {
     let root = root.with_context(|| format!("no tree in which {name:?} could be looked up: give a number"))?;
-    let text = read_names(root, file)?;
-    let lines = text.lines().map(|line| line.split(':').map(String::from).collect::<Vec<_>>());
-    let mut lines = lines.filter(|fields| fields.first().is_some_and(|first| first == name));
-    lines.next().with_context(|| format!("{name:?} is not in /etc/{file} of the image"))
+    Ok(find(&read_names(root, file)?, name))
 }
 
+/// The text of /etc/`file`, empty where it is not there.
 fn read_names(root: &Dir, file: &str) -> anyhow::Result<String> {
     let what = || format!("read /etc/{file} of the image");
-    let found = paths::find(root, &["etc".into(), file.into()], true).with_context(what)?;
-    let found = found.with_context(|| format!("/etc/{file} is not there")).with_context(what)?;
+    let Some(found) = paths::find(root, &["etc".into(), file.into()], true).with_context(what)? else {
+        return Ok(String::new());
+    };
     // The type is looked at before the file is opened for reading: opening a fifo would wait for ever.
-    if !paths::file_type(found.stat()).is_file() || found.stat().st_size as u64 > MAX_NAMES_BYTES {
-        bail!("/etc/{file} of the image is not a regular file of at most {MAX_NAMES_BYTES} bytes");
+    if !paths::file_type(found.stat()).is_file() || found.stat().st_size as u64 > USER_FILE_BYTES_MAX {
+        bail!("/etc/{file} of the image is not a regular file of at most {USER_FILE_BYTES_MAX} bytes");
     }
     let mut text = Vec::new();
-    found.open()?.take(MAX_NAMES_BYTES).read_to_end(&mut text).with_context(what)?;
+    found.open()?.take(USER_FILE_BYTES_MAX).read_to_end(&mut text).with_context(what)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }

@@ -35,18 +35,37 @@ pub fn join(names: &[OsString]) -> PathBuf {
     if names.is_empty() { PathBuf::from(".") } else { names.iter().collect() }
 }
 
-/// The entry at `names`, following a last symlink when `follow`; `None` when nothing is there.
-pub fn find(root: &Dir, names: &[OsString], follow: bool) -> anyhow::Result<Option<Entry>> {
+/// Where a path leads.
+pub enum Place {
+    /// To a directory.
+    Dir(Dir),
+    /// To what is no directory, with the directory that it is in and its name there.
+    Other(Entry, Dir, OsString),
+    /// To nothing: the last directory on the way that is there, and the names below it that are not.
+    Missing(Dir, Vec<OsString>),
+    /// Through what is no directory.
+    Blocked,
+}
+
+/// Where `names` lead, following a last symlink when `follow`. A symlink may lead to what is not there.
+pub fn place(root: &Dir, names: &[OsString], follow: bool) -> anyhow::Result<Place> {
     let mut todo: Vec<OsString> = names.iter().rev().cloned().collect();
-    let mut dirs = vec![root.clone()];
+    let (mut dirs, mut missing) = (vec![root.clone()], Vec::new());
     let mut links = 0;
     while let Some(name) = todo.pop() {
+        let dir = dirs.last().unwrap_or(root);
         if name == ".." {
-            // The root is above itself.
-            dirs.truncate((dirs.len() - 1).max(1));
+            if missing.pop().is_none() {
+                // The root is above itself.
+                dirs.truncate((dirs.len() - 1).max(1));
+            }
             continue;
         }
-        let Some(entry) = dirs.last().unwrap_or(root).entry(&name)? else { return Ok(None) };
+        let entry = if missing.is_empty() { dir.entry(&name)? } else { None };
+        let Some(entry) = entry else {
+            missing.push(name);
+            continue;
+        };
         if file_type(entry.stat()).is_symlink() && (follow || !todo.is_empty()) {
             links += 1;
             if links > LINKS_MAX {
@@ -61,10 +80,21 @@ pub fn find(root: &Dir, names: &[OsString], follow: bool) -> anyhow::Result<Opti
         }
         match entry.dir() {
             Some(dir) => dirs.push(dir.clone()),
-            None => return Ok(todo.is_empty().then_some(entry)),
+            None if todo.is_empty() => return Ok(Place::Other(entry, dir.clone(), name)),
+            None => return Ok(Place::Blocked),
         }
     }
-    Ok(Some(dirs.last().unwrap_or(root).itself()?))
+    let dir = dirs.pop().unwrap_or_else(|| root.clone());
+    Ok(if missing.is_empty() { Place::Dir(dir) } else { Place::Missing(dir, missing) })
+}
+
+/// The entry at `names`, following a last symlink when `follow`; `None` when nothing is there.
+pub fn find(root: &Dir, names: &[OsString], follow: bool) -> anyhow::Result<Option<Entry>> {
+    Ok(match place(root, names, follow)? {
+        Place::Dir(dir) => Some(dir.itself()?),
+        Place::Other(entry, ..) => Some(entry),
+        Place::Missing(..) | Place::Blocked => None,
+    })
 }
 
 /// What stands at `path` for a process whose root this is; otherwise as [`find`].
@@ -88,29 +118,20 @@ pub fn file_type(stat: &Stat) -> FileType {
 
 /// The directory at `names` under `root`, made with its parents where it is not there; each made one gets `made`.
 pub fn make_dirs(root: &Dir, names: &[OsString], made: &dyn Fn(&Dir) -> anyhow::Result<()>) -> anyhow::Result<Dir> {
-    if let Some(entry) = find(root, names, true)? {
-        return expect_dir(&entry, names);
+    match place(root, names, true)? {
+        Place::Dir(dir) => Ok(dir),
+        Place::Missing(dir, missing) => make_below(dir, &missing, made),
+        Place::Other(..) | Place::Blocked => bail!("/{} is not a directory", join(names).display()),
     }
-    let mut dir = root.clone();
-    for (depth, name) in names.iter().enumerate() {
-        let path = &names[..=depth];
-        dir = match find(root, path, true)? {
-            Some(found) => expect_dir(&found, path)?,
-            None => {
-                if dir.entry(name)?.is_some() {
-                    bail!("/{} is a symlink to a place that does not exist", join(path).display());
-                }
-                let dir = dir.make_dir(name).with_context(|| format!("in /{}", join(path).display()))?;
-                made(&dir)?;
-                dir
-            }
-        };
-    }
-    Ok(dir)
 }
 
-fn expect_dir(entry: &Entry, names: &[OsString]) -> anyhow::Result<Dir> {
-    entry.dir().cloned().with_context(|| format!("/{} is not a directory", join(names).display()))
+/// Makes directories of these names in `dir`, each in the one before it; answers the last.
+pub fn make_below(dir: Dir, names: &[OsString], made: &dyn Fn(&Dir) -> anyhow::Result<()>) -> anyhow::Result<Dir> {
+    names.iter().try_fold(dir, |dir, name| {
+        let dir = dir.make_dir(name)?;
+        made(&dir)?;
+        Ok(dir)
+    })
 }
 
 /// Sets owner and, when given, the time (nanoseconds since 1970) of a directory just made.
@@ -143,37 +164,29 @@ pub fn timestamps(nanoseconds: i64) -> rustix::fs::Timestamps {
     rustix::fs::Timestamps { last_access: time, last_modification: time }
 }
 
-/// The paths that match `pattern`, component by component, sorted; the pattern itself when it holds no wildcard.
-pub fn expand(root: &Dir, pattern: &str) -> anyhow::Result<Vec<Vec<OsString>>> {
-    let mut paths: Vec<Vec<OsString>> = vec![vec![]];
+/// The paths that match `pattern`, component by component, sorted; the pattern itself when it holds no wildcard. Symlinks are
+/// followed before the first component that has a wildcard, the last one there when `follow`, and none after it.
+pub fn expand(root: &Dir, pattern: &str, follow: bool) -> anyhow::Result<Vec<Vec<OsString>>> {
     let names = components(pattern);
-    let Some(first) = names.iter().position(|name| name.to_str().is_some_and(glob::is_pattern)) else {
-        return Ok(vec![names]);
-    };
-    for (depth, name) in names.iter().enumerate() {
-        let wild = depth >= first && name.to_str().is_some_and(glob::is_pattern);
+    let is_wild = |name: &OsString| glob::is_pattern(&name.to_string_lossy());
+    let Some(first) = names.iter().position(is_wild) else { return Ok(vec![names]) };
+    let (prefix, patterns) = names.split_at(first);
+    let mut found: Vec<_> = find(root, prefix, follow)?.map(|entry| (prefix.to_vec(), entry)).into_iter().collect();
+    for pattern in patterns {
         let mut next = Vec::new();
-        for path in paths {
-            if !wild {
-                next.push([path, vec![name.clone()]].concat());
-                continue;
-            }
-            let Some(found) = find(root, &path, true)? else { continue };
-            let Some(dir) = found.dir() else { continue };
-            let pattern = name.to_str().unwrap_or_default();
-            for entry in dir.list()? {
-                if glob::matches(pattern, &entry.to_string_lossy())? {
-                    next.push([path.clone(), vec![entry]].concat());
+        for (path, entry) in found {
+            let Some(dir) = entry.dir() else { continue };
+            let candidates = if is_wild(pattern) { dir.list()? } else { vec![pattern.clone()] };
+            for name in candidates {
+                if is_wild(pattern) && !glob::matches(&pattern.to_string_lossy(), &name.to_string_lossy())? {
+                    continue;
+                }
+                if let Some(entry) = dir.entry(&name)? {
+                    next.push(([path.as_slice(), &[name]].concat(), entry));
                 }
             }
         }
-        paths = next;
+        found = next;
     }
-    let mut found = Vec::new();
-    for path in paths {
-        if find(root, &path, false)?.is_some() {
-            found.push(path);
-        }
-    }
-    Ok(found)
+    Ok(found.into_iter().map(|(path, _)| path).collect())
 }

@@ -9,6 +9,7 @@ use std::{
 use llb::op::{Chown, CopyAction, FileAction, FileActionKind, FileOp, UserOpt};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+use solver::progress::Sink;
 use store::{BlobOptions, Compression, Options, Snapshot, Store};
 
 use super::FileVertex;
@@ -135,8 +136,8 @@ async fn round(seed: u64, store: &Store) -> bool {
     let op = FileOp { actions };
     let vertex = FileVertex { key: String::new(), op, inputs: inputs.len(), store: store.clone() };
     let context = format!("seed {seed}: {:#?}", vertex.op.actions);
-    let mounted = vertex.act(inputs.clone(), true).await;
-    let edited = vertex.act(inputs, false).await;
+    let mounted = vertex.act(inputs.clone(), true, &Sink::none()).await;
+    let edited = vertex.act(inputs, false, &Sink::none()).await;
     let (mounted, edited) = match (mounted, edited) {
         (Ok(mounted), Ok(edited)) => (mounted, edited),
         (Err(_), Err(_)) => return false,

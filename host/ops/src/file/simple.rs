@@ -8,7 +8,7 @@ use store::Dir;
 
 use super::{
     owner::Owner,
-    paths::{self, components, join},
+    paths::{self, Place, components, join},
 };
 
 /// The directory that holds `path`, which must be there, and the last name of `path`.
@@ -22,7 +22,7 @@ fn parent(root: &Dir, path: &str) -> anyhow::Result<(Dir, OsString)> {
     Ok((dir.clone(), name))
 }
 
-/// Writes a file, replacing one that is there.
+/// Writes a file. One that is there gets new contents, and keeps its mode and owner; a symlink leads to where the file shall be.
 pub fn mkfile(
     root: &Dir,
     path: &str,
@@ -32,21 +32,25 @@ pub fn mkfile(
     time: Option<i64>,
 ) -> anyhow::Result<()> {
     let names = components(path);
-    // A symlink at the end that leads to no directory is replaced.
-    if paths::find(root, &names, true)?.is_some_and(|found| found.dir().is_some()) {
-        bail!("/{} is a directory", join(&names).display());
-    }
-    let (dir, name) = parent(root, path)?;
+    let shown = || join(&names);
+    let (dir, name, old) = match paths::place(root, &names, true)? {
+        Place::Dir(_) => bail!("/{} is a directory", shown().display()),
+        Place::Other(old, dir, name) => (dir, name, Some(old)),
+        Place::Missing(dir, missing) if missing.len() == 1 => (dir, missing.into_iter().collect(), None),
+        Place::Missing(..) | Place::Blocked => bail!("/{} is in no directory", shown().display()),
+    };
+    let kept = old.map(|old| (old.stat().st_mode, Owner { uid: old.stat().st_uid, gid: old.stat().st_gid }));
     dir.remove(&name)?;
     let dir = dir.room_for(&name)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(dir, &name, flags, Mode::from_raw_mode(0o600))?;
     let mut file = std::fs::File::from(file);
     file.write_all(data)?;
-    if let Some(owner) = owner {
+    if let Some(owner) = owner.or(kept.map(|(_, owner)| owner)) {
         paths::chown_at(dir, &name, owner, AtFlags::SYMLINK_NOFOLLOW)?;
     }
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?;
+    let mode = kept.map_or(mode & 0o777, |(mode, _)| mode & 0o7777);
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     if let Some(time) = time {
         rustix::fs::futimens(&file, &paths::timestamps(time))?;
     }
@@ -70,7 +74,7 @@ pub fn mkdir(
         return Ok(());
     }
     let finish = |dir: &Dir| {
-        rustix::fs::fchmod(dir.writable()?, Mode::from_raw_mode(mode & 0o7777))?;
+        rustix::fs::fchmod(dir.writable()?, Mode::from_raw_mode(mode & 0o777))?;
         paths::own(dir, owner, time)
     };
     if !parents {
@@ -82,7 +86,7 @@ pub fn mkdir(
 
 /// Removes what is at `path`, a directory with all that it holds. A symlink itself is removed, never what it points to.
 pub fn rm(root: &Dir, path: &str, allow_not_found: bool, wildcard: bool) -> anyhow::Result<()> {
-    let found = if wildcard { paths::expand(root, path)? } else { vec![components(path)] };
+    let found = if wildcard { paths::expand(root, path, false)? } else { vec![components(path)] };
     if found.is_empty() && !allow_not_found {
         bail!("{path}: nothing matches");
     }

@@ -102,7 +102,13 @@ fn where_a_copy_goes() {
         ("a x", "l -> t; t/", "/a", "/l/", "l -> t; t/; t/a x"),
         ("a x", "l -> /t; t/", "/a", "/l/b", "l -> /t; t/; t/b x"),
         ("a x", "l -> ../../../t; t/", "/a", "/l/b", "l -> ../../../t; t/; t/b x"),
-        ("a x", "b -> keep; keep y", "/a", "/b", "b x; keep y"),
+        ("a x", "b -> keep; keep y", "/a", "/b", "b -> keep; keep x"),
+        ("a x", "t/a -> ../keep; keep y", "/a", "/t/", "keep y; t/; t/a x"),
+        ("a x", "b -> gone", "/a", "/b", "b -> gone; gone x"),
+        ("a x", "b -> /g/one", "/a", "/b/c", "b -> /g/one; g/; g/one/; g/one/c x"),
+        ("d/a x", "b -> s/../g", "/d", "/b", "b -> s/../g; g/; g/a x"),
+        ("d/s/c x; d/t y; d/l -> s; d/e/", "", "/d/*/c", "/o/", "o/; o/c x"),
+        ("d/s/c x; l -> d", "", "/l/*/c", "/o/", "o/; o/c x"),
         ("a x", "", "/none*", "/b", ""),
         ("a x", "", "/../../a", "/../../b", "b x"),
     ];
@@ -119,7 +125,9 @@ fn copies_that_are_refused() {
         ("d/a x", "t y", "/d", "/t", "not a directory"),
         ("d/s/a x", "t/s y", "/d", "/t", "over what is not a directory"),
         ("d/s x", "t/s/y z", "/d", "/t", "cannot replace the directory"),
-        ("a x", "l -> gone", "/a", "/l/b", "does not exist"),
+        ("a x", "t y", "/a", "/t/b", "not a directory"),
+        ("a x", "t y; l -> t", "/a", "/l/b", "not a directory"),
+        ("a x", "l -> l", "/a", "/l/b", "symlinks on the way"),
     ];
     for (from, to, src, dest, want) in cases {
         let got = copied(from, to, &dockerfile_copy(src, dest), None);
@@ -156,12 +164,45 @@ fn owner_mode_and_time_are_set_where_asked() {
     fs::set_permissions(source.path().join("d/a"), fs::Permissions::from_mode(0o4750)).unwrap();
     let action = CopyAction { timestamp: Some(1_000_000_000), mode_str: "g-x".into(), ..dockerfile_copy("/d", "/p/o") };
     copier::copy(&plain(source.path()), &plain(dest.path()), &action, Some(Owner { uid: 7, gid: 8 })).unwrap();
-    for (path, mode) in [("p", 0o755), ("p/o", 0o745), ("p/o/a", 0o4740), ("p/o/l", 0o777)] {
+    for (path, mode) in [("p", 0o755), ("p/o", 0o755), ("p/o/a", 0o4740), ("p/o/l", 0o777)] {
         let meta = dest.path().join(path).symlink_metadata().unwrap();
         assert_eq!((meta.uid(), meta.gid()), (7, 8), "owner of {path}");
         assert_eq!(meta.mode() & 0o7777, mode, "mode of {path}: {:o}", meta.mode());
     }
     assert_eq!(dest.path().join("p/o/a").metadata().unwrap().mtime(), 1);
+}
+
+#[test]
+fn what_a_copy_makes_on_the_way_is_not_like_its_source() {
+    let (source, dest) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    plant(source.path(), "d/s/a x");
+    for path in ["d", "d/s"] {
+        fs::set_permissions(source.path().join(path), fs::Permissions::from_mode(0o1700)).unwrap();
+    }
+    let times = super::paths::timestamps(5_000_000_000);
+    rustix::fs::utimensat(rustix::fs::CWD, source.path().join("d"), &times, rustix::fs::AtFlags::empty()).unwrap();
+    let copied = |action: CopyAction| {
+        copier::copy(&plain(source.path()), &plain(dest.path()), &action, None).unwrap();
+    };
+    let mode = |path: &str| dest.path().join(path).metadata().unwrap().mode() & 0o7777;
+    copied(dockerfile_copy("/d", "/plain/o"));
+    assert_eq!((mode("plain"), mode("plain/o"), mode("plain/o/s")), (0o755, 0o755, 0o1700));
+    assert_eq!(dest.path().join("plain/o").metadata().unwrap().mtime(), 5, "the time is the source's");
+    copied(CopyAction { mode: Some(0o4750), ..dockerfile_copy("/d", "/number/o") });
+    assert_eq!((mode("number"), mode("number/o"), mode("number/o/s")), (0o750, 0o750, 0o4750));
+    copied(CopyAction { dir_copy_contents: false, ..dockerfile_copy("/d", "/whole/o") });
+    assert_eq!((mode("whole"), mode("whole/o")), (0o755, 0o1700));
+}
+
+#[test]
+fn required_paths_are_those_of_the_tree_that_is_copied_from() {
+    let copy = |required: &str| CopyAction {
+        include_patterns: vec!["s/a".into()],
+        required_paths: vec![required.into()],
+        ..dockerfile_copy("/d", "/o")
+    };
+    assert_eq!(copied("d/s/a x", "", &copy("/d/s/a"), None).as_deref(), Ok("o/; o/s/; o/s/a x"));
+    assert!(copied("d/s/a x", "", &copy("/s/a"), None).is_err());
 }
 
 #[test]

@@ -9,8 +9,10 @@ use store::Entry;
 
 use super::{copier::Copier, paths};
 
-/// How much of a file is looked at to know what it is: a tar's magic ends at byte 262.
+/// How much of a file is looked at to know what it is: one header of a tar.
 const SNIFF_BYTES: u64 = 512;
+/// Where a tar's header has its checksum.
+const CHECKSUM: std::ops::Range<usize> = 148..156;
 
 /// Unpacks `entry` when it is an archive, and says whether it was.
 pub fn unpack(entry: &Entry, copier: &Copier<'_>) -> anyhow::Result<bool> {
@@ -35,7 +37,7 @@ pub fn unpack(entry: &Entry, copier: &Copier<'_>) -> anyhow::Result<bool> {
         return Ok(false);
     }
     let reader = std::io::Cursor::new(start).chain(reader);
-    let dir = copier.make_dest(&copier.dest_names())?;
+    let dir = copier.make_archive_dest(&copier.dest_names())?;
     // Nothing but this action writes to the draft, so the directory's path still leads to it.
     let into = std::fs::read_link(format!("/proc/self/fd/{}", dir.writable()?.as_raw_fd()))?;
     store::unpack_archive(reader, &into, copier.owner().map(|owner| (owner.uid, owner.gid)))?;
@@ -51,7 +53,13 @@ fn peek(reader: &mut dyn Read) -> Vec<u8> {
     }
 }
 
-/// By the magic of POSIX and GNU tar.
+/// By the checksum of the first header, which archives have that are older than any magic (POSIX.1-1988, "ustar Interchange
+/// Format": the sum of all bytes of the header, those of the checksum itself taken as blanks).
 fn is_tar(head: &[u8]) -> bool {
-    head.get(257..262) == Some(b"ustar")
+    let Some(field) = head.get(CHECKSUM) else { return false };
+    let digits = field.iter().copied().skip_while(|byte| *byte == b' ').take_while(|byte| (b'0'..=b'7').contains(byte));
+    let said = digits.fold(0, |sum, digit| sum * 8 + u32::from(digit - b'0'));
+    let outside = head.iter().enumerate().filter(|(at, _)| !CHECKSUM.contains(at));
+    let sum: u32 = outside.map(|(_, byte)| u32::from(*byte)).sum();
+    head.len() as u64 == SNIFF_BYTES && said == sum + CHECKSUM.len() as u32 * u32::from(b' ')
 }
