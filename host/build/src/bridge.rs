@@ -181,7 +181,7 @@ impl State {
         for id in graph.reachable(edge) {
             let vertex = graph.vertex(id);
             if let Entry::Vacant(place) = seen.entry(vertex.digest.shared()) {
-                entitlements::check(&vertex.op, &self.allowed)?;
+                entitlements::check(&vertex.op, &self.allowed, &self.environment.cdi)?;
                 place.insert((graph.clone(), id));
             }
         }

@@ -17,18 +17,19 @@ use crate::{
 struct BuildContainer {
     container: ops::Container,
     allowed: Entitlements,
+    cdi: Arc<exec::Cdi>,
 }
 
 /// Makes a container. What its mounts begin with is built first, where it is not yet.
 pub(crate) async fn new(state: &State, spec: ContainerSpec) -> Result<Arc<dyn Container>, Error> {
-    entitlements::check(&llb::Op::Exec(spec.op.clone()), state.allowed())?;
+    entitlements::check(&llb::Op::Exec(spec.op.clone()), state.allowed(), &state.environment.cdi)?;
     let mut inputs = Vec::with_capacity(spec.files.len());
     for files in &spec.files {
         inputs.push(snapshot(files.as_ref()).await?);
     }
     let container = ops::Container::new(state.environment.clone(), spec.op, &inputs).await;
     let container = container.map_err(|cause| failed("build-failed", format!("{cause:#}")))?;
-    Ok(Arc::new(BuildContainer { container, allowed: state.allowed().clone() }))
+    Ok(Arc::new(BuildContainer { container, allowed: state.allowed().clone(), cdi: state.environment.cdi.clone() }))
 }
 
 /// The files behind a ref of this engine.
@@ -62,7 +63,7 @@ impl BuildContainer {
 #[async_trait]
 impl Container for BuildContainer {
     async fn run(&self, process: ContainerProcess) -> Result<i32, Error> {
-        entitlements::check(&llb::Op::Exec(process.op.clone()), &self.allowed)?;
+        entitlements::check(&llb::Op::Exec(process.op.clone()), &self.allowed, &self.cdi)?;
         let io = process.io;
         let io =
             exec::Io { stdin: io.stdin, stdout: io.stdout, stderr: io.stderr, signals: io.signals, resize: io.resize };

@@ -33,6 +33,8 @@ pub struct Config {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Who is asked for names in steps with a network.
     pub dns: Arc<exec::Dns>,
+    /// Which devices steps may ask for.
+    pub cdi: exec::Cdi,
 }
 
 /// The engine. Cheap to clone; lives as long as a clone does.
@@ -50,6 +52,7 @@ struct Inner {
     frontends: Frontends,
     worker: Worker,
     entitlements: Entitlements,
+    cdi: Arc<exec::Cdi>,
 }
 
 /// What the engine says of itself as a worker.
@@ -106,6 +109,7 @@ impl Engine {
             frontends,
             worker,
             entitlements,
+            cdi: Arc::new(config.cdi.clone()),
         });
         inner.forget_what_goes();
         Ok(Engine(inner))
@@ -157,6 +161,11 @@ impl Engine {
         &self.0.entitlements
     }
 
+    /// Which devices there are now. Blocks.
+    pub fn devices(&self) -> Vec<exec::Device> {
+        self.0.cdi.devices()
+    }
+
     /// What the ops of a build for `sessions` need.
     pub(crate) fn environment(&self, sessions: Vec<Arc<dyn Session>>) -> Environment {
         Environment {
@@ -166,6 +175,7 @@ impl Engine {
             sessions,
             platform: host_platform(),
             pins: ops::Pins::default(),
+            cdi: self.0.cdi.clone(),
         }
     }
 
@@ -270,6 +280,7 @@ mod tests {
             entitlements: Entitlements::new(),
             labels: Default::default(),
             dns: Arc::default(),
+            cdi: exec::Cdi::disabled(),
         };
         let runtime = frontend::Runtime::new(Default::default()).unwrap();
         let engine = Engine::open(&config, Frontends::new(runtime));

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod builtin;
+pub mod cdi;
 mod cgroup;
 mod etc;
 mod helper;
@@ -26,6 +27,7 @@ use std::{any::Any, fmt, path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 
 pub use builtin::Builtin;
+pub use cdi::{Cdi, Device};
 pub use etc::Dns;
 pub use helper::helper_main;
 pub use oci::Oci;
@@ -67,6 +69,8 @@ pub struct Process {
     pub ulimits: Vec<(String, i64, i64)>,
     /// Network.
     pub network: Network,
+    /// Devices that it may use.
+    pub devices: Vec<Device>,
     /// Who is asked for names. [`select`]'s executors put their own here.
     pub dns: Arc<Dns>,
     /// No seccomp, all capabilities, nothing masked.

@@ -137,6 +137,7 @@ fn scope(process: &Process, restrictor: Restrictor) -> anyhow::Result<Scope> {
     let wanted = spec::wants_cgroups(process);
     if !cgroup::is_writable() {
         let limited = process.resources != crate::Resources::default() || !process.cgroup_parent.is_empty();
+        ensure!(process.devices.is_empty(), "devices need an engine that is root, or a cgroup that is delegated to it");
         ensure!(
             !limited,
             "limits of memory and CPU, and a parent cgroup, need an engine that is root, or a cgroup that is delegated to it"
@@ -157,6 +158,10 @@ fn make_mount_points(process: &Process) -> anyhow::Result<Stubs> {
         vec![("/etc/resolv.conf".into(), Kind::File), ("/etc/hosts".into(), Kind::File)];
     for mount in &process.mounts {
         wanted.push((mount.target.clone(), kind_of(mount)?));
+    }
+    for (target, source) in process.devices.iter().flat_map(|device| device.edits.targets()) {
+        let is_dir = source.is_dir();
+        wanted.push((target.to_owned(), if is_dir { stubs::DIR } else { Kind::File }));
     }
     for (target, kind) in wanted {
         let clean = spec::clean(&target)?;

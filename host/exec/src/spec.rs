@@ -10,9 +10,10 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use oci_spec::runtime::{
-    LinuxBuilder, LinuxCpuBuilder, LinuxMemoryBuilder, LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType,
-    LinuxResources, LinuxResourcesBuilder, Mount as OciMount, MountBuilder, PosixRlimit, PosixRlimitBuilder,
-    PosixRlimitType, Process as OciProcess, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxBuilder, LinuxCpuBuilder, LinuxDevice, LinuxDeviceCgroup, LinuxMemoryBuilder, LinuxNamespace,
+    LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResources, LinuxResourcesBuilder, Mount as OciMount, MountBuilder,
+    PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process as OciProcess, ProcessBuilder, RootBuilder, Spec,
+    SpecBuilder, UserBuilder,
 };
 
 use crate::{
@@ -57,14 +58,15 @@ pub fn build(
     let hostname = hostname(process)?;
     let mut staging = Staging { stage, files: Vec::new(), binds: Vec::new() };
     let mut mounts = mounts(process, hostname, &mut staging)?;
+    let (devices, rules) = devices(process)?;
     if cgroup.scope != Scope::Everywhere {
         mounts.retain(|mount| mount.typ().as_deref() != Some("cgroup"));
     }
     let mut linux = LinuxBuilder::default()
         .namespaces(namespaces()?)
-        .resources(resources(process)?)
+        .resources(resources(process, rules)?)
         .cgroups_path(&cgroup.path)
-        .devices(security::devices(process.insecure)?)
+        .devices(devices)
         .masked_paths(if process.insecure { Vec::new() } else { security::masked_paths() })
         .readonly_paths(if process.insecure { Vec::new() } else { security::readonly_paths(cgroup) });
     if !process.insecure && restrictor == Restrictor::Runtime {
@@ -83,6 +85,18 @@ pub fn build(
         .linux(linux)
         .build()?;
     Ok(Built { spec, files: staging.files, binds: staging.binds })
+}
+
+/// Device nodes to make, and what may be done with devices.
+fn devices(process: &Process) -> anyhow::Result<(Vec<LinuxDevice>, Vec<LinuxDeviceCgroup>)> {
+    let (mut nodes, mut rules) = (security::devices(process.insecure)?, security::device_rules(process.insecure)?);
+    for device in &process.devices {
+        let found = device.edits.devices().with_context(|| format!("device {}", device.name))?;
+        let (more_nodes, more_rules): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        nodes.extend(more_nodes);
+        rules.extend(more_rules);
+    }
+    Ok((nodes, rules))
 }
 
 fn strings(list: &[&str]) -> Vec<String> {
@@ -113,13 +127,19 @@ fn oci_process(process: &Process, user: &User, restrictor: Restrictor) -> anyhow
     let nul = |s: &String| s.contains('\0');
     ensure!(!process.args.iter().any(nul) && !process.env.iter().any(nul), "an argument or variable has a NUL byte");
     let mut env = process.env.clone();
+    for variable in process.devices.iter().flat_map(|device| &device.edits.env) {
+        let name = variable.split_once('=').map_or(variable.as_str(), |(name, _)| name);
+        env.retain(|known| known.split_once('=').is_none_or(|(known, _)| known != name));
+        env.push(variable.clone());
+    }
     if !env.iter().any(|e| e.starts_with("PATH=")) {
         env.push(format!("PATH={DEFAULT_PATH}"));
     }
     if !env.iter().any(|e| e.starts_with("HOME=")) {
         env.push(format!("HOME={}", user.home.as_deref().unwrap_or("/")));
     }
-    let groups = if sys::user::may_set_groups() { user.groups.clone() } else { Vec::new() };
+    let own = user.groups.iter().chain(process.devices.iter().flat_map(|device| &device.edits.gids));
+    let groups: Vec<u32> = if sys::user::may_set_groups() { own.copied().collect() } else { Vec::new() };
     let user = UserBuilder::default().uid(user.uid).gid(user.gid).additional_gids(groups).build()?;
     let mut built = ProcessBuilder::default()
         .terminal(process.tty)
@@ -152,15 +172,19 @@ fn rlimits(ulimits: &[(String, i64, i64)]) -> anyhow::Result<Vec<PosixRlimit>> {
     Ok(built)
 }
 
-/// Whether `process` has a use for cgroups beside a filter of devices: it has limits or a parent cgroup, or may want to make its own.
+/// Whether `process` has a use for cgroups beside the usual filter of devices: it has limits, a parent cgroup or devices, or may want to
+/// make its own.
 pub fn wants_cgroups(process: &Process) -> bool {
-    process.insecure || !process.cgroup_parent.is_empty() || process.resources != Resources::default()
+    process.insecure
+        || !process.devices.is_empty()
+        || !process.cgroup_parent.is_empty()
+        || process.resources != Resources::default()
 }
 
-fn resources(process: &Process) -> anyhow::Result<LinuxResources> {
+fn resources(process: &Process, devices: Vec<LinuxDeviceCgroup>) -> anyhow::Result<LinuxResources> {
     let Resources { memory, memory_swap, cpu_shares, cpu_period, cpu_quota, cpuset_cpus, cpuset_mems } =
         &process.resources;
-    let mut built = LinuxResourcesBuilder::default().devices(security::device_rules(process.insecure)?);
+    let mut built = LinuxResourcesBuilder::default().devices(devices);
     if *memory != 0 || *memory_swap != 0 {
         let mut limits = LinuxMemoryBuilder::default();
         if *memory != 0 {
@@ -258,6 +282,9 @@ fn mounts(process: &Process, hostname: &str, staging: &mut Staging<'_>) -> anyho
     }
     for mount in &process.mounts {
         all.push(own_mount(mount, process, staging).with_context(|| format!("mount at {}", mount.target))?);
+    }
+    for device in &process.devices {
+        all.extend(device.edits.binds().with_context(|| format!("device {}", device.name))?);
     }
     Ok(without_duplicates(all))
 }

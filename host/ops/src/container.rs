@@ -99,7 +99,7 @@ impl Container {
             extra_hosts: self.op.extra_hosts.clone(),
             ..own
         };
-        let mut process = process(&op, self.limits.as_ref(), &self.environment.sessions, &mounts).await?;
+        let mut process = process(&op, self.limits.as_ref(), &self.environment, &mounts).await?;
         process.tty = tty;
         process.keep.0.push(mounts);
         Ok(process)

@@ -95,9 +95,8 @@ impl Op<Files> for ExecVertex {
 
     async fn run(&self, inputs: Vec<Snapshot>, cx: &Context) -> anyhow::Result<Vec<Snapshot>> {
         let Environment { store, sessions, executor, .. } = &self.environment;
-        self.check_devices()?;
         let mounts = mounts::prepare(&self.op, &inputs, store, sessions).await?;
-        let process = process(&self.op, self.resources.as_ref(), sessions, &mounts).await?;
+        let process = process(&self.op, self.resources.as_ref(), &self.environment, &mounts).await?;
         let io = Io { stdout: log(&cx.progress, 1), stderr: log(&cx.progress, 2), ..Io::default() };
         let exit = executor
             .run(process, io)
@@ -113,13 +112,6 @@ impl Op<Files> for ExecVertex {
 }
 
 impl ExecVertex {
-    fn check_devices(&self) -> anyhow::Result<()> {
-        match self.op.cdi_devices.iter().find(|device| !device.optional) {
-            Some(device) => anyhow::bail!("device {}: CDI devices are not supported by this engine", device.name),
-            None => Ok(()),
-        }
-    }
-
     /// The architecture of a program that cannot have run, for the message.
     async fn foreign(&self, mounts: &Mounts) -> Option<&'static str> {
         let (root, name) = (mounts.rootfs.clone(), self.op.args.first()?.clone());
@@ -143,14 +135,15 @@ impl ExecVertex {
 pub(crate) async fn process(
     op: &ExecOp,
     limits: Option<&op::LinuxResources>,
-    sessions: &[Arc<dyn Session>],
+    environment: &Environment,
     mounts: &Mounts,
 ) -> anyhow::Result<Process> {
     Ok(Process {
         rootfs: mounts.rootfs.clone(),
         readonly_root: mounts.readonly_root,
         args: op.args.clone(),
-        env: env(op, sessions).await?,
+        env: env(op, &environment.sessions).await?,
+        devices: devices(op, &environment.cdi).await?,
         cwd: op.cwd.clone(),
         user: op.user.clone(),
         mounts: mounts.mounts.clone(),
@@ -170,6 +163,16 @@ pub(crate) async fn process(
         keep: mounts.keep(),
         ..Process::default()
     })
+}
+
+/// The op's devices, as they are now.
+async fn devices(op: &ExecOp, cdi: &Arc<::exec::Cdi>) -> anyhow::Result<Vec<::exec::Device>> {
+    if op.cdi_devices.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (cdi, asked) = (cdi.clone(), op.cdi_devices.clone());
+    let find = move || cdi.find(asked.iter().map(|device| (device.name.as_str(), device.optional)));
+    tokio::task::spawn_blocking(find).await?
 }
 
 /// The op's own variables, then the proxies', PATH, and those that hold secrets.

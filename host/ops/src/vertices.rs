@@ -34,6 +34,8 @@ pub struct Environment {
     pub platform: Platform,
     /// What sources turned out to be.
     pub pins: Pins,
+    /// Which devices there are.
+    pub cdi: Arc<::exec::Cdi>,
 }
 
 /// What the sources of a build turned out to be: digests and commits, by their vertices. Cheap to clone.

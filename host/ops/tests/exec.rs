@@ -97,6 +97,7 @@ impl Bench {
             sessions: Vec::new(),
             platform,
             pins: Default::default(),
+            cdi: Arc::default(),
         };
         Bench { dir, environment, root, log: Arc::default() }
     }

@@ -36,6 +36,9 @@ pub struct Config {
     /// Who is asked for names in steps with a network, in place of those that this machine asks.
     #[serde(default)]
     pub dns: Dns,
+    /// Which devices steps may ask for.
+    #[serde(default)]
+    pub cdi: Cdi,
     /// Registries by name.
     #[serde(default)]
     pub registry: BTreeMap<String, Registry>,
@@ -57,6 +60,32 @@ pub struct Dns {
     /// Domains in which a name is looked up.
     #[serde(default)]
     pub search_domains: Vec<String>,
+}
+
+/// How devices are found by the names that `RUN --device` has.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Cdi {
+    /// There are none.
+    #[serde(default)]
+    pub disabled: bool,
+    /// Where files name them; /etc/cdi and /var/run/cdi without any.
+    #[serde(default)]
+    pub spec_dirs: Vec<PathBuf>,
+    /// Devices (`vendor.com/class=name`) and kinds (`vendor.com/class`) that any build may use.
+    #[serde(default)]
+    pub auto_allowed: Vec<String>,
+}
+
+impl From<Cdi> for exec::Cdi {
+    fn from(cdi: Cdi) -> exec::Cdi {
+        let auto_allowed = cdi.auto_allowed.into_iter().collect();
+        match (cdi.disabled, cdi.spec_dirs.is_empty()) {
+            (true, _) => exec::Cdi::disabled(),
+            (false, true) => exec::Cdi { auto_allowed, ..exec::Cdi::default() },
+            (false, false) => exec::Cdi { dirs: cdi.spec_dirs, auto_allowed },
+        }
+    }
 }
 
 impl From<Dns> for exec::Dns {

@@ -157,6 +157,7 @@ pub fn engine(place: &Place, entitlements: Entitlements) -> anyhow::Result<Engin
         entitlements,
         labels: configured.labels.clone(),
         dns: Arc::new(configured.dns.clone().into()),
+        cdi: configured.cdi.clone().into(),
     };
     let frontends =
         frontends::shipped(&place.root, configured.frontends()?, configured.limits()?)?.with_gateway(Arc::new(Stdio));

@@ -70,6 +70,7 @@ pub const LLB: &[&str] = &[
     "source.http.perm",
     "source.http.signatureverify",
     "soruce.http.uidgid",
+    "exec.meta.cdi",
     "exec.meta.base",
     "exec.meta.cgroup.parent",
     "exec.meta.network",

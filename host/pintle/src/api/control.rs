@@ -84,7 +84,10 @@ impl control_server::Control for Control {
         if let Some(filter) = request.into_inner().filter.first() {
             tracing::debug!(filter, "one worker: filters of workers choose nothing");
         }
-        let record = worker_record(self.0.engine.worker());
+        let mut record = worker_record(self.0.engine.worker());
+        let engine = self.0.engine.clone();
+        let devices = tokio::task::spawn_blocking(move || engine.devices()).await;
+        record.cdi_devices = devices.unwrap_or_default().into_iter().map(device).collect();
         Ok(Response::new(wire::ListWorkersResponse { record: vec![record] }))
     }
 
@@ -291,6 +294,13 @@ fn caches(options: wire::CacheOptions) -> (Vec<CacheOption>, Vec<CacheOption>) {
 }
 
 /// The engine as a worker.
+fn device(device: exec::Device) -> proto::types::CdiDevice {
+    let exec::Device { name, auto_allowed, annotations, .. } = device;
+    let annotations = annotations.into_iter().collect();
+    proto::types::CdiDevice { name, auto_allow: auto_allowed, annotations, on_demand: false }
+}
+
+/// The worker, but for its devices.
 pub(super) fn worker_record(worker: &build::Worker) -> proto::types::WorkerRecord {
     proto::types::WorkerRecord {
         id: worker.id.clone(),

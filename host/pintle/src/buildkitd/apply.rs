@@ -54,6 +54,11 @@ fn set(settings: &mut Settings, entry: Entry) -> anyhow::Result<()> {
         (["log", what], Value::Text(word)) => log(settings, what, &word)?,
         (["grpc", rest @ ..], value) => grpc(settings, rest, value)?,
         (["dns", what], Value::Texts(list)) => dns(settings, what, list)?,
+        (["cdi", "disabled"], Value::Bool(off)) => settings.config.cdi.disabled = off,
+        (["cdi", "specDirs"], Value::Texts(dirs)) => {
+            settings.config.cdi.spec_dirs = dirs.into_iter().map(PathBuf::from).collect();
+        }
+        (["cdi", "autoAllowed"], Value::Texts(names)) => settings.config.cdi.auto_allowed = names,
         (["history", "maxAge"], Value::Duration(age)) => settings.history.age = age,
         (["history", "maxEntries"], Value::Int(count)) => {
             settings.history.records = usize::try_from(count).context("want no negative number")?;

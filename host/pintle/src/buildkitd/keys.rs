@@ -31,7 +31,6 @@ use Meaning::{Nothing, Refused, Set};
 
 const NO_CONTAINERD: &str = "containerd is not used";
 const NO_CNI: &str = "networks by CNI are not supported";
-const NO_CDI: &str = "CDI devices are not supported";
 
 /// Keys, with `/` between their parts. `*` is any one part, `**` is any that follow.
 pub const KEYS: &[(&str, Kind, Meaning)] = &[
@@ -52,9 +51,9 @@ pub const KEYS: &[(&str, Kind, Meaning)] = &[
     ("grpc/debugAddress", Text, Nothing("there is no debug server")),
     ("grpc/securityDescriptor", Text, Nothing("it is of Windows")),
     ("otel/socketPath", Text, Nothing("steps get no socket for traces")),
-    ("cdi/disabled", Bool, Nothing(NO_CDI)),
-    ("cdi/specDirs", Texts, Nothing(NO_CDI)),
-    ("cdi/autoAllowed", Texts, Nothing(NO_CDI)),
+    ("cdi/disabled", Bool, Set),
+    ("cdi/specDirs", Texts, Set),
+    ("cdi/autoAllowed", Texts, Set),
     ("dns/nameservers", Texts, Set),
     ("dns/options", Texts, Set),
     ("dns/searchDomains", Texts, Set),

@@ -173,7 +173,7 @@ impl Flags {
         put(cert, &self.tlscert);
         put(key, &self.tlskey);
         settings.daemon.allow_unauthenticated |= self.allow_unauthenticated_tcp;
-        settings.entitlements.extend(&self.allow_insecure_entitlement);
+        settings.entitlements.extend(self.allow_insecure_entitlement.iter().cloned());
         settings.log.format = self.log_format.unwrap_or(settings.log.format);
         settings.log.level = self.level().unwrap_or(settings.log.level);
         let config = &mut settings.config;

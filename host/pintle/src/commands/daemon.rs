@@ -17,7 +17,7 @@ pub struct Args {
     #[arg(long)]
     allow_unauthenticated_tcp: bool,
 
-    /// What builds may ask for: network.host, security.insecure; may be given several times.
+    /// What builds may ask for: network.host, security.insecure, device, device=NAME; may be given several times.
     #[arg(long = "allow-insecure-entitlement", value_name = "NAME")]
     entitlements: Vec<Entitlement>,
 }
@@ -45,7 +45,7 @@ pub async fn serve(
     history: crate::api::HistoryLimits,
     policies: Vec<crate::api::Policy>,
 ) -> anyhow::Result<()> {
-    let engine = embedded::engine(place, entitlements.iter().copied().collect())?;
+    let engine = embedded::engine(place, entitlements.iter().cloned().collect())?;
     let api = Api::new(engine).with_history(history)?.with_policies(policies).with_collector(Collector::from_env()?);
     daemon::serve(&api, options, embedded::listen_beside(&place.root)).await?;
     let closed = api.engine.store().closed();
