@@ -35,6 +35,8 @@ pub struct Config {
     pub dns: Arc<exec::Dns>,
     /// Which devices steps may ask for.
     pub cdi: exec::Cdi,
+    /// The parent cgroup of steps that name none; empty is the engine's own.
+    pub cgroup_parent: String,
 }
 
 /// The engine. Cheap to clone; lives as long as a clone does.
@@ -87,7 +89,7 @@ impl Engine {
         let options = store::Options { snapshotter: config.snapshotter.clone(), max_bytes: config.max_bytes };
         let store = Store::open(&config.root, options)?;
         let (name, state, dns) = (config.executor.clone(), config.root.join("exec"), config.dns.clone());
-        let executor = exec::select(exec::Config { name, state, dns })?;
+        let executor = exec::select(exec::Config { name, state, dns, cgroup_parent: config.cgroup_parent.clone() })?;
         let limits = solver::Limits { max_running: config.max_parallel };
         let solver = Solver::new(Arc::new(Files::new(store.clone())), Arc::new(KvOf(store.clone())), limits);
         let mut worker = worker(&store, executor.as_ref())?;
@@ -281,6 +283,7 @@ mod tests {
             labels: Default::default(),
             dns: Arc::default(),
             cdi: exec::Cdi::disabled(),
+            cgroup_parent: String::new(),
         };
         let runtime = frontend::Runtime::new(Default::default()).unwrap();
         let engine = Engine::open(&config, Frontends::new(runtime));

@@ -6,7 +6,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
-use crate::{Builtin, Dns, Executor, Exit, Io, Mount, MountKind, Network, Oci, Process, helper::PROBE_WORD};
+use crate::{Builtin, Dns, Executor, Exit, Io, Mount, MountKind, Network, Oci, Process, cgroup, helper::PROBE_WORD};
 
 /// What `select` goes by.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Who is asked for names in a process with a network.
     pub dns: Arc<Dns>,
+    /// The parent cgroup of processes that name none; empty is the executor's own.
+    pub cgroup_parent: String,
 }
 
 /// No executor works.
@@ -38,6 +40,7 @@ const AUTOMATIC: [&str; 3] = ["builtin", "crun", "runc"];
 /// engine whose builds are all cached pays nothing for it.
 pub fn select(config: Config) -> anyhow::Result<Arc<dyn Executor>> {
     config.dns.check().context("dns")?;
+    cgroup::plan(&config.cgroup_parent, "")?;
     std::fs::create_dir_all(&config.state).with_context(|| format!("make {}", config.state.display()))?;
     if let Some(name) = &config.name {
         open(name, &config)?;
@@ -68,7 +71,10 @@ impl Executor for Selected {
     }
 
     async fn run(&self, process: Process, io: Io) -> anyhow::Result<Exit> {
-        let process = Process { dns: self.config.dns.clone(), ..process };
+        let mut process = Process { dns: self.config.dns.clone(), ..process };
+        if process.cgroup_parent.is_empty() {
+            process.cgroup_parent.clone_from(&self.config.cgroup_parent);
+        }
         self.chosen.get_or_try_init(|| choose(&self.config)).await?.run(process, io).await
     }
 }

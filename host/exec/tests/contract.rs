@@ -46,7 +46,12 @@ fn unavailable(kind: &str) -> Option<String> {
     }
     let dir = tempfile::tempdir().unwrap();
     let probe = async {
-        let config = Config { name: Some(kind.into()), state: dir.path().into(), dns: Arc::default() };
+        let config = Config {
+            name: Some(kind.into()),
+            state: dir.path().into(),
+            dns: Arc::default(),
+            cgroup_parent: String::new(),
+        };
         let process =
             Process { args: vec!["/busybox".into(), "true".into()], rootfs: root(dir.path()), ..Process::default() };
         exec::select(config)?.run(process, Io::default()).await
@@ -631,7 +636,12 @@ async fn many_at_once(bench: Bench) {
 
 async fn names_what_is_missing() -> Result<(), Failed> {
     let dir = tempfile::tempdir().unwrap();
-    let config = |name: &str| Config { name: Some(name.into()), state: dir.path().into(), dns: Arc::default() };
+    let config = |name: &str| Config {
+        name: Some(name.into()),
+        state: dir.path().into(),
+        dns: Arc::default(),
+        cgroup_parent: String::new(),
+    };
     let missing = exec::select(config("no-such-runtime"));
     assert!(format!("{:#}", missing.err().unwrap()).contains("no-such-runtime is not in PATH"));
     let broken = exec::select(config("/bin/false")).unwrap();

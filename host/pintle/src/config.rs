@@ -39,6 +39,9 @@ pub struct Config {
     /// Which devices steps may ask for.
     #[serde(default)]
     pub cdi: Cdi,
+    /// The parent cgroup of steps that name none.
+    #[serde(default)]
+    pub default_cgroup_parent: String,
     /// Registries by name.
     #[serde(default)]
     pub registry: BTreeMap<String, Registry>,

@@ -158,6 +158,7 @@ pub fn engine(place: &Place, entitlements: Entitlements) -> anyhow::Result<Engin
         labels: configured.labels.clone(),
         dns: Arc::new(configured.dns.clone().into()),
         cdi: configured.cdi.clone().into(),
+        cgroup_parent: configured.default_cgroup_parent.clone(),
     };
     let frontends =
         frontends::shipped(&place.root, configured.frontends()?, configured.limits()?)?.with_gateway(Arc::new(Stdio));

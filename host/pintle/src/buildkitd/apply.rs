@@ -186,6 +186,7 @@ fn worker(settings: &mut Settings, parts: &[&str], value: Value) -> anyhow::Resu
             let count = usize::try_from(count).ok().filter(|count| *count > 0).context("want at least 1")?;
             config.max_parallelism = Some(count);
         }
+        (["defaultCgroupParent"], Value::Text(path)) => config.default_cgroup_parent = path,
         (["binary"], Value::Text(program)) if !program.is_empty() => config.executor = Some(program),
         (["maxUsedSpace"], Value::Size(size)) => {
             config.max_used_space = Some(format!("{}B", bytes(size, &settings.root)?));

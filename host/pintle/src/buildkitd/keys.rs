@@ -100,7 +100,7 @@ pub const KEYS: &[(&str, Kind, Meaning)] = &[
     ("worker/oci/bridgeSubnet", Text, Nothing(NO_CNI)),
     ("worker/oci/proxySnapshotterPath", Text, Refused("other snapshotters are not supported")),
     ("worker/oci/stargzSnapshotter/**", Any, Nothing("layers are not read lazily by file")),
-    ("worker/oci/defaultCgroupParent", Text, Refused("a default parent of cgroups is not supported")),
+    ("worker/oci/defaultCgroupParent", Text, Set),
     ("worker/oci/apparmor-profile", Text, Refused("AppArmor profiles are not supported")),
     ("worker/oci/selinux", Bool, Refused("SELinux labels are not supported")),
     ("worker/containerd/enabled", Bool, Refused(NO_CONTAINERD)),
