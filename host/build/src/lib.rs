@@ -26,10 +26,10 @@ pub use entitlements::{Entitlement, Entitlements};
 pub use exporters::{Attestation, Built};
 pub use failure::{Detail, Failure, Left};
 pub use frontends::{
-    BUNDLE_NAME, Blobs, Consequence, Fetched, Freshness, FrontendPolicy, Frontends, Gateway, GatewayCall, Grant,
-    Grants, ImageSettings, LayoutName, PackedComponent, PolicyError, PolicyFileError, Settings as FrontendSettings,
-    Signed, Trust, TrustRule, Verdict, component as packed_component, fetch as fetch_frontend, load_bundle,
-    load_bundle_dir, signatures as frontend_signatures,
+    BUNDLE_NAME, BUNDLE_SIGNATURES, BUNDLE_SIGNED, Blobs, Consequence, Fetched, Freshness, FrontendPolicy, Frontends,
+    Gateway, GatewayCall, Grant, Grants, ImageSettings, LayoutName, PackedComponent, PolicyError, PolicyFileError,
+    Settings as FrontendSettings, Signed, Trust, TrustRule, Verdict, component as packed_component,
+    fetch as fetch_frontend, load_bundle, load_bundle_dir, signatures as frontend_signatures,
 };
 pub use journal::{Activity, Journal, Subscription};
 pub use lazy::names_match;

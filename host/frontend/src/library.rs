@@ -18,8 +18,6 @@ use crate::whole::{self, Readers};
 
 /// The largest entry that is read, in bytes.
 const ENTRY_BYTES_MAX: u64 = 64 << 10;
-/// The largest file of signatures that is read, in bytes.
-const SIGNATURES_BYTES_MAX: u64 = 4 << 20;
 /// What digests begin with.
 const SHA256: &str = "sha256:";
 
@@ -78,6 +76,9 @@ fn key(digest: &str) -> Option<[u8; 32]> {
 }
 
 impl Library {
+    /// The largest file of signatures that is read, in bytes.
+    pub const SIGNATURES_BYTES_MAX: u64 = 4 << 20;
+
     /// The library in `dir`, which need not be there yet.
     pub fn new(dir: PathBuf) -> Library {
         Library { dir }
@@ -99,7 +100,7 @@ impl Library {
     /// The signatures that were kept for a manifest.
     pub fn signatures(&self, manifest: &str) -> Option<Vec<u8>> {
         let path = self.signatures_path(manifest)?;
-        let is_small = fs::metadata(&path).ok()?.len() <= SIGNATURES_BYTES_MAX;
+        let is_small = fs::metadata(&path).ok()?.len() <= Self::SIGNATURES_BYTES_MAX;
         is_small.then(|| fs::read(&path).ok()).flatten()
     }
 

@@ -1,4 +1,5 @@
 //! Frontends that are carried to a machine: OCI layouts, as archives or directories, in which each manifest has its name as an annotation.
+//! Signatures that were kept for a manifest come as entries of a type of their own, and are looked at when they are needed.
 
 use std::{collections::BTreeMap, io::Read, path::Path};
 
@@ -8,18 +9,23 @@ use bytes::Bytes;
 use frontend::Library;
 use oci::{MANIFEST_BYTES_MAX, Manifest, Reference};
 use serde_json::Value;
+use signatures::Signature;
 use sources::Layout;
 
 use super::fetch::{Blobs, component};
 
 /// The annotation that names a manifest: what containerd and others use for complete names.
 pub const BUNDLE_NAME: &str = "io.containerd.image.name";
+/// The type of an entry that is signatures, as the library keeps them.
+pub const BUNDLE_SIGNATURES: &str = "application/vnd.pintle.signatures.v1+json";
+/// The annotation of such an entry that names the digest of the manifest.
+pub const BUNDLE_SIGNED: &str = "vnd.pintle.signed";
 /// The most files of an archive.
 const FILES_MAX: usize = 10_000;
 /// The most bytes of all blobs of an archive together.
 const BYTES_MAX: u64 = 4 << 30;
-/// The most frontends of a bundle.
-const NAMES_MAX: usize = 1000;
+/// The most entries of a bundle: frontends, and their signatures.
+const ENTRIES_MAX: usize = 2000;
 
 /// Takes in the frontends of an archive, and answers their names.
 ///
@@ -44,10 +50,17 @@ pub async fn load_bundle_dir(dir: &Path, library: &Library) -> anyhow::Result<Ve
 async fn take_in(index: &[u8], from: &dyn Blobs, library: &Library) -> anyhow::Result<Vec<String>> {
     let index: Value = serde_json::from_slice(index).context("index.json")?;
     let manifests = index["manifests"].as_array().context("index.json has no manifests")?;
-    ensure!(manifests.len() <= NAMES_MAX, "it has {} frontends; {NAMES_MAX} are allowed", manifests.len());
+    ensure!(manifests.len() <= ENTRIES_MAX, "it has {} entries; {ENTRIES_MAX} are allowed", manifests.len());
     let mut names = Vec::new();
     for descriptor in manifests {
         let digest = descriptor["digest"].as_str().unwrap_or_default();
+        if descriptor["mediaType"] == BUNDLE_SIGNATURES {
+            let signed = descriptor["annotations"][BUNDLE_SIGNED].as_str().unwrap_or_default();
+            keep_signatures(signed, digest, from, library)
+                .await
+                .with_context(|| format!("signatures of {signed:?}"))?;
+            continue;
+        }
         let name = descriptor["annotations"][BUNDLE_NAME].as_str();
         let name = name.with_context(|| format!("{digest:?} has no annotation {BUNDLE_NAME}"))?;
         let name: Reference = name.parse().with_context(|| format!("annotation {BUNDLE_NAME} of {digest:?}"))?;
@@ -56,6 +69,12 @@ async fn take_in(index: &[u8], from: &dyn Blobs, library: &Library) -> anyhow::R
         names.push(name);
     }
     Ok(names)
+}
+
+async fn keep_signatures(signed: &str, digest: &str, from: &dyn Blobs, library: &Library) -> anyhow::Result<()> {
+    let bytes = from.blob(digest, Library::SIGNATURES_BYTES_MAX).await?;
+    let _: Vec<Signature> = serde_json::from_slice(&bytes)?;
+    library.keep_signatures(signed, &bytes)
 }
 
 async fn note(name: &str, digest: &str, from: &dyn Blobs, library: &Library) -> anyhow::Result<()> {

@@ -62,7 +62,7 @@ impl LayoutName {
     }
 
     /// The name without tag and digest.
-    pub(super) fn bare(&self) -> String {
+    pub fn bare(&self) -> String {
         format!("{SCHEME}{}", self.place)
     }
 

@@ -15,7 +15,7 @@ use frontend::{Calls, Error, Frontend, Library, Request, Runtime};
 use oci::Reference;
 use sources::Layout;
 
-pub use bundle::{BUNDLE_NAME, load_bundle, load_bundle_dir};
+pub use bundle::{BUNDLE_NAME, BUNDLE_SIGNATURES, BUNDLE_SIGNED, load_bundle, load_bundle_dir};
 pub use fetch::{Blobs, Fetched, Freshness, PackedComponent, component, fetch};
 pub use image::{Gateway, GatewayCall, ImageSettings};
 use image::{ImageFrontend, ImageName};

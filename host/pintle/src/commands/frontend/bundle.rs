@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs::File};
 
 use anyhow::{Context, ensure};
-use build::BUNDLE_NAME;
+use build::{BUNDLE_NAME, BUNDLE_SIGNATURES, BUNDLE_SIGNED};
 use frontend::{Entry, Library};
 use oci::{Reference, media_type};
 use serde_json::json;
@@ -51,13 +51,29 @@ fn write(archive: &mut tar::Builder<impl std::io::Write>, entries: &[Entry], lib
                     "mediaType": media_type::OCI_MANIFEST, "digest": digest, "size": bytes.len(), "annotations": { BUNDLE_NAME: entry.name },
                 }));
             }
-            if written.insert(digest) {
-                append(archive, &format!("blobs/{}", digest.replacen(':', "/", 1)), &bytes)?;
+            if written.insert(digest.clone()) {
+                append(archive, &path_of(digest), &bytes)?;
             }
+        }
+    }
+    let signed: BTreeSet<_> = entries.iter().map(|entry| &entry.manifest).collect();
+    for manifest in signed {
+        let Some(bytes) = library.signatures(manifest) else { continue };
+        let digest = oci::digest_of(&bytes);
+        manifests.push(json!({
+            "mediaType": BUNDLE_SIGNATURES, "digest": digest, "size": bytes.len(), "annotations": { BUNDLE_SIGNED: manifest },
+        }));
+        if written.insert(digest.clone()) {
+            append(archive, &path_of(&digest), &bytes)?;
         }
     }
     let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": manifests });
     append(archive, "index.json", &serde_json::to_vec(&index)?)
+}
+
+/// Where a blob is in a layout.
+fn path_of(digest: &str) -> String {
+    format!("blobs/{}", digest.replacen(':', "/", 1))
 }
 
 fn append(archive: &mut tar::Builder<impl std::io::Write>, path: &str, bytes: &[u8]) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
-use build::{Fetched, Freshness, Layout, LayoutName, PackedComponent};
+use build::{Fetched, Freshness, Layout, LayoutName, PackedComponent, Signed};
 use bytes::Bytes;
 use frontend::{Entry, Library};
 use oci::{Anonymous, Client, Reference, Repository, wasm};
@@ -81,8 +81,12 @@ pub async fn pull(pull: &Pull, library: &Library, place: &Place) -> anyhow::Resu
 }
 
 async fn fetch(reference: &Reference, library: &Library, place: &Place) -> anyhow::Result<Entry> {
-    match build::fetch_frontend(library, &repository(reference, place), reference, Freshness::Now).await? {
-        Fetched::Component(entry) => Ok(entry),
+    let repository = repository(reference, place);
+    match build::fetch_frontend(library, &repository, reference, Freshness::Now).await? {
+        Fetched::Component(entry) => {
+            keep_signatures(&repository, &entry.manifest, library).await;
+            Ok(entry)
+        }
         Fetched::Image(image) => {
             bail!(
                 "{image}: is an image, which the builds that use it fetch and keep; what is fetched here is components"
@@ -95,7 +99,21 @@ async fn fetch(reference: &Reference, library: &Library, place: &Place) -> anyho
 async fn take_in(layout: &str, name: &Reference, library: &Library) -> anyhow::Result<Entry> {
     let packed = in_layout(layout).await?;
     frontend::check(&packed.component, layout)?;
-    packed.note(name.to_string(), library).await
+    let entry = packed.note(name.to_string(), library).await?;
+    let layout = Layout::open(Path::new(LayoutName::parse(layout)?.place()))?;
+    keep_signatures(&layout, &entry.manifest, library).await;
+    Ok(entry)
+}
+
+/// Keeps what signatures there are. Whether any are needed is a matter of the rules that builds have, and said there.
+async fn keep_signatures(from: &dyn Signed, manifest: &str, library: &Library) {
+    let kept = build::frontend_signatures(from, manifest).await.and_then(|found| match found.is_empty() {
+        true => Ok(()),
+        false => library.keep_signatures(manifest, &serde_json::to_vec(&found)?),
+    });
+    if let Err(error) = kept {
+        eprintln!("WARNING: signatures of {manifest}: {error:#}");
+    }
 }
 
 /// The component in an OCI layout of this machine.

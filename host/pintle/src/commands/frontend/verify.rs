@@ -1,19 +1,19 @@
 //! `pintle frontend verify`: who signed a frontend, and whether it may run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use build::{Consequence, Freshness, Grants, Trust, TrustRule, Verdict};
+use build::{Consequence, Freshness, Grants, Layout, LayoutName, Trust, TrustRule, Verdict};
 use frontend::Library;
 use oci::Reference;
 use signatures::{Identity, Signature};
 
 use super::registry::repository;
-use crate::{embedded::Place, trust};
+use crate::{commands::build::LAYOUT, embedded::Place, trust};
 
 #[derive(clap::Args)]
 pub struct Verify {
-    /// REGISTRY/NAME[:TAG][@DIGEST], or the path of a component that ends in .wasm.
+    /// REGISTRY/NAME[:TAG][@DIGEST], oci-layout://PATH[:TAG][@DIGEST], or the path of a component that ends in .wasm.
     #[arg(value_name = "NAME|FILE")]
     what: String,
 
@@ -60,6 +60,7 @@ pub async fn run(verify: &Verify, library: &Library, place: &Place) -> anyhow::R
     );
     let judged = match verify.what.ends_with(".wasm") {
         true => file(&verify.what)?,
+        false if verify.what.starts_with(LAYOUT) => in_layout(&verify.what).await?,
         false => fetched(&verify.what.parse()?, &trust, settings.freshness, library, place).await?,
     };
     println!("name       {}", judged.name);
@@ -101,6 +102,15 @@ fn file(path: &str) -> anyhow::Result<Judged> {
     let component = std::fs::read(path).with_context(|| format!("read {path}"))?;
     frontend::check(&component, path)?;
     Ok(Judged { name: path.to_owned(), digest: oci::digest_of(&component), signatures: Vec::new() })
+}
+
+/// A frontend in an OCI layout of this machine, and what lies beside it.
+async fn in_layout(what: &str) -> anyhow::Result<Judged> {
+    let name = LayoutName::parse(what)?;
+    let layout = Layout::open(Path::new(name.place()))?;
+    let digest = name.digest_in(&layout).await?;
+    let signatures = build::frontend_signatures(&layout, &digest).await?;
+    Ok(Judged { name: name.bare(), digest, signatures })
 }
 
 async fn fetched(
