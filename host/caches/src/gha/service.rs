@@ -21,8 +21,11 @@ use crate::{
 const SERVICE: &str = "twirp/github.actions.results.api.v1.CacheService";
 /// What stands for the paths and the tool of an entry: SHA-256 of `|go-actionscache-1.0`, as in BuildKit's entries.
 const VERSION: &str = "693bb7016429d80366022f036f84856888c9f13e00145f5f6f4dce303a38d6f2";
-/// How often a question is asked while the service asks for patience; for how long is the user's to say.
-const QUESTIONS: u32 = 30;
+/// The wait before a question is asked again where the service goes on asking for patience; for how long that is done is the user's to
+/// say.
+const PAUSE: Duration = Duration::from_secs(5);
+/// How many entries that were begun, and of which nothing came, are left behind.
+const SKIPPED_MAX: u64 = 30;
 /// How much of an answer is read.
 const ANSWER_BYTES_MAX: u64 = 32 << 10;
 /// How long an entry that somebody else has begun to write is waited for, and how often it is looked for.
@@ -101,7 +104,11 @@ impl Service {
         url.set_path(&format!("{}/{SERVICE}/{method}", url.path().trim_end_matches('/')));
         let make = |client: &reqwest::Client| Ok(client.post(url.clone()).bearer_auth(&self.token).json(question));
         let asked = async {
-            let response = self.azure.web.send(QUESTIONS, make).await?;
+            let mut response = self.azure.web.send(TRIES, make).await?;
+            while response.status() == StatusCode::TOO_MANY_REQUESTS {
+                tokio::time::sleep(PAUSE).await;
+                response = self.azure.web.send(TRIES, make).await?;
+            }
             if response.status() == StatusCode::CONFLICT {
                 return Ok(None);
             }
@@ -164,7 +171,7 @@ impl Service {
                 tokio::time::sleep(LOOK_AGAIN).await;
             } else {
                 skipped += 1;
-                ensure!(skipped < u64::from(QUESTIONS), "many entries were begun and none was finished");
+                ensure!(skipped < SKIPPED_MAX, "many entries were begun and none was finished");
             }
         }
     }
