@@ -201,8 +201,14 @@ impl<'a> Plan<'a> {
     /// What goes into a layer over the previous ones: what changed, and the directories above it.
     fn changes(&self) -> Vec<usize> {
         let mut wanted: HashSet<&[u8]> = HashSet::new();
-        let changed = self.found.iter().zip(&self.same).filter(|(_, same)| same.is_none()).map(|(file, _)| &file.key);
-        for key in changed.chain(&self.removed) {
+        let changed: Vec<&Found> =
+            self.found.iter().zip(&self.same).filter(|(_, same)| same.is_none()).map(|(file, _)| file).collect();
+        // The names of one file are such in one layer alone: a new name takes the old ones with it.
+        let inode = |file: &Found| (file.kind == Kind::File).then_some((file.stamp.device, file.stamp.inode));
+        let inodes: HashSet<_> = changed.iter().filter_map(|file| inode(file)).collect();
+        let with_them = self.found.iter().filter(|file| inode(file).is_some_and(|inode| inodes.contains(&inode)));
+        let keys = changed.iter().copied().chain(with_them).map(|file| &file.key);
+        for key in keys.chain(&self.removed) {
             let mut path = &key.0[..];
             wanted.insert(path);
             while let Some(slash) = path.iter().rposition(|&byte| byte == b'/') {

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     os::{
         fd::AsFd,
-        unix::fs::{PermissionsExt, symlink},
+        unix::fs::{MetadataExt, PermissionsExt, symlink},
     },
     path::PathBuf,
 };
@@ -330,4 +330,24 @@ fn contents_are_read_once() {
         let snapshot = store.load(&name).unwrap().unwrap();
         assert_ne!(all(&snapshot).await, before);
     });
+}
+
+#[test]
+fn a_new_name_of_a_file_is_no_other_file() {
+    for kind in kinds() {
+        let (root, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store = open(root.path(), kind);
+        (0..20).for_each(|n| write(source.path(), &n.to_string(), "other"));
+        write(source.path(), "d/a", "a");
+        let link = TreeOptions { link: true, ..TreeOptions::default() };
+        let first = take(&store, source.path(), &link).unwrap();
+        fs::hard_link(source.path().join("d/a"), source.path().join("b")).unwrap();
+        let second = take(&store, source.path(), &TreeOptions { previous: Some(&first), ..link }).unwrap();
+        assert_eq!(second.0.layers.len(), 2, "{kind}: what did not change is not written again");
+        block_on(async {
+            let view = second.view().await.unwrap();
+            let inode = |name: &str| fs::metadata(view.path().join(name)).unwrap().ino();
+            assert_eq!(inode("d/a"), inode("b"), "{kind}");
+        });
+    }
 }
