@@ -49,9 +49,11 @@ BUILDS ?= 1000
 soak: build
 	BUILDS=$(BUILDS) $(CARGO) test --workspace --test peers -- 'many builds in a row'
 
-## What BuildKit's own Dockerfile frontend answers to the cases of tests/cases/corpus, written anew. Needs Go.
+## What BuildKit itself answers to the cases of tests/cases/corpus (its Dockerfile frontend) and tests/cases/files (its daemon),
+## written anew. Needs Go, and runc.
 corpus: build
 	UPDATE=1 $(CARGO) test --workspace --test corpus
+	UPDATE=1 $(CARGO) test --workspace --test files
 
 ## Each fuzz target for so many seconds.
 SECONDS ?= 60

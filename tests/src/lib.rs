@@ -4,6 +4,7 @@
 pub use frontend::cases as case;
 pub mod corpus;
 pub mod git;
+pub mod layers;
 pub mod objects;
 pub mod peers;
 pub mod run;

@@ -166,15 +166,11 @@ impl Side {
     }
 }
 
-/// BuildKit's daemon with containers by runc on overlayfs.
 fn buildkitd(world: &World, tools: &Path, registry: &str) -> anyhow::Result<(Running, String)> {
-    let config = world.path("buildkitd.toml");
-    fs::write(&config, format!("[registry.{registry:?}]\nhttp = true\ninsecure = true\n[worker.oci]\ngc = false\n"))?;
-    let socket = world.path("buildkitd.sock");
+    let (dir, socket) = (world.path("buildkit"), world.path("buildkitd.sock"));
+    fs::create_dir_all(&dir)?;
     let address = format!("unix://{}", socket.display());
-    let mut command = Command::new(tools.join("buildkitd"));
-    command.arg("--config").arg(&config).arg("--root").arg(world.path("buildkit")).args(["--addr", &address]);
-    command.args(["--containerd-worker=false", "--oci-worker-snapshotter=overlayfs", "--oci-worker-net=host"]);
+    let mut command = peers::buildkitd(tools, &dir, registry, &address)?;
     command.stderr(fs::File::create(world.path("buildkitd.log"))?);
     Ok((Running::start(command, &socket)?, address))
 }
