@@ -56,10 +56,10 @@ fn marks_nothing(path: &Path) -> bool {
 /// Whether `path` is as `old` is; of a directory, what is not new in it has been taken away then.
 fn is_unchanged(path: &Path, old: &Entry, marks: Marks) -> Result<bool> {
     let new = files::lstat(path)?;
-    if let Some(old) = old.dir().filter(|_| new.is_dir()) {
-        if marks.is_opaque(path)? || !prune_dir(path, old, marks)? {
-            return Ok(false);
-        }
+    if let Some(old) = old.dir().filter(|_| new.is_dir())
+        && (marks.is_opaque(path)? || !prune_dir(path, old, marks)?)
+    {
+        return Ok(false);
     }
     let (fd, name) = old.place();
     let below = Path::new("/proc/self/fd").join(fd.as_raw_fd().to_string()).join(name);

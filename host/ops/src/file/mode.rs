@@ -60,7 +60,7 @@ impl ModeChange {
             Step::Clear(bits) => now & !bits,
             Step::SetExecutable(bits) => now | if executable { bits } else { 0 },
             Step::Copy { from, who, op } => {
-                let bits = (now >> from & 0o7) * 0o111 & who;
+                let bits = ((now >> from & 0o7) * 0o111) & who;
                 match op {
                     '+' => now | bits,
                     '-' => now & !bits,
