@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Keys of a build's metadata.
-const CONFIG_KEY: &str = "containerimage.config";
+pub(crate) const CONFIG_KEY: &str = "containerimage.config";
 const BASE_CONFIG_KEY: &str = "containerimage.base.config";
 /// How many platforms' layers are made at once; the store makes several of each at once.
 const PLATFORMS_AT_ONCE: usize = 2;
@@ -130,7 +130,7 @@ pub(crate) async fn assemble(built: &Built, options: &ImageOptions, to: &Target,
             attested.push(attestation::manifest(&own, about, &names, platform, options.oci_artifact)?);
         }
     }
-    let root = root(&platforms, &attested, options, &annotations)?;
+    let root = root(&platforms, &attested, options, &annotations, &known)?;
     Ok(Image { platforms, attested, root, created })
 }
 
@@ -236,12 +236,15 @@ fn root(
     attested: &[Attested],
     options: &ImageOptions,
     annotations: &Annotations,
+    known: &[Platform],
 ) -> Result<Document> {
-    if let ([image], []) = (platforms, attested) {
+    if let ([image], [], [platform]) = (platforms, attested, known) {
         if !annotations.index().is_empty() || !annotations.index_descriptor().is_empty() {
             bail!("annotations of an index need several platforms: this image has one");
         }
-        return Ok(image.manifest.clone());
+        let mut root = image.manifest.clone();
+        root.descriptor.platform = Some(platform.into());
+        return Ok(root);
     }
     let index_type = if options.oci_types { media_type::OCI_INDEX } else { media_type::DOCKER_INDEX };
     let bytes = documents::indented(&Index {

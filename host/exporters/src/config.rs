@@ -103,13 +103,13 @@ pub(crate) fn patch(
 }
 
 /// The config's fields; sorted, as Go writes a map.
-fn parse(config: &[u8]) -> Result<BTreeMap<String, Value>> {
+pub(crate) fn parse(config: &[u8]) -> Result<BTreeMap<String, Value>> {
     let fields: Option<BTreeMap<String, Value>> =
         serde_json::from_slice(config).context("image config is not a JSON object")?;
     fields.context("image config is null")
 }
 
-fn platform(fields: &BTreeMap<String, Value>) -> Result<oci::Platform> {
+pub(crate) fn platform(fields: &BTreeMap<String, Value>) -> Result<oci::Platform> {
     let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or("");
     for name in ["os", "architecture"] {
         if text(name).is_empty() {

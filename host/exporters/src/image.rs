@@ -119,8 +119,7 @@ impl Exporter for Image {
         let references = names.iter().map(|name| name.parse()).collect::<Result<Vec<oci::Reference>, _>>()?;
         let mut response = image.response()?;
         if !names.is_empty() {
-            let full: Vec<String> = references.iter().map(oci::Reference::to_string).collect();
-            response.insert("image.name".to_owned(), full.join(","));
+            response.insert("image.name".to_owned(), names.join(","));
         }
         if options.store {
             self.keep(what, &image, &references).await?;

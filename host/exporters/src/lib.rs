@@ -56,6 +56,18 @@ pub struct Built {
     pub inline_cache: Option<Arc<dyn InlineCache>>,
 }
 
+impl Built {
+    /// The platform of the ref `id`: the id itself, else what the config of the only image says, else that of this machine.
+    pub(crate) fn platform(&self, id: &str) -> String {
+        if !id.is_empty() {
+            return id.to_owned();
+        }
+        let config = self.metadata.get(assemble::CONFIG_KEY).and_then(|config| config::parse(config).ok());
+        let platform = config.and_then(|fields| config::platform(&fields).ok());
+        platform.unwrap_or_else(oci::Platform::host).to_string()
+    }
+}
+
 /// A cache that goes along in the configs of images.
 pub trait InlineCache: Send + Sync + 'static {
     /// The records for the image of a platform, whose layers are those of its snapshot, as JSON; `None` when there are none.

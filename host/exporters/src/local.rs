@@ -44,7 +44,7 @@ impl Exporter for Local {
         let views = Views::open(&what.refs).await?;
         let mod_time = to.source_date_epoch.map(|seconds| seconds.saturating_mul(NANOSECONDS));
         let tree = |id: &str, root: &std::path::Path| {
-            let prefix = split.then(|| directory_of(id)).filter(|prefix| !prefix.is_empty());
+            let prefix = split.then(|| directory_of(&what.platform(id)));
             ExportTree { root: root.to_owned(), prefix, mod_time }
         };
         let mut trees: Vec<ExportTree> = views.iter().map(|(id, root)| tree(id, root)).collect();

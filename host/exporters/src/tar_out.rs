@@ -52,7 +52,7 @@ impl Exporter for TarOut {
             .iter()
             .map(|(id, path)| tree::Root {
                 path: path.to_owned(),
-                prefix: if split { directory_of(id) } else { String::new() },
+                prefix: if split { directory_of(&what.platform(id)) } else { String::new() },
             })
             .collect();
         roots.sort_by(|a, b| a.prefix.cmp(&b.prefix));

@@ -34,6 +34,20 @@ async fn local_puts_platforms_side_by_side_with_the_epoch() {
 }
 
 #[tokio::test]
+async fn one_platform_can_have_a_directory_of_its_own() {
+    let world = World::new();
+    let mut built = Built { refs: vec![(String::new(), Some(world.tree().await))], ..Built::default() };
+    for (config, directory) in [
+        (None, oci::Platform::host().to_string().replace('/', "_")),
+        (Some(r#"{"os":"linux","architecture":"arm","variant":"v7"}"#), "linux_arm_v7".to_owned()),
+    ] {
+        built.metadata.extend(config.map(|config| ("containerimage.config".to_owned(), config.as_bytes().to_vec())));
+        world.export("local", &built, &[("platform-split", "true")], None).await.unwrap();
+        assert_eq!(std::fs::read_to_string(world.out().join(directory).join("a/file")).unwrap(), "content");
+    }
+}
+
+#[tokio::test]
 async fn platforms_that_would_overwrite_each_other_are_refused() {
     let world = World::new();
     let built = double(&world.tree().await);
