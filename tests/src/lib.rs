@@ -10,6 +10,7 @@ pub mod peers;
 pub mod run;
 pub mod setup;
 pub mod ssh;
+pub mod suite;
 pub mod tree;
 pub mod web;
 pub mod wild;

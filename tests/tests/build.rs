@@ -7,26 +7,18 @@ use std::{
 };
 
 use anyhow::Context;
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use oci::testing::Registry;
 use tests::{
     case,
     run::World,
     setup::{base_image, binaries, components, is_root},
+    suite,
     web::Web,
 };
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    // Steps of builds share two cores or more; more cases at once only make each slower.
-    arguments.test_threads = arguments.test_threads.or(Some(4));
-    match trials() {
-        Ok((trials, _world)) => libtest_mimic::run(&arguments, trials).exit_code(),
-        Err(error) => {
-            eprintln!("cannot run the cases: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    suite::run(trials)
 }
 
 /// The trials, and what must live while they run.

@@ -8,27 +8,20 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use oci::testing::Registry;
 use tests::{
     case::{self, Case, CaseFile, Section},
     layers, peers,
     setup::{base_image, binaries, is_root},
+    suite,
 };
 
 /// Sections with what BuildKit answered: the layers of the image that it built, or that it built none.
 const ANSWERS: [&str; 2] = ["layers", "fails"];
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads = arguments.test_threads.or(Some(4));
-    match trials() {
-        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
-        Err(error) => {
-            eprintln!("cannot run the cases: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    suite::run(|| Ok((trials()?, ())))
 }
 
 fn trials() -> anyhow::Result<Vec<Trial>> {

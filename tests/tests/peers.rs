@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use oci::testing::Registry;
 use tests::{
     case::{self, Case},
@@ -17,6 +17,7 @@ use tests::{
     run::World,
     setup::{base_image, binaries, components, is_root},
     ssh::SshServer,
+    suite,
     web::Web,
 };
 
@@ -33,15 +34,7 @@ struct Shared {
 }
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads = arguments.test_threads.or(Some(4));
-    match trials() {
-        Ok(trials) => libtest_mimic::run(&arguments, trials).exit_code(),
-        Err(error) => {
-            eprintln!("cannot run the cases: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    suite::run(|| Ok((trials()?, ())))
 }
 
 fn trials() -> anyhow::Result<Vec<Trial>> {

@@ -13,15 +13,15 @@ pub enum ModeChange {
     Symbolic(Vec<Step>),
 }
 
-/// One step of a symbolic mode, which is `WHO*OP LETTER*` by the words of chmod(1): `[ugoa]*([-+=][rwxXstugo]*)+`, by commas.
+/// One step of a symbolic mode as chmod(1) takes it: clauses `[ugoa]*([-+=][rwxXstugo]*)+` with commas between them.
 #[derive(Clone, Copy)]
 pub enum Step {
     Set(u32),
     Clear(u32),
     /// Bits to set in directories, and in files that somebody may execute.
     SetExecutable(u32),
-    /// What user (6), group (3) or others (0, each the place of the three bits) may do becomes, is added to or is taken from what
-    /// those of `who` may.
+    /// What the three bits at `from` allow (6: the user, 3: the group, 0: others) becomes what those of `who` may do (`=`), is added
+    /// to it (`+`) or taken from it (`-`).
     Copy {
         from: u32,
         who: u32,

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, io::Write as _, sync::Arc};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use session::{Session, SshSocket};
 use tempfile::NamedTempFile;
@@ -38,7 +38,7 @@ impl Access {
         Ok(Access {
             authorization: authorization(want, sessions).await?,
             socket: match &want.ssh {
-                Some(id) => Some(agent(id, sessions).await?),
+                Some(id) => Some(session::ssh::with_agent(sessions, id).await?.forward_ssh(id).await?),
                 None => None,
             },
             known_hosts: want.known_hosts.as_deref().map(known_hosts).transpose()?,
@@ -144,21 +144,6 @@ async fn first_secret(id: &str, sessions: &[Arc<dyn Session>]) -> anyhow::Result
         }
     }
     Ok(None)
-}
-
-/// The socket of the first client that forwards the agent.
-async fn agent(id: &str, sessions: &[Arc<dyn Session>]) -> anyhow::Result<SshSocket> {
-    let mut failure = None;
-    for session in sessions {
-        match session.check_ssh(id).await {
-            Ok(()) => return session.forward_ssh(id).await,
-            Err(error) => failure = Some(error),
-        }
-    }
-    match failure {
-        Some(error) => Err(error.context(format!("no SSH key {id:?} forwarded from the client (--ssh {id})"))),
-        None => bail!("no SSH key {id:?} forwarded from the client (--ssh {id})"),
-    }
 }
 
 fn known_hosts(text: &str) -> anyhow::Result<NamedTempFile> {
