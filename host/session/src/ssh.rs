@@ -26,7 +26,7 @@ const MESSAGES_WAITING: usize = 8;
 
 /// The first of `sessions` whose client forwards the agent `id`.
 pub async fn with_agent<'a>(sessions: &'a [Arc<dyn Session>], id: &str) -> anyhow::Result<&'a dyn Session> {
-    let missing = || format!("no SSH key {:?} forwarded from the client", name(id));
+    let missing = || format!("no SSH key {0:?} forwarded from the client (--ssh {0})", name(id));
     let mut failure = None;
     for session in sessions {
         match session.check_ssh(id).await {
@@ -34,7 +34,7 @@ pub async fn with_agent<'a>(sessions: &'a [Arc<dyn Session>], id: &str) -> anyho
             Err(error) => failure = Some(error),
         }
     }
-    Err(failure.map_or_else(|| anyhow::anyhow!("{} (--ssh {})", missing(), name(id)), |error| error.context(missing())))
+    Err(failure.map_or_else(|| anyhow::anyhow!(missing()), |error| error.context(missing())))
 }
 
 pub(crate) async fn check(session: &GrpcSession, id: &str) -> anyhow::Result<()> {
