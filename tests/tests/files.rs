@@ -38,7 +38,7 @@ fn trials() -> anyhow::Result<Vec<Trial>> {
     if std::env::var_os("UPDATE").is_some() {
         update(&path, &bin, &registry.host, &base)?;
     }
-    let shared = Arc::new(Shared { bin, base, _registry: registry, dir });
+    let shared = Arc::new(Shared { bin, base, _registry: registry, _dir: dir });
     let trials = case::read(&path)?.into_iter().map(|case| {
         let shared = shared.clone();
         Trial::test(case.name.clone(), move || check(&shared, &case).map_err(|error| format!("{error:#}").into()))
@@ -52,14 +52,15 @@ struct Shared {
     base: String,
     // Dropped last.
     _registry: Registry,
-    dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 fn check(shared: &Shared, case: &Case) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let mut command = Command::new(shared.bin.join("pintle"));
     command.args(["build", "--progress=plain", "--provenance=false"]).arg(context(case, &shared.base, dir.path())?);
-    command.arg(format!("--output={}", output(dir.path()))).env("PINTLE_ROOT", shared.dir.path().join("root"));
+    // A store of its own: what was sent of one context stays for the next of the same name.
+    command.arg(format!("--output={}", output(dir.path()))).env("PINTLE_ROOT", dir.path().join("root"));
     let given = answer(&command.output()?, dir.path())?;
     let wanted = case.sections.iter().find(|section| ANSWERS.contains(&section.title.as_str()));
     let wanted = wanted.context("the case has no answer: `make corpus` writes them")?;
