@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME as PREVIEW1, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER as PREVIEW1_ADAPTER,
 };
-use wasmparser::{Parser, Payload};
+use wasmparser::{
+    Parser, Payload, Validator, WasmFeatures,
+    component_types::{ComponentEntityType, ComponentItem},
+    types::TypesRef,
+};
 use wasmtime::{Engine, component::Component};
-use wit_component::DecodedWasm;
 
 use crate::{Error, v0_1, wasi};
 
@@ -84,34 +87,51 @@ pub struct Interfaces {
 /// Bytes that are no component.
 pub fn interfaces(bytes: &[u8]) -> Result<Interfaces, Error> {
     let malformed = |error| Error::invalid(format!("not a component: {error:#}"));
-    check_sizes(bytes).map_err(malformed)?;
-    // wit-parser 0.262 panics on some components that no tool makes ("entered unreachable code", found by fuzzing).
-    let decoded = std::panic::catch_unwind(|| wit_component::decode(bytes));
-    let decoded = decoded.unwrap_or_else(|_| Err(anyhow::anyhow!("its types cannot be told")));
-    let (resolve, world) = match decoded.map_err(malformed)? {
-        DecodedWasm::Component(resolve, world) => (resolve, world),
-        DecodedWasm::WitPackage(..) => return Err(Error::invalid("a WIT package, which has no code")),
-    };
-    let functions: BTreeMap<_, Vec<String>> = resolve
-        .interfaces
-        .iter()
-        .filter_map(|(id, interface)| Some((resolve.id_of(id)?, interface.functions.keys().cloned().collect())))
-        .collect();
-    let world = &resolve.worlds[world];
-    let named = |name: String| {
-        let functions = functions.get(&name).cloned().unwrap_or_default();
-        (name, functions)
-    };
-    Ok(Interfaces {
-        imports: world.imports.keys().map(|key| named(resolve.name_world_key(key))).collect(),
-        exports: world.exports.keys().map(|key| named(resolve.name_world_key(key))).collect(),
-    })
+    if Parser::is_core_wasm(bytes) {
+        return Err(Error::invalid("not a component: a core module"));
+    }
+    // Which of the proposals are spoken is the engine's to say, when it compiles.
+    let types = Validator::new_with_features(WasmFeatures::all()).validate_all(bytes).map_err(malformed)?;
+    let types = types.as_ref();
+    let mut interfaces = Interfaces::default();
+    let mut depth = 0_usize;
+    for part in Parser::new(0).parse_all(bytes) {
+        match part.map_err(malformed)? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(imports) if depth == 0 => {
+                for import in imports {
+                    let name = import.map_err(malformed)?.name.name;
+                    add(&mut interfaces.imports, name, types, types.component_item_for_import(name));
+                }
+            }
+            Payload::ComponentExportSection(exports) if depth == 0 => {
+                for export in exports {
+                    let name = export.map_err(malformed)?.name.name;
+                    add(&mut interfaces.exports, name, types, types.component_item_for_export(name));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(interfaces)
 }
 
-/// Refuses parts that say that they are longer than what is there. `wit_component::decode` reads as from a stream, and makes room for what
-/// a part says first: for a kilobyte of lies that is gigabytes.
-fn check_sizes(bytes: &[u8]) -> anyhow::Result<()> {
-    Ok(Parser::new(0).parse_all(bytes).try_for_each(|payload| payload.map(drop))?)
+/// Adds what can be called: a function, or an interface with its functions. A world's types are no part of what a component can do.
+fn add(to: &mut BTreeMap<String, Vec<String>>, name: &str, types: TypesRef<'_>, item: Option<&ComponentItem>) {
+    let functions = match item.map(|item| item.ty) {
+        Some(ComponentEntityType::Instance(id)) => {
+            let exports = types[id].exports.iter();
+            exports.filter(|(_, item)| is_function(item)).map(|(name, _)| name.clone()).collect()
+        }
+        Some(ComponentEntityType::Type { .. }) | None => return,
+        Some(_) => Vec::new(),
+    };
+    to.insert(name.to_owned(), functions);
+}
+
+fn is_function(item: &ComponentItem) -> bool {
+    matches!(item.ty, ComponentEntityType::Func(_))
 }
 
 /// Refuses bytes that are plainly no component, or too large for one. `name` is for messages.

@@ -3,11 +3,12 @@
 mod common;
 
 use common::{check_error, component, run};
-use frontend::{Options, Runtime, testing::FakeBridge};
+use frontend::{Interfaces, Options, Runtime, testing::FakeBridge};
 use llb::{Op, op::MountKind};
 use sha2::{Digest as _, Sha256};
 use wasm_encoder::{
     Component, ComponentExternName, ComponentImportSection, ComponentTypeRef, ComponentTypeSection, InstanceType,
+    TypeBounds,
 };
 
 /// A component that imports an instance of this name, which has one function without parameters.
@@ -85,6 +86,31 @@ fn peak_megabytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+#[test]
+fn what_a_component_imports_is_read_without_compiling_it() {
+    let found = frontend::interfaces(&importing("pintle:frontend/host@0.1.0", "log")).unwrap();
+    let imports: Vec<_> = found.imports.into_iter().collect();
+    assert_eq!(imports, [("pintle:frontend/host@0.1.0".to_owned(), vec!["log".to_owned()])]);
+    assert!(found.exports.is_empty());
+
+    let module = frontend::interfaces(&wasm_encoder::Module::HEADER).unwrap_err();
+    assert!(module.message.contains("not a component"), "{module:?}");
+    let broken = [&importing("a:b/c", "d")[..], b"\x07garbage"].concat();
+    assert!(frontend::interfaces(&broken).is_err());
+}
+
+/// Types that are named in a world are nothing that is called.
+#[test]
+fn types_of_a_world_are_no_functions() {
+    let mut types = ComponentTypeSection::new();
+    types.defined_type().record([("x", wasm_encoder::PrimitiveValType::U8)]);
+    let mut imports = ComponentImportSection::new();
+    imports.import(ComponentExternName::from("point"), ComponentTypeRef::Type(TypeBounds::Eq(0)));
+    let mut component = Component::new();
+    component.section(&types).section(&imports);
+    assert_eq!(frontend::interfaces(&component.finish()).unwrap(), Interfaces::default());
 }
 
 #[test]
