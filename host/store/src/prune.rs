@@ -37,8 +37,13 @@ fn prune_dir(dir: &Path, below: &Dir, marks: Marks) -> Result<bool> {
             continue;
         }
         let path = dir.join(name);
-        let Some(old) = below.entry(name)?.filter(|_| marks_nothing(&path)) else { continue };
-        if is_unchanged(&path, &old, marks)? {
+        let new = files::lstat(&path)?;
+        // Of a file with several names, as most are that a copy made, the others may be new.
+        if files::is_whiteout(&new) || !new.is_dir() && new.nlink() > 1 {
+            continue;
+        }
+        let Some(old) = below.entry(name)? else { continue };
+        if is_unchanged(&path, &new, &old, marks)? {
             files::remove_tree(&path)?;
             removed += 1;
         }
@@ -49,13 +54,8 @@ fn prune_dir(dir: &Path, below: &Dir, marks: Marks) -> Result<bool> {
     Ok(removed == names.len())
 }
 
-fn marks_nothing(path: &Path) -> bool {
-    files::lstat(path).is_ok_and(|metadata| !files::is_whiteout(&metadata))
-}
-
-/// Whether `path` is as `old` is; of a directory, what is not new in it has been taken away then.
-fn is_unchanged(path: &Path, old: &Entry, marks: Marks) -> Result<bool> {
-    let new = files::lstat(path)?;
+/// Whether `path`, which is `new`, is as `old` is; of a directory, what is not new in it has been taken away then.
+fn is_unchanged(path: &Path, new: &fs::Metadata, old: &Entry, marks: Marks) -> Result<bool> {
     if let Some(old) = old.dir().filter(|_| new.is_dir())
         && (marks.is_opaque(path)? || !prune_dir(path, old, marks)?)
     {
@@ -68,12 +68,9 @@ fn is_unchanged(path: &Path, old: &Entry, marks: Marks) -> Result<bool> {
         let size = if file.is_dir() { 0 } else { file.len() };
         (file.mode(), file.uid(), file.gid(), file.rdev(), size, file.mtime(), file.mtime_nsec())
     };
-    // Of a file with several names, the others may be new.
-    let alone = new.is_dir() || new.nlink() == 1;
-    Ok(alone
-        && attributes(&new) == attributes(&like)
+    Ok(attributes(new) == attributes(&like)
         && files::xattrs(path)? == files::xattrs(&below)?
-        && same_contents(path, &below, Kind::of(&new))?)
+        && same_contents(path, &below, Kind::of(new))?)
 }
 
 fn same_contents(one: &Path, other: &Path, kind: Kind) -> Result<bool> {

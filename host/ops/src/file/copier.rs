@@ -288,8 +288,6 @@ impl<'a> Copier<'a> {
     fn copy_file(&mut self, entry: Entry, dir: &Dir, name: &OsStr, rel: &Path) -> anyhow::Result<()> {
         let stat = entry.stat();
         let kind = paths::file_type(stat);
-        // A socket that nobody listens at is worth no more than a file.
-        let kind = if kind == FileType::Socket { FileType::RegularFile } else { kind };
         self.note(rel);
         if stat.st_nlink > 1 {
             let id = (entry.layer(), stat.st_dev, stat.st_ino);
@@ -337,12 +335,16 @@ impl<'a> Copier<'a> {
         let (stat, into) = (entry.stat(), dir.writable()?);
         match kind {
             FileType::RegularFile if self.is_kept(stat) && dir.link(entry, name)? => return Ok(()),
-            FileType::RegularFile if paths::file_type(stat).is_file() => {
+            FileType::RegularFile => {
                 let from = entry.open()?;
                 let made = copy_data(&from, stat, into, name)?;
                 return self.copy_metadata(from.as_fd(), stat, made.as_fd());
             }
             FileType::Symlink => rustix::fs::symlinkat(entry.target()?, into, name)?,
+            // Where nobody listens, a socket is worth no more than a file.
+            FileType::Socket => {
+                rustix::fs::mknodat(into, name, FileType::RegularFile, Mode::from_raw_mode(0o600), 0)?;
+            }
             _ => rustix::fs::mknodat(into, name, kind, Mode::from_raw_mode(0o600), stat.st_rdev)?,
         }
         paths::chown_at(into, name, self.owner_for(stat), AtFlags::SYMLINK_NOFOLLOW)?;
