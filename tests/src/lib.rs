@@ -3,6 +3,7 @@
 
 pub use frontend::cases as case;
 pub mod corpus;
+pub mod daemon;
 pub mod git;
 pub mod layers;
 pub mod objects;

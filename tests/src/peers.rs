@@ -1,9 +1,8 @@
 //! The clients of others, built from `tests/peers`, and a daemon for them.
 
 use std::{
-    os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
 };
 
 use anyhow::{Context, ensure};
@@ -89,37 +88,6 @@ fn build(dir: &Path, tools: &[(&str, &str)], cgo: &str, stamp: &str) -> anyhow::
     Ok(std::fs::write(stamp, versions)?)
 }
 
-/// A daemon with a store of its own, until this is dropped.
-pub struct Daemon(Child);
-
-impl Daemon {
-    /// Starts the daemon of `bin` in `dir`, and waits until it listens; answers its address too.
-    pub fn start(bin: &Path, dir: &Path) -> anyhow::Result<(Self, String)> {
-        let mut command = Command::new(bin.join("pintle"));
-        command.args(["daemon", "--listen", &address(dir)]).env("PINTLE_ROOT", dir.join("root"));
-        Self::listening(command, dir)
-    }
-
-    /// Starts BuildKit's daemon in `dir`, and waits until it listens; answers its address too.
-    pub fn start_buildkit(tools: &Path, dir: &Path, registry: &str) -> anyhow::Result<(Self, String)> {
-        Self::listening(buildkitd(tools, dir, registry, &address(dir))?, dir)
-    }
-
-    fn listening(mut command: Command, dir: &Path) -> anyhow::Result<(Self, String)> {
-        let log = dir.join("daemon.log");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log)?);
-        let mut daemon = Daemon(command.spawn().context("start the daemon")?);
-        // Nothing tells that it listens.
-        while UnixStream::connect(dir.join(SOCKET)).is_err() {
-            if let Some(status) = daemon.0.try_wait()? {
-                anyhow::bail!("the daemon ended with {status}: {}", std::fs::read_to_string(&log).unwrap_or_default());
-            }
-            std::thread::yield_now();
-        }
-        Ok((daemon, address(dir)))
-    }
-}
-
 /// BuildKit's daemon of `tools` with its state in `dir`, containers by runc on overlayfs, and a registry that has no TLS.
 pub fn buildkitd(tools: &Path, dir: &Path, registry: &str, address: &str) -> anyhow::Result<Command> {
     let config = dir.join("buildkitd.toml");
@@ -129,24 +97,6 @@ pub fn buildkitd(tools: &Path, dir: &Path, registry: &str, address: &str) -> any
     command.arg("--config").arg(&config).arg("--root").arg(dir.join("root")).args(["--addr", address]);
     command.args(["--containerd-worker=false", "--oci-worker-snapshotter=overlayfs", "--oci-worker-net=host"]);
     Ok(command)
-}
-
-/// The socket of a daemon, in its directory.
-const SOCKET: &str = "daemon.sock";
-
-fn address(dir: &Path) -> String {
-    format!("unix://{}", dir.join(SOCKET).display())
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // Asked to end, it unmounts what it mounted.
-        let asked = Command::new("kill").arg(self.0.id().to_string()).status();
-        if !asked.is_ok_and(|status| status.success()) {
-            self.0.kill().ok();
-        }
-        self.0.wait().ok();
-    }
 }
 
 /// The frontends as images, built by pintle itself and pushed to the registry: `hub/docker/dockerfile:1`, as on Docker Hub, and

@@ -12,6 +12,7 @@ use libtest_mimic::Trial;
 use oci::testing::Registry;
 use tests::{
     case::{self, Case, CaseFile, Section},
+    daemon::Daemon,
     layers, peers,
     setup::{base_image, binaries, is_root},
     suite,
@@ -106,13 +107,13 @@ fn update(path: &Path, bin: &Path, registry: &str, base: &str) -> anyhow::Result
     peers::tools(&tools)?;
     peers::daemon(&tools)?;
     let state = tempfile::tempdir()?;
-    let (_daemon, address) = peers::Daemon::start_buildkit(&tools, state.path(), registry)?;
+    let daemon = Daemon::start_buildkit(&tools, state.path(), registry)?;
     let mut file = case::parse(&std::fs::read_to_string(path)?)?;
     for case in &mut file.cases {
         let dir = tempfile::tempdir()?;
         let context = context(case, base, dir.path())?.display().to_string();
         let mut command = Command::new(tools.join("buildctl"));
-        command.args(["--addr", &address, "build", "--progress=plain", "--frontend=dockerfile.v0"]);
+        command.args(["--addr", daemon.address(), "build", "--progress=plain", "--frontend=dockerfile.v0"]);
         command.args([format!("--local=context={context}"), format!("--local=dockerfile={context}")]);
         command.arg(format!("--output={}", output(dir.path())));
         let answered = answer(&command.output()?, dir.path()).with_context(|| case.name.clone())?;

@@ -11,9 +11,10 @@ use libtest_mimic::Trial;
 use oci::testing::Registry;
 use tests::{
     case::{self, Case},
+    daemon::Daemon,
     git::GitServer,
     objects::Objects,
-    peers::{self, Daemon},
+    peers,
     run::World,
     setup::{base_image, binaries, components, is_root},
     ssh::SshServer,
@@ -97,9 +98,9 @@ fn shared(bin: PathBuf, tools: &Path) -> anyhow::Result<Shared> {
 /// Runs one case against a daemon of its own.
 fn run(shared: &Shared, case: &Case) -> anyhow::Result<()> {
     let (state, dir) = (tempfile::tempdir()?, tempfile::tempdir()?);
-    let (_daemon, address) = Daemon::start(&shared.bin, state.path())?;
+    let daemon = Daemon::start(&shared.bin, state.path())?;
     let mut env = shared.env.clone();
-    env.push(("BUILDKIT_HOST".into(), address));
+    env.push(("BUILDKIT_HOST".into(), daemon.address().into()));
     let world = World { bin: shared.path.clone(), env };
     world.run(case, dir.path()).with_context(|| {
         let log = std::fs::read_to_string(state.path().join("daemon.log")).unwrap_or_default();

@@ -22,10 +22,10 @@ use crate::{
 pub fn share(world: &World) -> anyhow::Result<f64> {
     let base = context::busybox(&world.context())?;
     world.write("Dockerfile", context::few_steps(&world.context(), &base)?)?;
-    let (_daemon, address) = world.daemon()?;
+    let daemon = world.daemon()?;
     for round in 0..20 {
         // An argument that nobody reads: otherwise it would be known what the frontend answers, and it would not run.
-        world.build(&["--addr", &address, "--build-arg", &format!("ROUND={round}")])?;
+        world.build(&["--addr", daemon.address(), "--build-arg", &format!("ROUND={round}")])?;
     }
     let log = fs::read_to_string(world.path("daemon.log"))?;
     let times = log.lines().filter_map(|line| line.split_once("running: ")?.1.split([' ', ',']).next());
@@ -98,12 +98,12 @@ pub fn external(world: &World) -> anyhow::Result<f64> {
     world.write("unseen.wasm", unseen()?)?;
     world.write("a", "a")?;
     world.write("Dockerfile", "FROM scratch\nCOPY a /\n")?;
-    let (_daemon, address) = world.daemon()?;
+    let daemon = world.daemon()?;
     let mut round = 0;
     let mut build = |extra: &[&str]| {
         round += 1;
         let argument = format!("ROUND={round}");
-        let flags = ["--addr", &address, "--build-arg", &argument];
+        let flags = ["--addr", daemon.address(), "--build-arg", &argument];
         world.build(&[flags.as_slice(), extra].concat())
     };
     let (mut shipped, mut own) = (Duration::MAX, Duration::MAX);

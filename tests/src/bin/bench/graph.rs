@@ -10,10 +10,10 @@ use crate::world::{World, least, ms};
 
 /// A build of so many vertices in which nothing changed: the definition is sent, each vertex is found and told of.
 pub fn cached(world: &World, vertices: usize) -> anyhow::Result<f64> {
-    let (_daemon, address) = world.daemon()?;
+    let daemon = world.daemon()?;
     let definition = merges(vertices)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let connection = runtime.block_on(Connection::open(&address.parse()?, &TlsFiles::default()))?;
+    let connection = runtime.block_on(Connection::open(&daemon.address().parse()?, &TlsFiles::default()))?;
     let build = || {
         let request = SolveRequest { definition: Some(definition.clone()), ..SolveRequest::default() };
         let start = Instant::now();

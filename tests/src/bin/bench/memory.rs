@@ -12,8 +12,8 @@ const FILE_BYTES: u64 = 1 << 30;
 pub fn idle(world: &World) -> anyhow::Result<f64> {
     let base = context::busybox(&world.context())?;
     world.write("Dockerfile", context::few_steps(&world.context(), &base)?)?;
-    let (daemon, address) = world.daemon()?;
-    world.build(&["--addr", &address])?;
+    let daemon = world.daemon()?;
+    world.build(&["--addr", daemon.address()])?;
     daemon.megabytes("VmRSS")
 }
 
@@ -27,8 +27,8 @@ pub fn exporting(world: &World) -> anyhow::Result<f64> {
     world.write("Dockerfile", dockerfile)?;
     // The store of the daemon gets the files without a transfer.
     world.build(&[])?;
-    let (daemon, address) = world.daemon()?;
+    let daemon = world.daemon()?;
     let output = format!("-otype=oci,dest={},compression=gzip", world.path("out.tar").display());
-    world.build(&["--addr", &address, &output])?;
+    world.build(&["--addr", daemon.address(), &output])?;
     daemon.megabytes("VmHWM")
 }

@@ -9,11 +9,11 @@ use std::{
 
 use anyhow::{Context, ensure};
 use oci::testing::Registry;
-use tests::{peers, setup};
+use tests::{daemon::Daemon, peers, setup};
 
 use crate::{
     context,
-    world::{Running, World, least, ms, timed},
+    world::{World, least, ms, timed},
 };
 
 /// One row: what is built, and how it is repeated.
@@ -121,24 +121,23 @@ struct Side {
     tools: PathBuf,
     registry: String,
     base: String,
-    address: String,
-    _daemon: Running,
+    daemon: Daemon,
 }
 
 impl Side {
     fn start(engine: Engine, pintle: &Path, tools: &Path, registry: &str, base: &str) -> anyhow::Result<Side> {
         let world = World::new(pintle)?;
-        let (daemon, address) = match engine {
+        let daemon = match engine {
             Engine::Pintle => world.daemon()?,
-            Engine::Buildkit => buildkitd(&world, tools, registry)?,
+            Engine::Buildkit => Daemon::start_buildkit(tools, &world.path(""), registry)?,
         };
         let (tools, registry, base) = (tools.to_path_buf(), registry.to_string(), base.to_string());
-        Ok(Side { world, tools, registry, base, address, _daemon: daemon })
+        Ok(Side { world, tools, registry, base, daemon })
     }
 
     fn buildctl(&self) -> Command {
         let mut command = Command::new(self.tools.join("buildctl"));
-        command.args(["--addr", &self.address, "build", "--progress=plain"]);
+        command.args(["--addr", self.daemon.address(), "build", "--progress=plain"]);
         command
     }
 
@@ -164,15 +163,6 @@ impl Side {
         let without = least(5, || self.build(&self.base, ""))?;
         Ok(self.build(dockerfile, "")?.saturating_sub(without))
     }
-}
-
-fn buildkitd(world: &World, tools: &Path, registry: &str) -> anyhow::Result<(Running, String)> {
-    let (dir, socket) = (world.path("buildkit"), world.path("buildkitd.sock"));
-    fs::create_dir_all(&dir)?;
-    let address = format!("unix://{}", socket.display());
-    let mut command = peers::buildkitd(tools, &dir, registry, &address)?;
-    command.stderr(fs::File::create(world.path("buildkitd.log"))?);
-    Ok((Running::start(command, &socket)?, address))
 }
 
 fn unchanged(side: &Side) -> anyhow::Result<Duration> {

@@ -12,7 +12,7 @@ pub fn unchanged(world: &World, daemon: bool) -> anyhow::Result<f64> {
     let base = context::busybox(&world.context())?;
     world.write("Dockerfile", context::few_steps(&world.context(), &base)?)?;
     let running = if daemon { Some(world.daemon()?) } else { None };
-    let extra: Vec<&str> = running.iter().flat_map(|(_, address)| ["--addr", address.as_str()]).collect();
+    let extra: Vec<&str> = running.iter().flat_map(|daemon| ["--addr", daemon.address()]).collect();
     world.build(&extra)?;
     least(40, || world.build(&extra)).map(ms)
 }

@@ -2,16 +2,13 @@
 
 use std::{
     fs,
-    os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
-
-/// How long a daemon has to listen.
-const LISTEN_TIMEOUT: Duration = Duration::from_secs(60);
+use anyhow::{Context, ensure};
+use tests::daemon::Daemon;
 
 /// Where a row builds.
 pub struct World {
@@ -54,14 +51,14 @@ impl World {
         timed(&mut command)
     }
 
-    /// Starts a daemon on the store; answers it and its address.
-    pub fn daemon(&self) -> anyhow::Result<(Running, String)> {
-        let socket = self.path("pintle.sock");
-        let address = format!("unix://{}", socket.display());
-        let mut command = Command::new(&self.pintle);
-        command.args(["daemon", "--listen", &address]).env("PINTLE_ROOT", self.path("root"));
-        command.env("PINTLE_LOG", "warn,frontend=debug").stderr(fs::File::create(self.path("daemon.log"))?);
-        Ok((Running::start(command, &socket)?, address))
+    /// Starts a daemon on the store.
+    pub fn daemon(&self) -> anyhow::Result<Daemon> {
+        Daemon::with(self.dir.path(), |address| {
+            let mut command = Command::new(&self.pintle);
+            command.args(["daemon", "--listen", address]).env("PINTLE_ROOT", self.path("root"));
+            command.env("PINTLE_LOG", "warn,frontend=debug");
+            Ok(command)
+        })
     }
 }
 
@@ -73,46 +70,6 @@ pub fn timed(command: &mut Command) -> anyhow::Result<Duration> {
     let took = start.elapsed();
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(took)
-}
-
-/// A daemon, ended when this is dropped.
-pub struct Running(Child);
-
-impl Running {
-    /// Starts `command`, and waits until it listens on `socket`.
-    pub fn start(mut command: Command, socket: &Path) -> anyhow::Result<Running> {
-        let program = command.get_program().to_os_string();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        let mut running = Running(child.with_context(|| format!("start {}", program.display()))?);
-        let start = Instant::now();
-        while UnixStream::connect(socket).is_err() {
-            if let Some(status) = running.0.try_wait()? {
-                bail!("{} ended with {status}", program.display());
-            }
-            ensure!(start.elapsed() < LISTEN_TIMEOUT, "{} does not listen", program.display());
-            std::thread::yield_now();
-        }
-        Ok(running)
-    }
-
-    /// A line of /proc/PID/status that is in kB, such as `VmRSS`; answers megabytes.
-    pub fn megabytes(&self, field: &str) -> anyhow::Result<f64> {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        let number = line.and_then(|line| line.trim().strip_suffix(" kB")).context("the kernel does not tell")?;
-        Ok(number.trim().parse::<f64>()? / 1024.0)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Asked to end, it unmounts what it mounted.
-        let asked = Command::new("kill").arg(self.0.id().to_string()).status();
-        if !asked.is_ok_and(|status| status.success()) {
-            self.0.kill().ok();
-        }
-        self.0.wait().ok();
-    }
 }
 
 /// In milliseconds.
