@@ -7,7 +7,7 @@ use std::{
 };
 
 use sys::{
-    artifact::{Vault, Verified},
+    artifact::{self, Vault, Verified},
     code,
 };
 use wasmtime::{Config, CustomCodeMemory, Engine, component::Component};
@@ -99,6 +99,7 @@ pub(crate) struct Artifacts {
 impl Artifacts {
     pub(crate) fn open(dir: &Path, engine: &Engine) -> Result<Artifacts, Error> {
         let mut hasher = DefaultHasher::new();
+        artifact::FORMAT.hash(&mut hasher);
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let vault = Vault::open(dir).map_err(|error| {
             Error::internal(format!("cannot open the cache of compiled components {}: {error}", dir.display()))
