@@ -100,6 +100,7 @@ pub fn plant(dir: &Path) -> anyhow::Result<()> {
         fs::set_permissions(&path, fs::Permissions::from_mode(*mode))?;
     }
     SYMLINKS.iter().try_for_each(|(name, target)| symlink(target, dir.join(name)))?;
+    fs::hard_link(dir.join("a.txt"), dir.join("hard"))?;
     for (archive, flags) in [("arc.tar.gz", "-czf"), ("old.tar", "-cf")] {
         let mut tar = Command::new("tar");
         // The oldest format has no magic to know it by.

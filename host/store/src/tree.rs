@@ -68,6 +68,15 @@ struct Found {
     stamp: Stamp,
     rdev: u64,
     chosen: bool,
+    /// Whether the file has more names, here or elsewhere.
+    named_more: bool,
+}
+
+impl Found {
+    /// Which file this is, of those that may be here by several names.
+    fn inode(&self) -> Option<(u64, u64)> {
+        (self.kind == Kind::File && self.named_more).then_some((self.stamp.device, self.stamp.inode))
+    }
 }
 
 struct Walk<'a> {
@@ -119,7 +128,8 @@ impl Walk<'_> {
         }
         let stamp = stamp_of(&stat, self.options.link);
         let rdev = if matches!(kind, Kind::Char | Kind::Block) { stat.st_rdev } else { 0 };
-        self.found.push(Found { key: key.clone(), kind, stamp, rdev, chosen });
+        let named_more = stat.st_nlink > 1;
+        self.found.push(Found { key: key.clone(), kind, stamp, rdev, chosen, named_more });
         if kind == Kind::Dir && descend {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let inner = rustix::fs::openat(dir, name, flags, Mode::empty()).at(|| vanished(&key))?;
@@ -204,9 +214,8 @@ impl<'a> Plan<'a> {
         let changed: Vec<&Found> =
             self.found.iter().zip(&self.same).filter(|(_, same)| same.is_none()).map(|(file, _)| file).collect();
         // The names of one file are such in one layer alone: a new name takes the old ones with it.
-        let inode = |file: &Found| (file.kind == Kind::File).then_some((file.stamp.device, file.stamp.inode));
-        let inodes: HashSet<_> = changed.iter().filter_map(|file| inode(file)).collect();
-        let with_them = self.found.iter().filter(|file| inode(file).is_some_and(|inode| inodes.contains(&inode)));
+        let inodes: HashSet<_> = changed.iter().filter_map(|file| file.inode()).collect();
+        let with_them = self.found.iter().filter(|file| file.inode().is_some_and(|inode| inodes.contains(&inode)));
         let keys = changed.iter().copied().chain(with_them).map(|file| &file.key);
         for key in keys.chain(&self.removed) {
             let mut path = &key.0[..];
@@ -306,7 +315,15 @@ impl<'a> Writer<'a> {
         for key in removed {
             files::make_whiteout(&self.into.join(key.path()))?;
         }
-        self.write_files(&others)?;
+        let (files, names) = self.by_inode(&others);
+        self.write_files(&files)?;
+        for (at, first) in names {
+            link_or_copy(&self.to(first), &self.to(at))?;
+            if let Some(extra) = self.extras[first].get() {
+                let _ = self.extras[at].set(extra.clone());
+            }
+            self.report(&self.plan.found[at])?;
+        }
         for &at in dirs.iter().rev() {
             let found = &self.plan.found[at];
             let path = self.to(at);
@@ -316,6 +333,19 @@ impl<'a> Writer<'a> {
             files::set_mtime(&path, found.stamp.mtime.0, found.stamp.mtime.1)?;
         }
         Ok(())
+    }
+
+    /// Each file once, and its further names, each with the place of the first: names of one file stay such.
+    fn by_inode(&self, places: &[usize]) -> (Vec<usize>, Vec<(usize, usize)>) {
+        let (mut files, mut names) = (Vec::with_capacity(places.len()), Vec::new());
+        let mut first = HashMap::new();
+        for &at in places {
+            match self.plan.found[at].inode().map(|inode| *first.entry(inode).or_insert(at)) {
+                Some(first) if first != at => names.push((at, first)),
+                _ => files.push(at),
+            }
+        }
+        (files, names)
     }
 
     fn to(&self, at: usize) -> PathBuf {

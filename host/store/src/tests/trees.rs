@@ -333,21 +333,42 @@ fn contents_are_read_once() {
 }
 
 #[test]
-fn a_new_name_of_a_file_is_no_other_file() {
-    for kind in kinds() {
+fn names_of_one_file_stay_such() {
+    for (kind, link) in kinds().into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
         let (root, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let store = open(root.path(), kind);
         (0..20).for_each(|n| write(source.path(), &n.to_string(), "other"));
         write(source.path(), "d/a", "a");
-        let link = TreeOptions { link: true, ..TreeOptions::default() };
-        let first = take(&store, source.path(), &link).unwrap();
-        fs::hard_link(source.path().join("d/a"), source.path().join("b")).unwrap();
-        let second = take(&store, source.path(), &TreeOptions { previous: Some(&first), ..link }).unwrap();
-        assert_eq!(second.0.layers.len(), 2, "{kind}: what did not change is not written again");
-        block_on(async {
-            let view = second.view().await.unwrap();
-            let inode = |name: &str| fs::metadata(view.path().join(name)).unwrap().ino();
-            assert_eq!(inode("d/a"), inode("b"), "{kind}");
-        });
+        let name = |new: &str| fs::hard_link(source.path().join("d/a"), source.path().join(new)).unwrap();
+        let options = TreeOptions { link, ..TreeOptions::default() };
+        // The names of `d/a` that are that file in a snapshot.
+        let names = |snapshot: &Snapshot| {
+            block_on(async {
+                let view = snapshot.view().await.unwrap();
+                let inode = |name: &str| fs::metadata(view.path().join(name)).ok().map(|found| found.ino());
+                let all = ["b", "d/0", "z"].into_iter();
+                all.filter(|name| inode(name).is_some_and(|it| Some(it) == inode("d/a"))).collect::<Vec<_>>()
+            })
+        };
+        name("b");
+        let first = take(&store, source.path(), &options).unwrap();
+        assert_eq!(names(&first), ["b"], "{kind} {link}");
+
+        name("d/0");
+        name("z");
+        let second = take(&store, source.path(), &TreeOptions { previous: Some(&first), ..options }).unwrap();
+        assert_eq!(second.0.layers.len(), 2, "{kind} {link}: what did not change is not written again");
+        assert_eq!(names(&second), ["b", "d/0", "z"], "{kind} {link}");
+
+        // One name becomes a file of its own.
+        fs::remove_file(source.path().join("b")).unwrap();
+        write(source.path(), "b", "a");
+        let third = take(&store, source.path(), &TreeOptions { previous: Some(&second), ..options }).unwrap();
+        assert_eq!(names(&third), ["d/0", "z"], "{kind} {link}");
+
+        let anew = take(&store, source.path(), &options).unwrap();
+        assert_eq!(names(&anew), ["d/0", "z"], "{kind} {link}");
+        let last = TreeOptions { filter: Some(&Filter::new(&["z", "d"], &["d/0"]).unwrap()), ..options };
+        assert_eq!(names(&take(&store, source.path(), &last).unwrap()), ["z"], "{kind} {link}");
     }
 }
