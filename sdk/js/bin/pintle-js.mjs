@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build as bundle } from "esbuild";
+import { lines } from "./lines.mjs";
 
 const USAGE = `usage: pintle-js build ENTRY [-o FILE.wasm] [--debug]
        pintle-js test FILE...`;
@@ -15,26 +16,33 @@ const sdk = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 /** The interface: beside the package when it is published, at the top of the repository before. */
 const wit = [join(sdk, "wit"), join(sdk, "../../wit/v0.1")].find((path) => existsSync(path));
 
-/** What the guest's engine lacks and bundles may want. */
+/** What the guest's engine lacks and bundles may want; src/world.ts has the rest. */
 const banner = { js: "globalThis.process ??= { env: {} };" };
 
 async function build(entry, output, debug) {
   const { componentize } = await import("componentize-qjs");
   const bundled = await bundle({
-    entryPoints: [entry],
+    stdin: {
+      contents: `import ${JSON.stringify(join(sdk, "src/world.ts"))};\nexport * from ${JSON.stringify(resolve(entry))};`,
+      resolveDir: process.cwd(),
+    },
     bundle: true,
     write: false,
+    outfile: resolve("bundle.js"),
+    sourcemap: "external",
     format: "esm",
     platform: "neutral",
     mainFields: ["module", "main"],
     external: ["pintle:*"],
-    minify: !debug,
+    // A line of the bundle stays one of the source, so that a stack can say where.
+    minifyIdentifiers: !debug,
     keepNames: true,
     banner,
     logLevel: "error",
   });
-  const [{ text }] = bundled.outputFiles;
-  const { component } = await componentize({ witPath: wit, world: "frontend", jsSource: text, stubWasi: true, sync: true });
+  const [map, { text }] = bundled.outputFiles;
+  const jsSource = `${text}\nglobalThis.pintleLines = ${JSON.stringify(lines(JSON.parse(map.text), sdk))};\n`;
+  const { component } = await componentize({ witPath: wit, world: "frontend", jsSource, stubWasi: true, sync: true });
   await mkdir(dirname(resolve(output)), { recursive: true });
   await writeFile(output, component);
   console.log(`${output}: ${component.length} bytes`);

@@ -1,6 +1,7 @@
 // Options of builders as attribute lists: `readonlyRoot: true` becomes `["readonly-root", "true"]`.
 
 import type { Attr, Location } from "pintle:frontend/types@0.1.0";
+import { texts } from "./check.ts";
 
 /** A value that an option may have. `false` and `undefined` leave the option out; a list gives the word once for each. */
 export type Value = string | number | boolean | readonly (string | number)[] | undefined;
@@ -37,7 +38,7 @@ export function attrs(options: object | undefined, skip: readonly string[] = [])
     if (key === "at" || skip.includes(key)) continue;
     if (key === "description" || key === "header") {
       const family = key === "header" ? "header" : "description";
-      for (const [name, text] of Object.entries(value as Record<string, string>)) out.push([`${family}.${name}`, text]);
+      for (const [name, text] of texts(value as Record<string, string>, key)) out.push([`${family}.${name}`, text]);
       continue;
     }
     push(out, word(key), value as Value, MODES.has(key));

@@ -1,6 +1,7 @@
 // Errors: of the user's file, and of the host.
 
 import type { Attr, Location, WitError } from "pintle:frontend/types@0.1.0";
+import { frames } from "./stack.ts";
 
 /** An error for the user: a fragment that names what, where and what to do. */
 export class FrontendError extends Error {
@@ -36,9 +37,14 @@ export function toWit(thrown: unknown): WitError {
     return { code, message, detail, places };
   }
   if (isWitError(thrown)) return thrown;
-  const error = thrown as { message?: string; stack?: string } | undefined;
-  const text = error?.stack ? `${error.message}\n${error.stack.trimEnd()}` : String(error?.message ?? thrown);
-  return { code: "internal", message: text, detail: [], places: [] };
+  return { code: "internal", message: mistake(thrown), detail: [], places: [] };
+}
+
+/** A mistake of the author's: what was thrown, and where. */
+function mistake(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return `${typeof thrown === "string" ? thrown : JSON.stringify(thrown)} was thrown, which is no Error`;
+  const message = `${thrown.name}: ${thrown.message}`;
+  return [message, ...frames(thrown.stack ?? "")].join("\n");
 }
 
 function isWitError(value: unknown): value is WitError {

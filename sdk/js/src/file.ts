@@ -3,6 +3,7 @@
 import type { FileAction as WitAction } from "pintle:frontend/llb@0.1.0";
 import type { Content } from "pintle:frontend/types@0.1.0";
 import { attrs } from "./attrs.ts";
+import { kind as kindOf, text } from "./check.ts";
 import type { State } from "./state.ts";
 
 /** One change; made by the functions here. */
@@ -11,6 +12,7 @@ export interface FileAction {
 }
 
 function action(kind: string, path: string, options: object, more: Partial<WitAction> = {}, words: [string, string][] = []): FileAction {
+  text(path, `path of ${kind}`);
   return { wit: { kind, path, input: null, content: null, attrs: [...words, ...attrs(options)], ...more } };
 }
 
@@ -38,12 +40,14 @@ export interface CopyOptions {
 
 /** Copies `src` of `from` to `dest`. A `dest` that ends in `/` is a directory to copy into. */
 export function copy(from: State, src: string, dest: string, options: CopyOptions = {}): FileAction {
-  return action("copy", dest, options, { input: from.edge }, [["src", src]]);
+  return action("copy", dest, options, { input: from.edge }, [["src", text(src, "source of copy")]]);
 }
 
 /** Text or bytes, as the interface has them. */
 export function contentOf(content: string | Uint8Array): Content {
-  return typeof content === "string" ? { tag: "text", val: content } : { tag: "bytes", val: content };
+  if (typeof content === "string") return { tag: "text", val: content };
+  if (content instanceof Uint8Array) return { tag: "bytes", val: content };
+  throw new TypeError(`content: want a string or a Uint8Array, not ${kindOf(content)}`);
 }
 
 /** Makes a file. */
@@ -70,5 +74,5 @@ export function rm(path: string, options: { allowNotFound?: boolean; wildcard?: 
 
 /** Makes a symbolic link. */
 export function symlink(path: string, to: string, options: { owner?: string; created?: string } = {}): FileAction {
-  return action("symlink", path, options, {}, [["to", to]]);
+  return action("symlink", path, options, {}, [["to", text(to, "target of symlink")]]);
 }

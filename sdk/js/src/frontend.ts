@@ -1,6 +1,7 @@
 // A frontend as the engine calls it.
 
 import type { Attr, Content, Edge } from "pintle:frontend/types@0.1.0";
+import { kind, text as string } from "./check.ts";
 import { FrontendError, toWit } from "./error.ts";
 import { Host, type ImageConfig } from "./host.ts";
 import { State } from "./state.ts";
@@ -79,7 +80,7 @@ export function frontend(language: Frontend): {
         if (answer === undefined) throw new FrontendError(`no answer to request ${JSON.stringify(kind)}`, { code: "unsupported" });
         return [
           ["result.json", text(JSON.stringify(answer.json))],
-          ["result.txt", text(answer.text)],
+          ["result.txt", text(string(answer.text, "text"))],
         ];
       }),
   };
@@ -99,13 +100,21 @@ function text(val: string): Content {
 
 function toOutput(output: Output): WitOutput {
   if (output instanceof State) return toOutput({ state: output });
+  if (typeof output !== "object" || output === null || !("state" in output || "platforms" in output)) {
+    throw new TypeError(`build has to answer a State, { state, config } or { platforms }, not ${kind(output)}`);
+  }
   if ("state" in output) return one("", output);
-  const metadata = Object.entries(output.metadata ?? {}).map(([key, value]): [string, Content] => [key, text(value)]);
+  const entries = Object.entries(output.metadata ?? {});
+  const metadata = entries.map(([key, value]): [string, Content] => [key, text(string(value, `metadata ${key}`))]);
   const each = Object.entries(output.platforms).map(([platform, result]) => one(platform, result));
   return { results: each.flatMap(({ results }) => results), metadata: [...each.flatMap((part) => part.metadata), ...metadata] };
 }
 
 function one(platform: string, { state, config }: Result): WitOutput {
+  if (!(state instanceof State)) {
+    const which = platform === "" ? "the answer of build" : `the answer of build for ${platform}`;
+    throw new TypeError(`${which}: state has to be a State, not ${kind(state)}`);
+  }
   const key = platform === "" ? "containerimage.config" : `containerimage.config/${platform}`;
   return {
     results: [[platform, state.edge]],

@@ -4,6 +4,7 @@ import calls, { type FileInfo, type SourceMeta, type WitRef } from "pintle:front
 import llb from "pintle:frontend/llb@0.1.0";
 import type { Attr, Content, Location } from "pintle:frontend/types@0.1.0";
 import { attrs, places, type VertexOptions } from "./attrs.ts";
+import { list, text as string, texts } from "./check.ts";
 import { call, fromHost } from "./error.ts";
 import { State } from "./state.ts";
 
@@ -141,6 +142,8 @@ export class Host {
 
   /** Tells the host about a source text, so that errors can show its lines. */
   sourceFile(name: string, language: string, text: string, definition?: State): SourceFile {
+    string(name, "name of a source file");
+    string(text, "text of a source file");
     const file = call(() => llb.addSourceFile(name, language, { tag: "text", val: text }, definition?.edge ?? null));
     return new SourceFile(file, text);
   }
@@ -153,7 +156,7 @@ export class Host {
   /** Builds another frontend inside this one; `source` names it as a `# syntax=` line does. */
   solveFrontend(source: string, opts: Record<string, string> = {}, inputs: Record<string, State> = {}): Solved {
     const edges = Object.entries(inputs).map(([name, state]): [string, State["edge"]] => [name, state.edge]);
-    const solved = call(() => calls.solveFrontend(source, Object.entries(opts), edges));
+    const solved = call(() => calls.solveFrontend(source, texts(opts, "option"), edges));
     return {
       refs: new Map(solved.refs.map(([platform, ref]) => [platform, new Ref(ref)])),
       metadata: new Map(solved.metadata),
@@ -163,7 +166,7 @@ export class Host {
   /** Looks images up, all at once. */
   resolveImages(references: readonly string[], options: ResolveOptions = {}): ResolvedImage[] {
     const words = attrs(options, ["platform"]);
-    const queries = references.map((reference) => ({
+    const queries = list(references, "references").map((reference) => ({
       identifier: `docker-image://${reference}`,
       platform: options.platform ?? null,
       attrs: words,
@@ -176,15 +179,15 @@ export class Host {
 
   /** A line for the build's log. */
   log(level: "debug" | "info" | "warn" | "error", message: string): void {
-    calls.log(level, message);
+    calls.log(level, string(message, "message"));
   }
 
   /** A warning for the user. */
   warn(warning: Warning): void {
     const words: Attr[] = [];
-    for (const line of warning.detail ?? []) words.push(["detail", line]);
+    for (const line of warning.detail ?? []) words.push(["detail", string(line, "detail")]);
     if (warning.url !== undefined) words.push(["url", warning.url]);
-    call(() => calls.warn(null, warning.message, places(warning as VertexOptions), words));
+    call(() => calls.warn(null, string(warning.message, "message"), places(warning as VertexOptions), words));
   }
 }
 
@@ -247,22 +250,22 @@ export class Ref {
 
   /** A file's bytes. */
   readFile(path: string): Uint8Array {
-    return call(() => this.ref.readFile(path));
+    return call(() => this.ref.readFile(string(path, "path")));
   }
 
   /** A file's text. */
   readText(path: string): string {
-    return call(() => this.ref.readText(path));
+    return call(() => this.ref.readText(string(path, "path")));
   }
 
   /** The entries of a directory; `include` is a pattern for their names. */
   readDir(path: string, options: { include?: string } = {}): FileInfo[] {
-    return call(() => this.ref.readDir(path, attrs(options)));
+    return call(() => this.ref.readDir(string(path, "path"), attrs(options)));
   }
 
   /** What is at `path`. */
   stat(path: string): FileInfo {
-    return call(() => this.ref.stat(path));
+    return call(() => this.ref.stat(string(path, "path")));
   }
 
   /** What it was made from, to build on. */

@@ -2,6 +2,7 @@
 
 import type { Mount as WitMount } from "pintle:frontend/llb@0.1.0";
 import { attrs } from "./attrs.ts";
+import { text } from "./check.ts";
 import type { State } from "./state.ts";
 
 /** A mount of any kind; made by the functions here. */
@@ -45,7 +46,7 @@ export interface CacheOptions {
 
 /** The cache `id` at `target`: kept between builds, never part of a result. */
 export function cache(target: string, id: string, options: CacheOptions = {}): Mount {
-  return { wit: { kind: "cache", target, input: options.from?.edge ?? null, attrs: [["id", id], ...attrs(options, ["from"])] } };
+  return { wit: { kind: "cache", target, input: options.from?.edge ?? null, attrs: [["id", text(id, "id of a cache")], ...attrs(options, ["from"])] } };
 }
 
 /** A directory in memory; `size` in bytes. */
@@ -70,7 +71,7 @@ export interface SecretOptions {
 /** A secret as a file at `target`, or, with `env`, as an environment variable. */
 export function secret(target: string, options: SecretOptions = {}): Mount {
   const { id = target, ...rest } = options;
-  return { wit: { kind: "secret", target: rest.env ? "" : target, input: null, attrs: [["id", id], ...attrs(rest)] } };
+  return { wit: { kind: "secret", target: rest.env ? "" : target, input: null, attrs: [["id", text(id, "id of a secret")], ...attrs(rest)] } };
 }
 
 /** An SSH agent's socket at `target`. */
@@ -83,6 +84,7 @@ export function ssh(
 
 /** As BuildKit's client orders mounts: trees, caches and tmpfs by target, then secrets, then agents. */
 export function ordered(mounts: readonly Mount[]): Mount[] {
+  for (const { wit } of mounts) text(wit.target, `target of a ${wit.kind} mount`);
   const rank = ({ wit }: Mount) => (wit.kind === "secret" ? 1 : wit.kind === "ssh" ? 2 : 0);
   const byTarget = (a: Mount, b: Mount) => (a.wit.target < b.wit.target ? -1 : a.wit.target > b.wit.target ? 1 : 0);
   return [...mounts].sort((a, b) => rank(a) - rank(b) || (rank(a) === 0 ? byTarget(a, b) : 0));

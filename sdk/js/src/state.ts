@@ -3,6 +3,7 @@
 import llb from "pintle:frontend/llb@0.1.0";
 import type { Attr, Edge } from "pintle:frontend/types@0.1.0";
 import { attrs, places, type VertexOptions } from "./attrs.ts";
+import { list, text, texts } from "./check.ts";
 import { call } from "./error.ts";
 import { contentOf, type FileAction } from "./file.ts";
 import { type Mount, ordered } from "./mount.ts";
@@ -52,17 +53,18 @@ export class State {
 
   /** Runs a command with this as its root filesystem. */
   run(args: readonly string[], options: RunOptions = {}): Ran {
-    const mounts = ordered(options.mounts ?? []);
-    const env: Attr[] = Object.entries(options.env ?? {});
-    const words = attrs(options, ["env", "mounts"]);
+    const words = list(args, "args of run", '; for a shell\'s command give ["sh", "-c", command]');
+    const command = words.map((word) => text(word, "args of run"));
+    const mounts = ordered(list(options.mounts ?? [], "mounts"));
+    const env: Attr[] = texts(options.env ?? {}, "env");
     const wit = mounts.map((mount) => mount.wit);
-    const edge = call(() => llb.addExec(this.edge, [...args], env, wit, words));
+    const edge = call(() => llb.addExec(this.edge, command, env, wit, attrs(options, ["env", "mounts"])));
     return new Ran(located(edge, options).vertex, this, mounts, options.readonlyRoot === true);
   }
 
   /** Changes files, in order, as one vertex. */
   file(actions: readonly FileAction[], options: VertexOptions = {}): State {
-    const wit = actions.map((action) => action.wit);
+    const wit = list(actions, "actions of file").map((action) => action.wit);
     return new State(located(call(() => llb.addFile(this.edge, wit, attrs(options))), options));
   }
 }
@@ -100,7 +102,7 @@ export class Ran {
 
 /** Lays trees over each other, the last on top. */
 export function merge(inputs: readonly State[], options: VertexOptions = {}): State {
-  const edges = inputs.flatMap(({ edge }) => (edge ? [edge] : []));
+  const edges = list(inputs, "inputs of merge").flatMap(({ edge }) => (edge ? [edge] : []));
   if (edges.length < 2) return new State(edges[0] ?? null);
   return new State(located(call(() => llb.addMerge(edges, attrs(options))), options));
 }
@@ -123,5 +125,5 @@ export function op(kind: string, inputs: readonly State[] = [], options: OpOptio
   const { params = {}, content, ...vertex } = options;
   const wit = content === undefined ? null : contentOf(content);
   const edges = inputs.map(({ edge }) => edge);
-  return new State(located(call(() => llb.addOp(kind, edges, Object.entries(params), wit, attrs(vertex))), vertex));
+  return new State(located(call(() => llb.addOp(kind, edges, texts(params, "params"), wit, attrs(vertex))), vertex));
 }

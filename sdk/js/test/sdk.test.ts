@@ -142,3 +142,25 @@ test("images, platforms and configs", () => {
   assert.deepEqual([...built.results], [["linux/amd64", "0"], ["linux/arm64", "1"]]);
   assert.equal(built.metadata.get("containerimage.config/linux/arm64"), '{"config":{"Env":["A=1"]}}');
 });
+
+test("what has another type is refused with its name, before it gets to the host", () => {
+  const cases: [unknown, string][] = [
+    [() => undefined, "TypeError: build has to answer a State, { state, config } or { platforms }, not undefined"],
+    [async () => undefined, "TypeError: build has to answer a State, { state, config } or { platforms }, not a promise"],
+    [() => ({ platforms: { "linux/amd64": {} } }), "TypeError: the answer of build for linux/amd64: state has to be a State, not undefined"],
+    [(cx: any) => cx.scratch().run("make"), "TypeError: args of run: want a list, not a string; for a shell's command give"],
+    [(cx: any) => cx.scratch().run(["make", 1]), "TypeError: args of run: want a string, not a number"],
+    [(cx: any) => cx.scratch().run(["make"], { env: { A: 1 } }), "TypeError: env A: want a string, not a number"],
+    [() => mkfile("/a", 5 as any), "TypeError: content: want a string or a Uint8Array, not a number"],
+    [() => mkdir(null as any), "TypeError: path of mkdir: want a string, not null"],
+    [(cx: any) => cx.scratch().run(["make"], { mounts: [tmpfs(undefined as any)] }), "TypeError: target of a tmpfs mount: want a string"],
+    [() => { throw { a: 1 }; }, '{"a":1} was thrown, which is no Error'],
+  ];
+  for (const [build, message] of cases) {
+    const language = { build } as Frontend;
+    assert.throws(() => new FakeHost().build(language), (error: Error) => {
+      assert.ok(error.message.startsWith(message), `${error.message} is not ${message}`);
+      return true;
+    });
+  }
+});
