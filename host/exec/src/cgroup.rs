@@ -54,6 +54,16 @@ impl Plan {
     }
 }
 
+/// Whether a filter of devices holds for the processes of a container at `scope`, which a runtime makes (`by_runtime`) or
+/// libcontainer, whose filter is for version 1 alone.
+pub fn filters_devices(scope: Scope, by_runtime: bool) -> bool {
+    match scope {
+        Scope::Nowhere => false,
+        Scope::Devices => true,
+        Scope::Everywhere => by_runtime || has_devices(),
+    }
+}
+
 /// Whether version 1 filters devices here.
 pub fn has_devices() -> bool {
     Path::new(DEVICES).join("devices.deny").exists()

@@ -107,12 +107,13 @@ impl Prepared {
         }
         give_sockets(&process)?;
         let (files, bytes): (Vec<_>, Vec<Arc<[u8]>>) = built.files.into_iter().unzip();
+        let nodev = !spec::opens_devices(&process, &cgroup, restrictor);
         let request = Request {
             id,
             stage: stage.into(),
             spec: serde_json::to_string(&built.spec)?,
             rootfs: process.rootfs,
-            nodev: !process.insecure,
+            nodev,
             filter_len: filter.len() as u64,
             files,
             binds: built.binds,

@@ -164,24 +164,29 @@ pub const BY_NUMBER: [Capability; 41] = [
     Capability::CheckpointRestore,
 ];
 
-/// The devices cgroup: all is denied but the default devices; when insecure, all is allowed.
+/// The devices cgroup: all is denied but the default devices, and to make nodes, which is not to open them; when insecure, all is
+/// allowed.
 pub fn device_rules(insecure: bool) -> anyhow::Result<Vec<LinuxDeviceCgroup>> {
     if insecure {
         return [LinuxDeviceType::C, LinuxDeviceType::B].into_iter().map(|kind| rule(true, kind, None, None)).collect();
     }
     let mut rules = vec![rule(false, LinuxDeviceType::A, None, None)?];
+    for kind in [LinuxDeviceType::C, LinuxDeviceType::B] {
+        rules.push(LinuxDeviceCgroupBuilder::default().allow(true).typ(kind).access("m").build()?);
+    }
     for (major, minor) in DEFAULT_DEVICES {
         rules.push(rule(true, LinuxDeviceType::C, Some(major), minor)?);
     }
     Ok(rules)
 }
 
-/// What a sandboxed process may do with [`DEFAULT_DEVICES`] (all), as the devices cgroup wants to read it.
+/// What a sandboxed process may do: all with [`DEFAULT_DEVICES`], and make nodes of others; as the devices cgroup wants to read it.
 pub fn device_lines() -> impl Iterator<Item = String> {
-    DEFAULT_DEVICES.iter().map(|(major, minor)| match minor {
+    let usable = DEFAULT_DEVICES.iter().map(|(major, minor)| match minor {
         Some(minor) => format!("c {major}:{minor} rwm"),
         None => format!("c {major}:* rwm"),
-    })
+    });
+    ["c *:* m", "b *:* m"].map(String::from).into_iter().chain(usable)
 }
 
 fn rule(

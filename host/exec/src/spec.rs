@@ -57,7 +57,8 @@ pub fn build(
 ) -> anyhow::Result<Built> {
     let hostname = hostname(process)?;
     let mut staging = Staging { stage, files: Vec::new(), binds: Vec::new() };
-    let mut mounts = mounts(process, hostname, &mut staging)?;
+    let opens_devices = opens_devices(process, cgroup, restrictor);
+    let mut mounts = mounts(process, hostname, opens_devices, &mut staging)?;
     let (devices, rules) = devices(process)?;
     if cgroup.scope != Scope::Everywhere {
         mounts.retain(|mount| mount.typ().as_deref() != Some("cgroup"));
@@ -85,6 +86,12 @@ pub fn build(
         .linux(linux)
         .build()?;
     Ok(Built { spec, files: staging.files, binds: staging.binds })
+}
+
+/// Whether the process may open device nodes outside of /dev, those of its root and its mounts: an image, or a step before, may have put
+/// nodes of any device there. Who makes a root of his own (debootstrap) makes /dev/null in it, and uses it.
+pub fn opens_devices(process: &Process, cgroup: &cgroup::Plan, restrictor: Restrictor) -> bool {
+    process.insecure || cgroup::filters_devices(cgroup.scope, restrictor == Restrictor::Runtime)
 }
 
 /// Device nodes to make, and what may be done with devices.
@@ -135,7 +142,9 @@ fn oci_process(process: &Process, user: &User, restrictor: Restrictor) -> anyhow
     if !env.iter().any(|e| e.starts_with("PATH=")) {
         env.push(format!("PATH={DEFAULT_PATH}"));
     }
-    if !env.iter().any(|e| e.starts_with("HOME=")) {
+    // An empty one is none.
+    if !env.iter().any(|e| e.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())) {
+        env.retain(|e| !e.starts_with("HOME="));
         env.push(format!("HOME={}", user.home.as_deref().unwrap_or("/")));
     }
     let own = user.groups.iter().chain(process.devices.iter().flat_map(|device| &device.edits.gids));
@@ -263,7 +272,12 @@ pub fn default_mounts(insecure: bool) -> Vec<(&'static str, &'static str, &'stat
     ]
 }
 
-fn mounts(process: &Process, hostname: &str, staging: &mut Staging<'_>) -> anyhow::Result<Vec<OciMount>> {
+fn mounts(
+    process: &Process,
+    hostname: &str,
+    opens_devices: bool,
+    staging: &mut Staging<'_>,
+) -> anyhow::Result<Vec<OciMount>> {
     let mut all = Vec::new();
     let unprivileged = sys::user::in_user_namespace();
     for (target, kind, source, options) in default_mounts(process.insecure) {
@@ -281,7 +295,9 @@ fn mounts(process: &Process, hostname: &str, staging: &mut Staging<'_>) -> anyho
         all.push(oci_mount(Path::new(target), "bind", &source, vec!["nosuid", "noexec", "nodev", "rbind", "ro"])?);
     }
     for mount in &process.mounts {
-        all.push(own_mount(mount, process, staging).with_context(|| format!("mount at {}", mount.target))?);
+        all.push(
+            own_mount(mount, process, opens_devices, staging).with_context(|| format!("mount at {}", mount.target))?,
+        );
     }
     for device in &process.devices {
         all.extend(device.edits.binds().with_context(|| format!("device {}", device.name))?);
@@ -307,13 +323,18 @@ fn without_duplicates(all: Vec<OciMount>) -> Vec<OciMount> {
     kept
 }
 
-fn own_mount(mount: &Mount, process: &Process, staging: &mut Staging<'_>) -> anyhow::Result<OciMount> {
+fn own_mount(
+    mount: &Mount,
+    process: &Process,
+    opens_devices: bool,
+    staging: &mut Staging<'_>,
+) -> anyhow::Result<OciMount> {
     let target = clean(&mount.target)?;
     if target == Path::new("/") {
         bail!("the root cannot be mounted over");
     }
     let access = if mount.readonly { "ro" } else { "rw" };
-    let devices = if process.insecure { "dev" } else { "nodev" };
+    let devices = if opens_devices { "dev" } else { "nodev" };
     match &mount.kind {
         MountKind::Bind { source, selector } => {
             let whole = Path::new(selector).components().all(|c| matches!(c, Component::RootDir | Component::CurDir));
@@ -441,14 +462,23 @@ mod tests {
     }
 
     #[test]
-    fn devices_are_in_dev_alone_unless_insecure() {
+    fn devices_are_in_dev_alone_where_nothing_filters_them() {
         let bind = Mount {
             target: "/b".into(),
             kind: MountKind::Bind { source: "/x".into(), selector: "/y".into() },
             readonly: false,
         };
-        for (insecure, expect) in [(false, "nodev"), (true, "dev")] {
-            let spec = built(&Process { insecure, mounts: vec![bind.clone(), tmpfs("/t")], ..process() }).unwrap();
+        let cases = [
+            (false, Scope::Nowhere, "nodev"),
+            (false, Scope::Devices, "dev"),
+            (false, Scope::Everywhere, "dev"),
+            (true, Scope::Nowhere, "dev"),
+        ];
+        for (insecure, scope, expect) in cases {
+            let process = Process { insecure, mounts: vec![bind.clone(), tmpfs("/t")], ..process() };
+            let cgroup = cgroup::Plan { scope, ..cgroup::plan("", "id").unwrap() };
+            let built = build(&process, &User::default(), Path::new("/stage"), &cgroup, Restrictor::Runtime).unwrap();
+            let spec = serde_json::to_value(built.spec).unwrap();
             for target in ["/b", "/t"] {
                 let mounts = spec["mounts"].as_array().unwrap();
                 let mount = mounts.iter().find(|m| m["destination"] == target).unwrap();

@@ -9,7 +9,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use pathrs::Root;
 use rustix::{
     fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid},
@@ -48,6 +48,13 @@ impl Stubs {
     pub fn make(&mut self, rootfs: &Path, target: &str, kind: Kind, recursive: bool) -> anyhow::Result<()> {
         let describe = || format!("make the mount point {target} in the root");
         let (mut parent, missing) = find_missing(rootfs, target).with_context(describe)?;
+        if missing.is_empty() {
+            match (kind, is_dir_inside(rootfs, target)?) {
+                (Kind::File, true) => bail!("{target} is a directory: no file can be mounted there"),
+                (Kind::Dir(_), false) => bail!("{target} is no directory: none can be mounted there"),
+                _ => return Ok(()),
+            }
+        }
         let last = missing.len().saturating_sub(1);
         for (n, name) in missing.iter().enumerate() {
             let kind = if n == last { kind } else { DIR };
@@ -282,6 +289,9 @@ mod tests {
         symlink("../../../../nowhere", root.join("dangling")).unwrap();
         let mut stubs = Stubs::default();
         stubs.make(&root, "/link/x", DIR, false).unwrap();
+        assert!(
+            stubs.make(&root, "/link", DIR, false).is_ok() && stubs.make(&root, "/link", Kind::File, false).is_err()
+        );
         assert!(root.join("real/x").is_dir());
         assert!(stubs.make(&root, "/dangling", DIR, false).is_err());
         assert_eq!(list(dir.path()), ["root", "root/dangling", "root/link", "root/real", "root/real/x"]);

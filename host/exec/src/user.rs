@@ -54,7 +54,7 @@ pub fn lookup_user(rootfs: &Path, user: &str) -> Result<User, UserError> {
     };
     let user = if user.is_empty() { "0" } else { user };
     if let (Some(uid), Some(gid)) = (number(user)?, group.map(number).transpose()?.flatten()) {
-        return Ok(User { uid, gid, groups: vec![gid], home: None });
+        return Ok(User { uid, gid, groups: vec![gid], home: home_of(rootfs, uid) });
     }
     let entry = find_user(&read(rootfs, "/etc/passwd")?, user)?;
     let groups = match group {
@@ -62,6 +62,12 @@ pub fn lookup_user(rootfs: &Path, user: &str) -> Result<User, UserError> {
         None => groups_of(&read(rootfs, "/etc/group")?, &entry)?,
     };
     Ok(User { uid: entry.uid, gid: groups[0], groups, home: entry.home })
+}
+
+/// The home of who has this number. Numbers need no /etc/passwd, so that one that cannot be read is none.
+fn home_of(rootfs: &Path, uid: u32) -> Option<String> {
+    let passwd = read(rootfs, "/etc/passwd").ok()?;
+    passwd.lines().filter_map(parse_user).find(|entry| entry.uid == uid)?.home
 }
 
 /// User and primary group of who is called `name` in the text of an /etc/passwd.
@@ -230,6 +236,8 @@ mod tests {
         check("ann:77", "1000:77 [77] /home/ann");
         check("1002", "7:8 [8] /n");
         check("5:6", "5:6 [6] ");
+        check("1000:6", "1000:6 [6] /home/ann");
+        check("0:6", "0:6 [6] /root");
         check("55", "55:0 [0] ");
         check(":wheel", "0:10 [10] /root");
         check("4294967294:1", "4294967294:1 [1] ");

@@ -25,7 +25,7 @@ const SIGNAL_CODE: i32 = 128;
 
 /// A process ran, and ended badly.
 #[derive(thiserror::Error)]
-#[error("process \"{}\" did not complete successfully: exit code: {}{}", self.args.join(" "), self.code(), self.hint())]
+#[error("process {:?} did not complete successfully: exit code: {}{}", self.args.join(" "), self.code(), self.hint())]
 pub struct ExecError {
     /// argv.
     pub args: Vec<String>,
@@ -101,7 +101,7 @@ impl Op<Files> for ExecVertex {
         let exit = executor
             .run(process, io)
             .await
-            .with_context(|| format!("process \"{}\" could not be run", self.op.args.join(" ")))?;
+            .with_context(|| format!("process {:?} could not be run", self.op.args.join(" ")))?;
         if self.is_success(exit) {
             return mounts.commit().await;
         }

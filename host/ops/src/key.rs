@@ -71,9 +71,9 @@ fn exec_text(exec: &op::ExecOp) -> String {
     exec.cgroup_parent = String::new();
     for mount in &mut exec.mounts {
         mount.selector = String::new();
-        // Who may share a cache mount, and which one it is, is not what the step makes.
-        if let op::MountKind::Cache { .. } = mount.kind {
-            mount.kind = op::MountKind::Cache { id: String::new(), sharing: op::CacheSharing::Shared };
+        // Who may share a cache mount is not what the step makes. Which one it is may be: who names another wants the step to see it.
+        if let op::MountKind::Cache { sharing, .. } = &mut mount.kind {
+            *sharing = op::CacheSharing::Shared;
         }
     }
     format!("{exec:?}")

@@ -3,9 +3,8 @@
 use std::{
     collections::HashMap,
     io,
-    os::unix::{fs::PermissionsExt, process::CommandExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
     sync::Arc,
 };
 
@@ -71,8 +70,9 @@ impl Executor for Workload {
         self.restrict().map_err(|e| ExecutorError::Other(format!("take privileges away: {e}")))?;
         // Set here, because a change of user or capabilities clears it. It holds across exec.
         set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| ExecutorError::Other(e.to_string()))?;
-        // The standard library's exec gives SIGPIPE its default action back, which Rust programs ignore.
-        let error = Command::new(program).arg0(name).args(args).env_clear().envs(environment(process)).exec();
+        let args = std::iter::once(name.as_str()).chain(args.iter().map(String::as_str));
+        let env = process.env().iter().flatten().map(String::as_str);
+        let error = sys::process::exec(&program, args, env);
         // The engine takes this process as started: only the user can be told.
         eprintln!("run {name:?}: {error}");
         Err(ExecutorError::Other(format!("run {name:?}: {error}")))

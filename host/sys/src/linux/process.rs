@@ -1,6 +1,11 @@
 //! Processes.
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    ffi::CString,
+    io,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    path::Path,
+};
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
@@ -42,6 +47,33 @@ pub fn fork() -> io::Result<Forked> {
         Ok(pid) => Ok(Forked::Parent(pid)),
         Err(_) => Err(io::Error::last_os_error()),
     }
+}
+
+/// Replaces this process by the program at `path`: with no signal blocked, and the default action for each, whatever this process and
+/// who started it ignore. Returns when that cannot be done. A file that is no program of any kind is refused: no shell is tried on it.
+pub fn exec<'a>(path: &Path, args: impl Iterator<Item = &'a str>, env: impl Iterator<Item = &'a str>) -> io::Error {
+    let strings = |list: &mut dyn Iterator<Item = &'a str>| list.map(CString::new).collect::<Result<Vec<_>, _>>();
+    let (path, (mut args, mut env)) = (CString::new(path.as_os_str().as_bytes()), (args, env));
+    let (Ok(path), Ok(args), Ok(env)) = (path, strings(&mut args), strings(&mut env)) else {
+        return io::ErrorKind::InvalidInput.into();
+    };
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (argv, envp) = (pointers(&args), pointers(&env));
+    // SAFETY: the set is initialised before it is used, the lists end with a null pointer, and what they and `path` point to lives on
+    // until the call returns.
+    #[allow(unsafe_code)]
+    unsafe {
+        for signal in 1..=libc::SIGRTMAX() {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut none = std::mem::MaybeUninit::uninit();
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+        libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr());
+    }
+    io::Error::last_os_error()
 }
 
 fn to_pid(pid: u32) -> io::Result<Pid> {
