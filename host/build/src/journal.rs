@@ -273,6 +273,21 @@ impl Activity {
         })
     }
 
+    /// A sink for parts that have no size: their names, and whether they have ended.
+    pub fn steps(&self) -> exporters::Steps {
+        let (journal, vertex) = (self.journal.clone(), self.vertex.clone());
+        let begun: Mutex<HashMap<String, SystemTime>> = Mutex::default();
+        Arc::new(move |name, ended| {
+            let time = SystemTime::now();
+            let mut begun = begun.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let started = Some(*begun.entry(name.to_owned()).or_insert(time));
+            let completed = ended.then_some(time);
+            let (id, name) = (name.to_owned(), name.to_owned());
+            let kind = EventKind::Status { id, name, current: 0, total: 0, started, completed };
+            journal.add(Event { vertex: vertex.clone(), time, kind });
+        })
+    }
+
     fn send(&self, kind: EventKind) {
         self.journal.add(Event { vertex: self.vertex.clone(), time: SystemTime::now(), kind });
     }

@@ -202,6 +202,7 @@ impl Engine {
                 session: sessions.first().cloned(),
                 source_date_epoch: epoch(&export.attrs, built),
                 progress: activity.progress(),
+                steps: activity.steps(),
             };
             let result = match self.exporter(&export.kind) {
                 Ok(exporter) => exporter.export(built, &target).await,

@@ -78,9 +78,29 @@ impl Image {
         images.chain(self.attested.iter().map(|one| &one.manifest))
     }
 
+    /// What was made beside the layers, in words that people look for in the output of a build to find a digest.
+    fn made(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for image in &self.platforms {
+            lines.push(format!("exporting manifest {}", image.manifest.descriptor.digest));
+            lines.push(format!("exporting config {}", image.config.descriptor.digest));
+        }
+        let attested = self.attested.iter().map(|one| &one.manifest.descriptor.digest);
+        lines.extend(attested.map(|digest| format!("exporting attestation manifest {digest}")));
+        if self.is_index() {
+            lines.push(format!("exporting manifest list {}", self.root.descriptor.digest));
+        }
+        lines
+    }
+
     /// BuildKit's exporter response for the image.
     pub(crate) fn response(&self) -> Result<BTreeMap<String, String>> {
-        let descriptor = documents::compact(&self.root.descriptor)?;
+        self.response_with(&self.root.descriptor)
+    }
+
+    /// The same, where the image is named by another descriptor than the root's own.
+    pub(crate) fn response_with(&self, descriptor: &Descriptor) -> Result<BTreeMap<String, String>> {
+        let descriptor = documents::compact(descriptor)?;
         let descriptor = base64::engine::general_purpose::STANDARD.encode(descriptor);
         let mut response = BTreeMap::from([
             ("containerimage.digest".to_owned(), self.root.descriptor.digest.clone()),
@@ -113,7 +133,7 @@ pub(crate) async fn assemble(built: &Built, options: &ImageOptions, to: &Target,
     let part = |id| Part { built, options, annotations: &annotations, epoch, id, is_listed };
     let images: Vec<_> = built.refs.iter().map(|(id, snapshot)| part(id).image(snapshot.as_ref())).collect();
     let images = futures::stream::iter(images).buffered(PLATFORMS_AT_ONCE);
-    let parts: Vec<(PlatformImage, config::Patched)> = images.try_collect().await?;
+    let parts: Vec<(PlatformImage, config::Patched)> = to.step("exporting layers", images.try_collect()).await?;
     let known: Vec<Platform> = parts.iter().map(|(_, config)| config.platform.clone()).collect();
     if let Some(stray) = annotations.stray_platform(&known) {
         bail!("an annotation names platform {stray}, which was not built");
@@ -131,7 +151,11 @@ pub(crate) async fn assemble(built: &Built, options: &ImageOptions, to: &Target,
         }
     }
     let root = root(&platforms, &attested, options, &annotations, &known)?;
-    Ok(Image { platforms, attested, root, created })
+    let image = Image { platforms, attested, root, created };
+    for line in image.made() {
+        to.step(&line, std::future::ready(())).await;
+    }
+    Ok(image)
 }
 
 fn duplicate<'a>(ids: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -123,6 +123,9 @@ impl Exporter for Image {
         }
         if options.store {
             self.keep(what, &image, &references).await?;
+            for name in &references {
+                to.step(&format!("naming to {name}"), std::future::ready(())).await;
+            }
         }
         if options.push {
             let client = (self.registries)(to.session.as_slice());

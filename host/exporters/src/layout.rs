@@ -64,12 +64,18 @@ fn blob_path(digest: &str) -> String {
     format!("blobs/{}", digest.replacen(':', "/", 1))
 }
 
-/// `index.json`: the image under each of its names.
-fn index(image: &Image, names: &[oci::Reference]) -> Result<Bytes> {
+/// The descriptor of the image with the time that it was made.
+pub(crate) fn described(image: &Image) -> Descriptor {
     let mut root = image.root.descriptor.clone();
     if let Some(created) = &image.created {
         root.annotations.entry(CREATED_KEY.to_owned()).or_insert_with(|| created.clone());
     }
+    root
+}
+
+/// `index.json`: the image under each of its names.
+fn index(image: &Image, names: &[oci::Reference]) -> Result<Bytes> {
+    let root = described(image);
     let named = |name: &oci::Reference| {
         let mut root = root.clone();
         root.annotations.insert(IMAGE_NAME_KEY.to_owned(), name.to_string());

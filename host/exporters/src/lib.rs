@@ -77,6 +77,9 @@ pub trait InlineCache: Send + Sync + 'static {
 /// Gets bytes done and total, by an id and a name. A total of 0 is not known.
 pub type Progress = Arc<dyn Fn(&str, &str, u64, u64) + Send + Sync>;
 
+/// Gets the name of a part that has no size: when it begins (false), and when it has ended (true).
+pub type Steps = Arc<dyn Fn(&str, bool) + Send + Sync>;
+
 /// Where to, and for whom.
 #[derive(Clone)]
 #[allow(missing_docs)]
@@ -88,9 +91,18 @@ pub struct Target {
     /// Seconds since 1970 that timestamps are set to, where given.
     pub source_date_epoch: Option<i64>,
     pub progress: Progress,
+    pub steps: Steps,
 }
 
 impl Target {
+    /// Does `work`, which is shown under `name` meanwhile.
+    pub(crate) async fn step<T>(&self, name: &str, work: impl Future<Output = T>) -> T {
+        (self.steps)(name, false);
+        let done = work.await;
+        (self.steps)(name, true);
+        done
+    }
+
     /// The client.
     fn session(&self) -> anyhow::Result<&Arc<dyn Session>> {
         self.session.as_ref().ok_or_else(|| anyhow::anyhow!("the build has no client to send the result to"))

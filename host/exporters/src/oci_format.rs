@@ -64,7 +64,7 @@ impl Exporter for OciFormat {
         let names = crate::image::resolve_names(&options.names, what)?;
         let references = names.iter().map(|name| name.parse()).collect::<Result<Vec<oci::Reference>, _>>()?;
         let image = assemble(what, &options, to, false).await?;
-        let mut response = image.response()?;
+        let mut response = image.response_with(&layout::described(&image))?;
         if !references.is_empty() {
             let full: Vec<String> = references.iter().map(oci::Reference::to_string).collect();
             response.insert("image.name".to_owned(), full.join(","));

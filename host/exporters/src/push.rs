@@ -43,13 +43,19 @@ pub(crate) async fn push(
     };
     let blobs = image.blobs().into_values().filter(|(descriptor, _)| !is_manifest(&descriptor.digest));
     let pushes = blobs.map(|(descriptor, content)| push_blob(&repository, descriptor, content, &to.progress));
-    futures::stream::iter(pushes).buffer_unordered(BLOBS_AT_ONCE).try_collect::<()>().await?;
-    if image.is_index() {
-        for manifest in manifests {
-            repository.put_manifest(&manifest.descriptor.digest, &as_manifest(manifest)).await?;
+    let pushes = futures::stream::iter(pushes).buffer_unordered(BLOBS_AT_ONCE).try_collect::<()>();
+    to.step("pushing layers", pushes).await?;
+    let manifests = async {
+        if image.is_index() {
+            for manifest in manifests {
+                repository.put_manifest(&manifest.descriptor.digest, &as_manifest(manifest)).await?;
+            }
         }
-    }
-    Ok(repository.put_manifest(&target, &as_manifest(&image.root)).await?)
+        Ok(repository.put_manifest(&target, &as_manifest(&image.root)).await?)
+    };
+    let plain = name.to_string();
+    let named = plain.split('@').next().unwrap_or_default();
+    to.step(&format!("pushing manifest for {named}@{}", image.root.descriptor.digest), manifests).await
 }
 
 /// What the root is put under: a tag, or its digest.

@@ -164,6 +164,7 @@ impl World {
             session: Some(Arc::new(client)),
             source_date_epoch: None,
             progress: Arc::new(|_, _, _, _| {}),
+            steps: Arc::new(|_, _| {}),
         }
     }
 
