@@ -182,7 +182,8 @@ pub fn purl(kind: &str, name: &oci::Reference, platform: Option<&Platform>) -> S
         Some((space, last)) => format!("{space}/{}", last.split(':').next().unwrap_or(last)),
         None => path.split(':').next().unwrap_or(path).to_owned(),
     };
-    let parts: Vec<String> = path.split('/').map(escaped).collect();
+    // A colon is itself in a qualifier alone.
+    let parts: Vec<String> = path.split('/').map(|part| escaped(part).replace(':', "%3A")).collect();
     let tag = name.tag().or_else(|| name.digest().is_none().then_some("latest"));
     let version = tag.map_or(String::new(), |tag| format!("@{}", escaped(tag)));
     let digest = name.digest().map(|digest| format!("digest={}", escaped(digest)));
@@ -301,7 +302,7 @@ mod tests {
             ("alpine:3", Some(&amd64), "pkg:docker/alpine@3?platform=linux%2Famd64".to_owned()),
             ("docker.io/library/alpine:3", None, "pkg:docker/alpine@3".to_owned()),
             ("a/b", None, "pkg:docker/a/b@latest".to_owned()),
-            ("localhost:5000/a/b:1", None, "pkg:docker/localhost:5000/a/b@1".to_owned()),
+            ("localhost:5000/a/b:1", None, "pkg:docker/localhost%3A5000/a/b@1".to_owned()),
             (&format!("a/b@{digest}"), None, format!("pkg:docker/a/b?digest={digest}")),
             (&format!("a/b:1@{digest}"), None, format!("pkg:docker/a/b@1?digest={digest}")),
         ] {

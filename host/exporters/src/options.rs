@@ -52,15 +52,16 @@ pub(crate) struct ImageOptions {
 impl ImageOptions {
     /// Reads the attributes; those of other kinds are left alone.
     pub(crate) fn parse(attrs: &Attrs) -> Result<Self> {
+        let oci_types = flag(attrs, "oci-mediatypes")?.unwrap_or(true);
         let options = ImageOptions {
             names: names(attrs.get("name").map_or("", String::as_str)),
             compression: compression(attrs)?,
             force_compression: flag(attrs, "force-compression")?.unwrap_or(false),
-            oci_types: flag(attrs, "oci-mediatypes")?.unwrap_or(true),
+            oci_types,
             rewrite_timestamp: flag(attrs, "rewrite-timestamp")?.unwrap_or(false),
             annotations: Annotations::parse(attrs)?,
             attestation_inline: flag(attrs, "attestation-inline")?,
-            oci_artifact: flag(attrs, "oci-artifact")?.unwrap_or(false),
+            oci_artifact: flag(attrs, "oci-artifact")?.unwrap_or(oci_types),
         };
         // Such layers are layers like others here, wherever they come from.
         flag(attrs, "prefer-nondist-layers")?;

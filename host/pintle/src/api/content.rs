@@ -1,5 +1,7 @@
 //! `containerd.services.content.v1.Content`: the blobs of build records, to be read.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use proto::content::{self as wire, content_server};
@@ -14,6 +16,11 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// The service. See [`Api`].
 pub struct Content(pub Api);
 
+/// Images of several platforms, in OCI's words and in Docker's.
+const INDEX_TYPES: [&str; 2] = [oci::media_type::OCI_INDEX, oci::media_type::DOCKER_INDEX];
+/// A longer index is not looked into.
+const INDEX_BYTES_MAX: u64 = 4 << 20;
+
 type Answer<T> = Result<Response<T>, Status>;
 type Messages<T> = BoxStream<'static, Result<T, Status>>;
 
@@ -23,12 +30,25 @@ impl Content {
             Some(history) => history.blobs().await,
             None => Vec::new(),
         };
-        let info = |blob: proto::control::Descriptor| wire::Info {
-            digest: blob.digest,
-            size: blob.size,
-            ..Default::default()
-        };
-        blobs.into_iter().map(info).collect()
+        let mut sizes: BTreeMap<String, i64> = BTreeMap::new();
+        for blob in blobs {
+            if INDEX_TYPES.contains(&blob.media_type.as_str()) {
+                sizes.extend(self.listed(&blob).await);
+            }
+            sizes.insert(blob.digest, blob.size);
+        }
+        sizes.into_iter().map(|(digest, size)| wire::Info { digest, size, ..Default::default() }).collect()
+    }
+
+    /// Digests and sizes of what an index lists, where it is here.
+    async fn listed(&self, index: &proto::control::Descriptor) -> Vec<(String, i64)> {
+        let store = self.0.engine.store();
+        let length = u64::try_from(index.size).unwrap_or_default().min(INDEX_BYTES_MAX);
+        let Ok(bytes) = read(store, &index.digest, 0, length).await else { return Vec::new() };
+        let index: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let manifests = index["manifests"].as_array().into_iter().flatten();
+        let named = manifests.filter_map(|one| Some((one["digest"].as_str()?.to_owned(), one["size"].as_i64()?)));
+        named.filter(|(digest, _)| matches!(store.blob(digest), Ok(Some(_)))).collect()
     }
 
     /// A blob that a record names: others are nobody's business.
