@@ -31,6 +31,8 @@ pub struct Config {
     pub entitlements: Entitlements,
     /// What the worker says of itself, beside what it is.
     pub labels: std::collections::BTreeMap<String, String>,
+    /// Which network steps have that ask for none in particular.
+    pub networks: exec::Networks,
     /// Who is asked for names in steps with a network.
     pub dns: Arc<exec::Dns>,
     /// Which devices steps may ask for.
@@ -89,10 +91,13 @@ impl Engine {
         let options = store::Options { snapshotter: config.snapshotter.clone(), max_bytes: config.max_bytes };
         let store = Store::open(&config.root, options)?;
         let (name, state, dns) = (config.executor.clone(), config.root.join("exec"), config.dns.clone());
-        let executor = exec::select(exec::Config { name, state, dns, cgroup_parent: config.cgroup_parent.clone() })?;
+        let (cgroup_parent, networks) = (config.cgroup_parent.clone(), config.networks.clone());
+        // Who waits for the end of the store waits for that of the executor too.
+        let keep = exec::Keep(vec![Arc::new(store.clone())]);
+        let executor = exec::select(exec::Config { name, state, dns, cgroup_parent, networks, keep })?;
         let limits = solver::Limits { max_running: config.max_parallel };
         let solver = Solver::new(Arc::new(Files::new(store.clone())), Arc::new(KvOf(store.clone())), limits);
-        let mut worker = worker(&store, executor.as_ref())?;
+        let mut worker = worker(&store, executor.as_ref(), config)?;
         worker.labels.extend(config.labels.clone());
         let registries = sources::Registries::new(config.registries.clone());
         let sources = Sources::standard(&store, registries.clone());
@@ -219,12 +224,12 @@ impl Inner {
     }
 }
 
-fn worker(store: &Store, executor: &dyn exec::Executor) -> anyhow::Result<Worker> {
+fn worker(store: &Store, executor: &dyn exec::Executor, config: &Config) -> anyhow::Result<Worker> {
     let labels = [
         ("org.mobyproject.buildkit.worker.executor", executor.name().to_string()),
         ("org.mobyproject.buildkit.worker.snapshotter", store.snapshotter().to_string()),
         ("org.mobyproject.buildkit.worker.hostname", rustix::system::uname().nodename().to_string_lossy().into_owned()),
-        ("org.mobyproject.buildkit.worker.network", "host".to_string()),
+        ("org.mobyproject.buildkit.worker.network", config.networks.mode.label().to_string()),
     ];
     Ok(Worker {
         id: worker_id(store)?,
@@ -281,6 +286,7 @@ mod tests {
             max_parallel: 1,
             entitlements: Entitlements::new(),
             labels: Default::default(),
+            networks: exec::Networks::default(),
             dns: Arc::default(),
             cdi: exec::Cdi::disabled(),
             cgroup_parent: String::new(),

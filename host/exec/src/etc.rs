@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::Network;
+use crate::wire::NetworkNamespace;
 
 /// The host name where none is asked for: BuildKit's, for images that look at it.
 pub const DEFAULT_HOSTNAME: &str = "buildkitsandbox";
@@ -72,20 +72,38 @@ impl Dns {
     }
 }
 
-/// The text of /etc/resolv.conf: the host's, whose name servers a process in the host's network can reach, even those on loopback,
-/// unless others are wanted. Without a network there is nobody to ask.
-pub fn resolv_conf(network: Network, dns: &Dns) -> anyhow::Result<Vec<u8>> {
-    if network == Network::None {
+/// Who is asked in a network of its own where the host asks only itself: the public servers that Docker and BuildKit take.
+const PUBLIC_NAMESERVERS: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
+
+/// The text of /etc/resolv.conf: the host's, unless others are wanted. A process in the host's network can reach all its name servers,
+/// one in a network of its own not those on loopback. Without a network there is nobody to ask.
+pub fn resolv_conf(network: &NetworkNamespace, dns: &Dns) -> anyhow::Result<Vec<u8>> {
+    if *network == NetworkNamespace::Empty {
         return Ok(Vec::new());
     }
     let host = match std::fs::read("/etc/resolv.conf") {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         other => other.context("read /etc/resolv.conf of the host")?,
     };
-    if *dns == Dns::default() {
+    let ours = matches!(network, NetworkNamespace::Host);
+    if ours && *dns == Dns::default() {
         return Ok(host);
     }
-    Ok(dns.over(&String::from_utf8_lossy(&host)).into_bytes())
+    let text = dns.over(&String::from_utf8_lossy(&host));
+    Ok(if ours { text } else { without_loopback(&text) }.into_bytes())
+}
+
+fn without_loopback(text: &str) -> String {
+    let server = |line: &str| line.trim().strip_prefix("nameserver").map(|rest| rest.trim().to_owned());
+    let is_loopback = |address: String| {
+        let address = address.split('%').next().unwrap_or_default().parse::<IpAddr>();
+        address.is_ok_and(|address| address.is_loopback())
+    };
+    let kept: Vec<&str> = text.lines().filter(|line| !server(line).is_some_and(is_loopback)).collect();
+    let public = PUBLIC_NAMESERVERS.map(|address| format!("nameserver {address}"));
+    let alone = !kept.iter().any(|line| server(line).is_some());
+    let public = public.iter().filter(|_| alone).map(String::as_str);
+    kept.iter().copied().chain(public).map(|line| format!("{line}\n")).collect()
 }
 
 /// Refuses what the kernel would refuse, with the reason.
@@ -125,7 +143,21 @@ mod tests {
     #[test]
     fn no_network_no_name_servers() {
         let dns = Dns { nameservers: vec!["10.0.0.1".into()], ..Dns::default() };
-        assert_eq!(resolv_conf(Network::None, &dns).unwrap(), b"");
+        assert_eq!(resolv_conf(&NetworkNamespace::Empty, &dns).unwrap(), b"");
+        let own = resolv_conf(&NetworkNamespace::At("/n".into()), &dns).unwrap();
+        assert!(String::from_utf8(own).unwrap().ends_with("nameserver 10.0.0.1\n"));
+    }
+
+    #[test]
+    fn nobody_is_asked_on_a_loopback_of_another_network() {
+        let cases = [
+            ("nameserver 127.0.0.53\nnameserver 1.1.1.1\nsearch lan\n", "nameserver 1.1.1.1\nsearch lan\n"),
+            ("options edns0\nnameserver ::1\n", "options edns0\nnameserver 8.8.8.8\nnameserver 8.8.4.4\n"),
+            ("nameserver fe80::1%eth0\n", "nameserver fe80::1%eth0\n"),
+        ];
+        for (host, wanted) in cases {
+            assert_eq!(without_loopback(host), wanted);
+        }
     }
 
     #[test]

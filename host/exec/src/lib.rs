@@ -8,8 +8,10 @@
 mod builtin;
 pub mod cdi;
 mod cgroup;
+mod cni;
 mod etc;
 mod helper;
+mod network;
 mod oci;
 mod pty;
 mod run;
@@ -28,6 +30,7 @@ use async_trait::async_trait;
 
 pub use builtin::Builtin;
 pub use cdi::{Cdi, Device};
+pub use cni::{NetworkMode, Networks};
 pub use etc::Dns;
 pub use helper::helper_main;
 pub use oci::Oci;
@@ -69,6 +72,8 @@ pub struct Process {
     pub ulimits: Vec<(String, i64, i64)>,
     /// Network.
     pub network: Network,
+    /// The network namespace that it has, a file, where it has not the host's or an empty one. [`select`]'s executors put it here.
+    pub namespace: Option<PathBuf>,
     /// Devices that it may use.
     pub devices: Vec<Device>,
     /// Who is asked for names. [`select`]'s executors put their own here.
@@ -124,7 +129,7 @@ pub enum MountKind {
 /// Network of a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Network {
-    /// The executor's default: the host's network where no other is configured.
+    /// The executor's default: the host's network where no other is configured (see [`Networks`]).
     #[default]
     Default,
     /// Loopback only.

@@ -108,6 +108,7 @@ impl Prepared {
         give_sockets(&process)?;
         let (files, bytes): (Vec<_>, Vec<Arc<[u8]>>) = built.files.into_iter().unzip();
         let nodev = !spec::opens_devices(&process, &cgroup, restrictor);
+        let network = spec::network(&process);
         let request = Request {
             id,
             stage: stage.into(),
@@ -117,7 +118,7 @@ impl Prepared {
             filter_len: filter.len() as u64,
             files,
             binds: built.binds,
-            isolate_network: spec::isolates_network(process.network),
+            network,
             tty: process.tty,
             late_cwd,
             launch,

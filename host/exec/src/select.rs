@@ -6,7 +6,10 @@ use anyhow::Context;
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 
-use crate::{Builtin, Dns, Executor, Exit, Io, Mount, MountKind, Network, Oci, Process, cgroup, helper::PROBE_WORD};
+use crate::{
+    Builtin, Dns, Executor, Exit, Io, Keep, Mount, MountKind, Network, Networks, Oci, Process, cgroup, cni::Cni,
+    helper::PROBE_WORD,
+};
 
 /// What `select` goes by.
 #[derive(Clone, Debug)]
@@ -19,6 +22,10 @@ pub struct Config {
     pub dns: Arc<Dns>,
     /// The parent cgroup of processes that name none; empty is the executor's own.
     pub cgroup_parent: String,
+    /// Which network a process has that asks for none in particular.
+    pub networks: Networks,
+    /// What must outlive the executor, and the networks that it gives up when it is dropped.
+    pub keep: Keep,
 }
 
 /// No executor works.
@@ -45,7 +52,9 @@ pub fn select(config: Config) -> anyhow::Result<Arc<dyn Executor>> {
     if let Some(name) = &config.name {
         open(name, &config)?;
     }
-    Ok(Arc::new(Selected { config, chosen: OnceCell::new() }))
+    let cni = Cni::open(&config.networks, &config.state)?.map(Arc::new);
+    cni.iter().for_each(|cni| cni.fill());
+    Ok(Arc::new(Selected { cni, chosen: OnceCell::new(), config }))
 }
 
 fn open(name: &str, config: &Config) -> anyhow::Result<Arc<dyn Executor>> {
@@ -57,8 +66,11 @@ fn open(name: &str, config: &Config) -> anyhow::Result<Arc<dyn Executor>> {
 
 /// Chooses when the first process is run.
 struct Selected {
-    config: Config,
+    /// What gives networks of their own.
+    cni: Option<Arc<Cni>>,
     chosen: OnceCell<Arc<dyn Executor>>,
+    /// Dropped last, with what it keeps.
+    config: Config,
 }
 
 #[async_trait]
@@ -75,7 +87,12 @@ impl Executor for Selected {
         if process.cgroup_parent.is_empty() {
             process.cgroup_parent.clone_from(&self.config.cgroup_parent);
         }
-        self.chosen.get_or_try_init(|| choose(&self.config)).await?.run(process, io).await
+        let executor = self.chosen.get_or_try_init(|| choose(&self.config)).await?;
+        if let Some(cni) = self.cni.clone().filter(|_| process.network == Network::Default) {
+            let attached = tokio::task::spawn_blocking(move || cni.attach(&mut process).map(|()| process));
+            process = attached.await?.context("give the process a network")?;
+        }
+        executor.run(process, io).await
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     Mount, MountKind, Network, Process, Resources, User,
     cgroup::{self, Scope},
     etc, seccomp, security, stubs,
-    wire::{StagedBind, StagedFile},
+    wire::{NetworkNamespace, StagedBind, StagedFile},
 };
 
 /// A path of a mount is not longer (the kernel's PATH_MAX less its NUL).
@@ -118,7 +118,7 @@ fn hostname(process: &Process) -> anyhow::Result<&str> {
     Ok(&process.hostname)
 }
 
-/// The network namespace is the helper's: the host's, or an empty one that the helper has made. So is the cgroup namespace where only
+/// The network namespace is the helper's: the host's, an empty one that the helper has made, or one that it has joined. So is the cgroup namespace where only
 /// version 2 has one worth having.
 fn namespaces() -> anyhow::Result<Vec<LinuxNamespace>> {
     use LinuxNamespaceType::{Cgroup, Ipc, Mount, Pid, Uts};
@@ -289,7 +289,7 @@ fn mounts(
         });
     }
     let hosts = etc::hosts(hostname, &process.extra_hosts)?.into_bytes();
-    let resolv = etc::resolv_conf(process.network, &process.dns)?;
+    let resolv = etc::resolv_conf(&network(process), &process.dns)?;
     for (target, text) in [("/etc/resolv.conf", resolv), ("/etc/hosts", hosts)] {
         let source = staging.file(text.into(), 0, 0, 0o644);
         all.push(oci_mount(Path::new(target), "bind", &source, vec!["nosuid", "noexec", "nodev", "rbind", "ro"])?);
@@ -382,9 +382,13 @@ pub fn clean(path: &str) -> anyhow::Result<PathBuf> {
     Ok(clean)
 }
 
-/// Whether the container gets an empty network namespace.
-pub fn isolates_network(network: Network) -> bool {
-    network == Network::None
+/// The network namespace of the container.
+pub fn network(process: &Process) -> NetworkNamespace {
+    match (process.network, &process.namespace) {
+        (Network::None, _) => NetworkNamespace::Empty,
+        (Network::Default, Some(path)) => NetworkNamespace::At(path.clone()),
+        (Network::Default, None) | (Network::Host, _) => NetworkNamespace::Host,
+    }
 }
 
 #[cfg(test)]

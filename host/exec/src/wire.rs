@@ -45,8 +45,8 @@ pub struct Request {
     pub files: Vec<StagedFile>,
     /// Bind mounts to be resolved and made in the stage.
     pub binds: Vec<StagedBind>,
-    /// Give the container an empty network namespace with loopback up.
-    pub isolate_network: bool,
+    /// Where the container is in the network.
+    pub network: NetworkNamespace,
     /// Give the container a terminal.
     pub tty: bool,
     /// A working directory that only the process itself can make: it is in a file system that is mounted for the container.
@@ -55,6 +55,17 @@ pub struct Request {
     pub launch: Launch,
     /// Its cgroup.
     pub cgroup: crate::cgroup::Plan,
+}
+
+/// A network namespace.
+#[derive(Serialize, Deserialize, PartialEq, Eq, Debug)]
+pub enum NetworkNamespace {
+    /// The engine's.
+    Host,
+    /// An empty one with loopback up, which the helper makes.
+    Empty,
+    /// That of this file.
+    At(PathBuf),
 }
 
 /// How a container is started.

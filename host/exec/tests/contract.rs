@@ -51,6 +51,8 @@ fn unavailable(kind: &str) -> Option<String> {
             state: dir.path().into(),
             dns: Arc::default(),
             cgroup_parent: String::new(),
+            networks: exec::Networks::default(),
+            keep: exec::Keep::default(),
         };
         let process =
             Process { args: vec!["/busybox".into(), "true".into()], rootfs: root(dir.path()), ..Process::default() };
@@ -639,6 +641,8 @@ async fn names_what_is_missing() -> Result<(), Failed> {
         state: dir.path().into(),
         dns: Arc::default(),
         cgroup_parent: String::new(),
+        networks: exec::Networks::default(),
+        keep: exec::Keep::default(),
     };
     let missing = exec::select(config("no-such-runtime"));
     assert!(format!("{:#}", missing.err().unwrap()).contains("no-such-runtime is not in PATH"));

@@ -33,6 +33,9 @@ pub struct Config {
     /// Fetch nothing: registries, repositories and servers are not asked.
     #[serde(default)]
     pub offline: bool,
+    /// Which network steps have that ask for none in particular.
+    #[serde(default)]
+    pub network: Network,
     /// Who is asked for names in steps with a network, in place of those that this machine asks.
     #[serde(default)]
     pub dns: Dns,
@@ -63,6 +66,80 @@ pub struct Dns {
     /// Domains in which a name is looked up.
     #[serde(default)]
     pub search_domains: Vec<String>,
+}
+
+/// The network of steps. Without a word of it, it is the host's.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct Network {
+    /// How it is set up.
+    pub mode: NetworkMode,
+    /// A CNI configuration, or a list of such.
+    pub cni_config_path: PathBuf,
+    /// Where CNI's plugins are.
+    pub cni_binary_path: PathBuf,
+    /// How many network namespaces are kept ready.
+    pub cni_pool_size: usize,
+    /// The network device of the bridge.
+    pub bridge_name: String,
+    /// The addresses of steps on the bridge, in CIDR notation.
+    pub bridge_subnet: String,
+}
+
+/// See [`Network`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NetworkMode {
+    /// The host's network.
+    #[default]
+    Host,
+    /// By CNI where the configuration is there, else the host's.
+    Auto,
+    /// By CNI.
+    Cni,
+    /// A bridge.
+    Bridge,
+}
+
+impl std::str::FromStr for NetworkMode {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "" | "auto" => Ok(NetworkMode::Auto),
+            "host" => Ok(NetworkMode::Host),
+            "cni" => Ok(NetworkMode::Cni),
+            "bridge" => Ok(NetworkMode::Bridge),
+            _ => Err(format!("{word:?}: want auto, host, cni or bridge")),
+        }
+    }
+}
+
+/// The paths and names are those of BuildKit's daemon.
+impl Default for Network {
+    fn default() -> Self {
+        Network {
+            mode: NetworkMode::default(),
+            cni_config_path: "/etc/buildkit/cni.json".into(),
+            cni_binary_path: "/opt/cni/bin".into(),
+            cni_pool_size: 0,
+            bridge_name: "buildkit0".into(),
+            bridge_subnet: "10.10.0.0/16".into(),
+        }
+    }
+}
+
+impl From<Network> for exec::Networks {
+    fn from(network: Network) -> exec::Networks {
+        let Network { mode, cni_config_path: file, bridge_name: name, bridge_subnet: subnet, .. } = network;
+        let mode = match mode {
+            NetworkMode::Cni => exec::NetworkMode::Cni(file),
+            NetworkMode::Auto if file.exists() => exec::NetworkMode::Cni(file),
+            NetworkMode::Bridge => exec::NetworkMode::Bridge { name, subnet },
+            NetworkMode::Host | NetworkMode::Auto => exec::NetworkMode::Host,
+        };
+        exec::Networks { mode, plugins: network.cni_binary_path, ready: network.cni_pool_size }
+    }
 }
 
 /// How devices are found by the names that `RUN --device` has.

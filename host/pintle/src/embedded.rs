@@ -156,6 +156,7 @@ pub fn engine(place: &Place, entitlements: Entitlements) -> anyhow::Result<Engin
         max_parallel: configured.max_parallelism.unwrap_or_else(parallel),
         entitlements,
         labels: configured.labels.clone(),
+        networks: configured.network.clone().into(),
         dns: Arc::new(configured.dns.clone().into()),
         cdi: configured.cdi.clone().into(),
         cgroup_parent: configured.default_cgroup_parent.clone(),

@@ -7,7 +7,6 @@
 
 mod devices;
 mod library;
-mod network;
 mod runtime;
 mod server;
 mod stage;

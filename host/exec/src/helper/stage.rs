@@ -21,9 +21,10 @@ use rustix::{
 };
 
 use crate::{
+    network,
     spec::{BINDS, FILES, ROOT},
     user::io_error,
-    wire::{Request, StagedBind, StagedFile},
+    wire::{NetworkNamespace, Request, StagedBind, StagedFile},
 };
 
 /// Makes the stage and returns the bundle's directory in it. Nothing of it is seen outside of this process and its children; it is
@@ -45,8 +46,10 @@ pub fn make(request: &Request, mut bytes: File) -> anyhow::Result<PathBuf> {
         make_bind(&request.stage, bind)
             .with_context(|| format!("find {:?} in {}", bind.selector, bind.source.display()))?;
     }
-    if request.isolate_network {
-        super::network::isolate()?;
+    match &request.network {
+        NetworkNamespace::Host => {}
+        NetworkNamespace::Empty => network::isolate()?,
+        NetworkNamespace::At(path) => network::join(path)?,
     }
     let bundle = request.stage.join("bundle");
     fs::write(bundle.join("config.json"), &request.spec).context("write config.json")?;

@@ -192,9 +192,16 @@ fn worker(settings: &mut Settings, parts: &[&str], value: Value) -> anyhow::Resu
             config.max_used_space = Some(format!("{}B", bytes(size, &settings.root)?));
             settings.gc.set("maxUsedSpace", size, &settings.root)?;
         }
-        (["networkMode"], Value::Text(mode)) if !matches!(mode.as_str(), "" | "auto" | "host") => {
-            bail!("{mode:?}: want auto or host; other networks are not supported")
+        (["networkMode"], Value::Text(mode)) => {
+            config.network.mode = mode.parse().map_err(|why: String| anyhow!(why))?
         }
+        (["cniConfigPath"], Value::Text(path)) => config.network.cni_config_path = path.into(),
+        (["cniBinaryPath"], Value::Text(path)) => config.network.cni_binary_path = path.into(),
+        (["cniPoolSize"], Value::Int(count)) => {
+            config.network.cni_pool_size = usize::try_from(count).context("want no negative number")?;
+        }
+        (["bridgeName"], Value::Text(name)) => config.network.bridge_name = name,
+        (["bridgeSubnet"], Value::Text(subnet)) => config.network.bridge_subnet = subnet,
         _ => {}
     }
     Ok(())

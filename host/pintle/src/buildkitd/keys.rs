@@ -30,7 +30,6 @@ use Kind::{Any, Bool, Duration, Int, Size, Text, Texts};
 use Meaning::{Nothing, Refused, Set};
 
 const NO_CONTAINERD: &str = "containerd is not used";
-const NO_CNI: &str = "networks by CNI are not supported";
 
 /// Keys, with `/` between their parts. `*` is any one part, `**` is any that follow.
 pub const KEYS: &[(&str, Kind, Meaning)] = &[
@@ -93,11 +92,11 @@ pub const KEYS: &[(&str, Kind, Meaning)] = &[
     ("worker/oci/gcpolicy/*/maxUsedSpace", Size, Set),
     ("worker/oci/gcpolicy/*/minFreeSpace", Size, Set),
     ("worker/oci/networkMode", Text, Set),
-    ("worker/oci/cniConfigPath", Text, Nothing(NO_CNI)),
-    ("worker/oci/cniBinaryPath", Text, Nothing(NO_CNI)),
-    ("worker/oci/cniPoolSize", Int, Nothing(NO_CNI)),
-    ("worker/oci/bridgeName", Text, Nothing(NO_CNI)),
-    ("worker/oci/bridgeSubnet", Text, Nothing(NO_CNI)),
+    ("worker/oci/cniConfigPath", Text, Set),
+    ("worker/oci/cniBinaryPath", Text, Set),
+    ("worker/oci/cniPoolSize", Int, Set),
+    ("worker/oci/bridgeName", Text, Set),
+    ("worker/oci/bridgeSubnet", Text, Set),
     ("worker/oci/proxySnapshotterPath", Text, Refused("other snapshotters are not supported")),
     ("worker/oci/stargzSnapshotter/**", Any, Nothing("layers are not read lazily by file")),
     ("worker/oci/defaultCgroupParent", Text, Set),

@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use client::TlsFiles;
 
-use crate::{config::Config, daemon};
+use crate::{
+    config::{Config, NetworkMode},
+    daemon,
+};
 
 /// The name that this program must have to be that.
 const NAME: &str = "buildkitd";
@@ -76,9 +79,18 @@ pub struct Flags {
     /// auto, overlayfs or native.
     #[arg(long, value_name = "NAME")]
     oci_worker_snapshotter: Option<String>,
-    /// auto or host.
+    /// auto, host, cni or bridge.
     #[arg(long, value_name = "MODE")]
-    oci_worker_net: Option<String>,
+    oci_worker_net: Option<NetworkMode>,
+    /// The CNI configuration.
+    #[arg(long, value_name = "FILE")]
+    oci_cni_config_path: Option<PathBuf>,
+    /// Where CNI's plugins are.
+    #[arg(long, value_name = "DIR")]
+    oci_cni_binary_dir: Option<PathBuf>,
+    /// How many network namespaces are kept ready.
+    #[arg(long, value_name = "COUNT")]
+    oci_cni_pool_size: Option<usize>,
     /// An OCI runtime: crun, runc or a path.
     #[arg(long, value_name = "PROGRAM")]
     oci_worker_binary: Option<String>,
@@ -116,6 +128,7 @@ impl Flags {
     pub fn settings(self) -> anyhow::Result<Settings> {
         let mut settings =
             Settings { root: self.default("lib/buildkit", ".local/share/buildkit"), ..Settings::default() };
+        settings.config.network.mode = NetworkMode::Auto;
         if let Some((path, text)) = self.file()? {
             apply::apply(&mut settings, read::read(&text, &path.display().to_string())?)?;
         }
@@ -179,6 +192,15 @@ impl Flags {
         let config = &mut settings.config;
         put(&mut config.executor, &self.oci_worker_binary);
         put(&mut config.max_parallelism, &self.oci_max_parallelism);
+        let network = &mut config.network;
+        network.mode = self.oci_worker_net.unwrap_or(network.mode);
+        network.cni_pool_size = self.oci_cni_pool_size.unwrap_or(network.cni_pool_size);
+        for (to, path) in [
+            (&mut network.cni_config_path, &self.oci_cni_config_path),
+            (&mut network.cni_binary_path, &self.oci_cni_binary_dir),
+        ] {
+            path.iter().for_each(|path| to.clone_from(path));
+        }
         if let Some(name) = &self.oci_worker_snapshotter {
             config.snapshotter =
                 apply::snapshotter(name).map_err(|why| anyhow::anyhow!("--oci-worker-snapshotter: {why}"))?;
@@ -198,9 +220,6 @@ impl Flags {
         }
         if self.containerd_worker.as_deref() == Some("true") {
             anyhow::bail!("--containerd-worker=true: containerd is not used; leave the flag out");
-        }
-        if let Some(mode) = self.oci_worker_net.as_deref().filter(|mode| !matches!(*mode, "auto" | "host")) {
-            anyhow::bail!("--oci-worker-net={mode}: want auto or host; other networks are not supported");
         }
         Ok(())
     }
@@ -251,6 +270,11 @@ mod tests {
             snapshotter = "overlayfs"
             maxUsedSpace = "20GB"
             gc = true
+            networkMode = "cni"
+            cniConfigPath = "/etc/cni/a.conflist"
+            cniBinaryPath = "/cni"
+            cniPoolSize = 4
+            bridgeName = "br9"
             [worker.oci.labels]
             zone = "a"
             [[worker.oci.gcpolicy]]
@@ -300,6 +324,9 @@ mod tests {
         assert_eq!(got.entitlements, [build::Entitlement::NetworkHost]);
         assert_eq!((got.log.format, got.log.level), (crate::log::Format::Json, crate::log::Level::Debug));
         assert_eq!((got.history.records, got.history.age.as_secs()), (5, 86_400));
+        let networks = exec::Networks::from(got.config.network);
+        let wanted = exec::NetworkMode::Cni("/etc/cni/a.conflist".into());
+        assert_eq!(networks, exec::Networks { mode: wanted, plugins: "/cni".into(), ready: 4 });
         let policies = got.gc.policies();
         assert_eq!(policies.len(), 2);
         assert_eq!(policies[0].keep_duration, Some(std::time::Duration::from_secs(48 * 3600)));
@@ -334,7 +361,7 @@ mod tests {
             ("[worker.oci]\nmaxUsedSpace = \"much\"", ":2: worker.oci.maxUsedSpace"),
             ("[worker.oci]\nsnapshotter = \"stargz\"", "want auto, overlayfs or native"),
             ("[worker.oci]\nenabled = false", "there is no other worker"),
-            ("[worker.oci]\nnetworkMode = \"cni\"", "want auto or host"),
+            ("[worker.oci]\nnetworkMode = \"moon\"", "want auto, host, cni or bridge"),
             ("[worker.oci]\napparmor-profile = \"x\"", "apparmor-profile"),
             ("[worker.containerd]\nenabled = true", "containerd"),
             ("proxyNetwork = true", "proxyNetwork"),
@@ -357,7 +384,7 @@ mod tests {
             assert!(error.contains(want), "{toml:?}: {error}");
         }
         for flags in
-            [&["--oci-worker=false"][..], &["--oci-worker-net", "cni"], &["--containerd-worker=true"], &["--oops"]]
+            [&["--oci-worker=false"][..], &["--oci-worker-net", "moon"], &["--containerd-worker=true"], &["--oops"]]
         {
             assert!(settings("", flags).is_err(), "{flags:?}");
         }
