@@ -138,12 +138,12 @@ func recovered(err *error) {
 	case *Error:
 		*err = cause
 	default:
-		*err = &Error{Code: "internal", Message: fmt.Sprintf("%v\n%s", cause, stack())}
+		*err = &Error{Code: "internal", Message: strings.Join(append([]string{fmt.Sprint(cause)}, stack()...), "\n  ")}
 	}
 }
 
-// stack is the frames of the author's code.
-func stack() string {
+// stack is the frames of the author's code, the innermost first.
+func stack() []string {
 	var frames []string
 	for _, line := range strings.Split(string(debug.Stack()), "\n") {
 		place, isPlace := strings.CutPrefix(line, "\t")
@@ -151,10 +151,10 @@ func stack() string {
 		isOurs := strings.Contains(place, "sdk/go/") || strings.Contains(place, "sdk/go@")
 		isRuntime := strings.Contains(place, "/src/runtime/") || strings.HasPrefix(place, "runtime/")
 		if isPlace && !isOurs && !isRuntime {
-			frames = append(frames, "  "+strings.Split(place, " +")[0])
+			frames = append(frames, strings.Split(place, " +")[0])
 		}
 	}
-	return strings.Join(frames, "\n")
+	return frames
 }
 
 // asError is any error as one for the user.

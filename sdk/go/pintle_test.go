@@ -117,7 +117,16 @@ func TestWhatTheHostRefusesEndsTheBuild(t *testing.T) {
 			t.Errorf("%s: %v", code, err)
 		}
 	}
+	placed := Location{}
 	_, err := pintletest.New().Build(language(func(cx *Host, _ *Request) (*Output, error) {
+		placed = cx.SourceFile("a", "text", "image a", cx.Scratch()).At(0, 5)
+		cx.Image("a", Attribute("made", "up"), At(placed))
+		return nil, nil
+	}), nil)
+	if own, ok := err.(*Error); !ok || len(own.Places) != 1 || own.Places[0] != placed || len(own.Detail) != 0 {
+		t.Errorf("%#v", err)
+	}
+	_, err = pintletest.New().Build(language(func(cx *Host, _ *Request) (*Output, error) {
 		_, err := cx.ResolveImages("", []string{"gone"})
 		return nil, err
 	}), nil)

@@ -22,11 +22,26 @@ func (s State) Same(other State) bool {
 
 // added is the tree of a new vertex.
 func added(calls Calls, edge Edge, err error, options Option) State {
-	must(err)
+	if err != nil {
+		panic(refused(asError(err), options.at))
+	}
 	if len(options.at) > 0 {
 		must(calls.Locate(edge.Vertex, options.at))
 	}
 	return State{calls, &edge}
+}
+
+// refused is an error with the places of what was refused. Without a place it is the author's to understand.
+func refused(err *Error, at []Location) *Error {
+	if len(err.Places) > 0 {
+		return err
+	}
+	located := *err
+	located.Places = at
+	if caller := stack(); len(at) == 0 && len(caller) > 0 {
+		located.Detail = append(located.Detail[:len(located.Detail):len(located.Detail)], Attr{"called at", caller[0]})
+	}
+	return &located
 }
 
 func must(err error) {

@@ -1,7 +1,7 @@
 // Errors: of the user's file, and of the host.
 
 import type { Attr, Location, WitError } from "pintle:frontend/types@0.1.0";
-import { frames } from "./stack.ts";
+import { authors, frames } from "./stack.ts";
 
 /** An error for the user: a fragment that names what, where and what to do. */
 export class FrontendError extends Error {
@@ -58,5 +58,19 @@ export function call<T>(work: () => T): T {
     return work();
   } catch (thrown) {
     throw fromHost(thrown);
+  }
+}
+
+/** As {@link call}, for what adds a vertex with these places: an error has them too. Without a place it is the author's to understand. */
+export function add<T>(where: readonly Location[], work: () => T): T {
+  try {
+    return work();
+  } catch (thrown) {
+    const error = fromHost(thrown);
+    if (!(error instanceof FrontendError) || error.places.length > 0) throw error;
+    const { code, message, detail } = error;
+    const [caller] = where.length === 0 ? authors(new Error().stack ?? "") : [];
+    const called = caller === undefined ? [] : [["called at", caller] as Attr];
+    throw new FrontendError(message, { code, detail: [...detail, ...called], at: [...where] });
   }
 }

@@ -5,7 +5,7 @@ import llb from "pintle:frontend/llb@0.1.0";
 import type { Attr, Content, Location } from "pintle:frontend/types@0.1.0";
 import { attrs, places, type VertexOptions } from "./attrs.ts";
 import { list, text as string, texts } from "./check.ts";
-import { call, fromHost } from "./error.ts";
+import { add, call, fromHost } from "./error.ts";
 import { State } from "./state.ts";
 
 /** Options of {@link Host.image}. */
@@ -129,8 +129,8 @@ export class Host {
 
   /** A source by its URL. */
   source(identifier: string, options: VertexOptions = {}): State {
-    const edge = call(() => llb.addSource(identifier, attrs(options)));
     const where = places(options);
+    const edge = add(where, () => llb.addSource(identifier, attrs(options)));
     if (where.length > 0) call(() => llb.locate(edge.vertex, where));
     return new State(edge);
   }

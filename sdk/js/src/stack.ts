@@ -11,10 +11,18 @@ const SHOWN = 20;
 
 /** The frames of a stack, a line each. */
 export function frames(stack: string): string[] {
-  const { pintleLines: table } = globalThis as { pintleLines?: Lines };
-  const lines = stack.trimEnd().split("\n");
-  const found = table === undefined ? lines : lines.flatMap((line) => frame(line, table) ?? []);
+  const found = table() === undefined ? stack.trimEnd().split("\n") : authors(stack).map((frame) => `  ${frame}`);
   return found.length > SHOWN ? [...found.slice(0, SHOWN), `  ... and ${found.length - SHOWN} more`] : found;
+}
+
+/** The frames of the author's functions, as far as it is known which those are. */
+export function authors(stack: string): string[] {
+  const lines = table();
+  return lines === undefined ? [] : stack.trimEnd().split("\n").flatMap((line) => frame(line, lines) ?? []);
+}
+
+function table(): Lines | undefined {
+  return (globalThis as { pintleLines?: Lines }).pintleLines;
 }
 
 /** `    at NAME (FILE:LINE:COLUMN)` as a place of the author's; `undefined` for what is not the author's. */
@@ -23,6 +31,6 @@ function frame(line: string, { files, starts }: Lines): string | undefined {
   const at = Number(number);
   const start = starts.filter(([first]) => first <= at).at(-1);
   if (start === undefined || start[1] === null) return undefined;
-  const place = `  ${files[start[1]]}:${start[2] + at - start[0]}`;
+  const place = `${files[start[1]]}:${start[2] + at - start[0]}`;
   return name && name !== "<anonymous>" ? `${place}, in ${name}` : place;
 }

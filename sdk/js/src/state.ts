@@ -4,7 +4,7 @@ import llb from "pintle:frontend/llb@0.1.0";
 import type { Attr, Edge } from "pintle:frontend/types@0.1.0";
 import { attrs, places, type VertexOptions } from "./attrs.ts";
 import { list, text, texts } from "./check.ts";
-import { call } from "./error.ts";
+import { add, call } from "./error.ts";
 import { contentOf, type FileAction } from "./file.ts";
 import { type Mount, ordered } from "./mount.ts";
 
@@ -58,14 +58,14 @@ export class State {
     const mounts = ordered(list(options.mounts ?? [], "mounts"));
     const env: Attr[] = texts(options.env ?? {}, "env");
     const wit = mounts.map((mount) => mount.wit);
-    const edge = call(() => llb.addExec(this.edge, command, env, wit, attrs(options, ["env", "mounts"])));
+    const edge = add(places(options), () => llb.addExec(this.edge, command, env, wit, attrs(options, ["env", "mounts"])));
     return new Ran(located(edge, options).vertex, this, mounts, options.readonlyRoot === true);
   }
 
   /** Changes files, in order, as one vertex. */
   file(actions: readonly FileAction[], options: VertexOptions = {}): State {
     const wit = list(actions, "actions of file").map((action) => action.wit);
-    return new State(located(call(() => llb.addFile(this.edge, wit, attrs(options))), options));
+    return new State(located(add(places(options), () => llb.addFile(this.edge, wit, attrs(options))), options));
   }
 }
 
@@ -104,12 +104,12 @@ export class Ran {
 export function merge(inputs: readonly State[], options: VertexOptions = {}): State {
   const edges = list(inputs, "inputs of merge").flatMap(({ edge }) => (edge ? [edge] : []));
   if (edges.length < 2) return new State(edges[0] ?? null);
-  return new State(located(call(() => llb.addMerge(edges, attrs(options))), options));
+  return new State(located(add(places(options), () => llb.addMerge(edges, attrs(options))), options));
 }
 
 /** What `upper` has and `lower` has not. */
 export function diff(lower: State, upper: State, options: VertexOptions = {}): State {
-  return new State(located(call(() => llb.addDiff(lower.edge, upper.edge, attrs(options))), options));
+  return new State(located(add(places(options), () => llb.addDiff(lower.edge, upper.edge, attrs(options))), options));
 }
 
 /** What {@link op} takes beside its inputs. */
@@ -125,5 +125,5 @@ export function op(kind: string, inputs: readonly State[] = [], options: OpOptio
   const { params = {}, content, ...vertex } = options;
   const wit = content === undefined ? null : contentOf(content);
   const edges = inputs.map(({ edge }) => edge);
-  return new State(located(call(() => llb.addOp(kind, edges, texts(params, "params"), wit, attrs(vertex))), vertex));
+  return new State(located(add(places(vertex), () => llb.addOp(kind, edges, texts(params, "params"), wit, attrs(vertex))), vertex));
 }

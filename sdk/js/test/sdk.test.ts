@@ -114,6 +114,28 @@ test("the host's errors are FrontendErrors, and others keep their trace", () => 
   );
 });
 
+test("what the host refuses has the places of its options", () => {
+  const language: Frontend = {
+    build(cx) {
+      const at = cx.sourceFile("Buildfile", "text", "image a").at(0, 5);
+      const refused: (() => unknown)[] = [
+        () => cx.image("a", { made: "up", at } as object),
+        () => cx.scratch().run([], { at }),
+        () => cx.scratch().file([mkfile("/a", "")], { made: "up", at } as object),
+        () => op("passthrough", [], { params: { made: "up" }, at }),
+      ];
+      for (const work of refused) {
+        assert.throws(work, (error: FrontendError) => {
+          assert.deepEqual([error.places, error.detail], [[at], []]);
+          return true;
+        });
+      }
+      return cx.scratch();
+    },
+  };
+  new FakeHost().build(language);
+});
+
 test("operations of every kind", () => {
   const language: Frontend = {
     build(cx) {

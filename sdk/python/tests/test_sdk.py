@@ -164,6 +164,46 @@ class Errors(unittest.TestCase):
         self.assertEqual(columns, (2, 6, 2, 10))
         self.assertEqual(fake.excerpt(place), "\u00fctwo three")
 
+    def test_what_the_host_refuses_has_the_places_of_its_options_or_the_line_of_the_call(self) -> None:
+        def work(cx: Host, request: Request) -> Output:
+            source = cx.source_file("Buildfile", "text", "image a")
+            for refused in (
+                lambda **at: cx.image("a", made="up", **at),
+                lambda **at: cx.scratch().run([], **at),
+                lambda **at: cx.scratch().file([mkfile("/a", "")], made="up", **at),
+                lambda **at: op("passthrough", [], {"made": "up"}, **at),
+            ):
+                with self.assertRaises(FrontendError) as raised:
+                    refused(at=source.at(0, 5))
+                self.assertEqual((raised.exception.places, raised.exception.detail), ([source.at(0, 5)], []))
+                with self.assertRaises(FrontendError) as raised:
+                    refused()
+                self.assertEqual(raised.exception.places, [])
+                [(word, place)] = raised.exception.detail
+                self.assertEqual(word, "called at")
+                self.assertRegex(place, r"test_sdk\.py:\d+, in <lambda>$")
+            return cx.scratch()
+
+        build(work)
+
+    def test_a_mistake_says_what_is_different_in_a_component(self) -> None:
+        def recurse(depth: int) -> int:
+            return recurse(depth + 1) + 1
+
+        cases: list[tuple[Any, str]] = [
+            (lambda cx: __import__("not_there"), "so import it at the top of a file"),
+            (lambda cx: open("/not/there"), "'/not/there': a frontend has no files of its own: what it reads is read from a tree"),
+            (lambda cx: recurse(0), " more ...\n"),
+            (lambda cx: Result(cx.scratch(), {"a": {1}}), "the image's config cannot be written as JSON: Object of type set"),
+            (lambda cx: Platforms({"linux/amd64": cx.scratch()}), "build has to answer a Result for linux/amd64, not State"),
+        ]
+        for work, message in cases:
+            with self.assertRaises(FrontendError) as raised:
+                build(lambda cx, request: work(cx))
+            self.assertEqual(raised.exception.code, "internal")
+            self.assertIn(message, raised.exception.message)
+            self.assertLess(raised.exception.message.count("\n"), 30)
+
     def test_the_hosts_errors_are_frontend_errors_and_others_keep_their_trace(self) -> None:
         def work(cx: Host, request: Request) -> Output:
             refused: list[tuple[Any, str]] = [

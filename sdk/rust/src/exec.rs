@@ -122,6 +122,7 @@ impl Exec {
     ///
     /// # Errors
     /// What the host refuses.
+    #[track_caller]
     pub fn add(mut self) -> Result<Ran> {
         self.mounts.sort_by(|a, b| order(a).cmp(&order(b)));
         let mut attrs = std::mem::take(&mut self.attrs);
@@ -141,6 +142,7 @@ impl Exec {
     ///
     /// # Errors
     /// What the host refuses.
+    #[track_caller]
     pub fn root(self) -> Result<State> {
         Ok(self.add()?.root())
     }

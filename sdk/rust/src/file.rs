@@ -65,6 +65,7 @@ impl FileBuilder {
     ///
     /// # Errors
     /// What the host refuses.
+    #[track_caller]
     pub fn add(mut self) -> Result<State> {
         let host = self.base.host();
         let attrs = self.options.attrs_with(Vec::new());

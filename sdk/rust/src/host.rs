@@ -70,6 +70,7 @@ impl Host {
     ///
     /// # Errors
     /// What the host refuses.
+    #[track_caller]
     pub fn merge(&self, inputs: &[State], options: &VertexOptions) -> Result<State> {
         let edges: Vec<Edge> = inputs.iter().filter_map(State::edge).collect();
         if edges.len() < 2 {
@@ -83,6 +84,7 @@ impl Host {
     ///
     /// # Errors
     /// What the host refuses.
+    #[track_caller]
     pub fn diff(&self, lower: &State, upper: &State, options: &VertexOptions) -> Result<State> {
         if lower.is_scratch() {
             return Ok(upper.clone());
@@ -95,6 +97,7 @@ impl Host {
     ///
     /// # Errors
     /// What the host refuses.
+    #[track_caller]
     pub fn op(
         &self,
         kind: &str,

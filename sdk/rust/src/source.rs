@@ -25,6 +25,7 @@ macro_rules! source_builder {
             ///
             /// # Errors
             /// What the host refuses: an identifier or an attribute that it does not take.
+            #[track_caller]
             pub fn add(mut self) -> Result<State> {
                 let attrs = self.options.attrs_with(self.attrs);
                 let edge = self.options.located(&self.host, self.host.calls().add_source(&self.identifier, &attrs))?;

@@ -137,13 +137,20 @@ impl VertexOptions {
         own
     }
 
-    /// Adds the places to a vertex that is there, and to the error when it could not be added.
+    /// Adds the places to a vertex that is there, and to the error when it could not be added. An error without a place is the author's to
+    /// understand, who is told which line of the frontend made the call.
+    #[track_caller]
     pub(crate) fn located(&self, host: &Host, added: Result<Edge>) -> Result<Edge> {
+        let caller = std::panic::Location::caller();
         let edge = added.map_err(|mut error| {
             if error.places.is_empty() {
                 error.places.extend_from_slice(&self.places);
             }
-            error
+            if error.places.is_empty() {
+                error.with("called at", format!("{}:{}", caller.file(), caller.line()))
+            } else {
+                error
+            }
         })?;
         if !self.places.is_empty() {
             host.calls().locate(edge.vertex, &self.places)?;

@@ -179,6 +179,31 @@ fn refusals() {
     assert_eq!(code(cx.op("fold", &[base], &[], None, &VertexOptions::new())), refused("unknown-kind"));
 }
 
+#[test]
+fn a_refusal_has_the_place_that_was_given_or_the_line_of_the_call() {
+    let fake = FakeHost::new();
+    let cx = fake.host();
+    let source = cx.source_file("Buildfile", "text", "image a", None).expect("it is small");
+    let place = source.location((1, 0), (1, 4));
+    let base = cx.image("a").add().expect("it is well formed");
+    let refusals = [
+        cx.image("a").attr("made", "up").at(place).add(),
+        base.run(["a"]).attr("made", "up").at(place).root(),
+        base.file().at(place).add(),
+    ];
+    let called = |error: &pintle_sdk::Error| error.detail.iter().find(|(word, _)| word == "called at").cloned();
+    for refused in refusals {
+        let error = refused.expect_err("none of them is well formed");
+        assert_eq!((error.places.len(), called(&error)), (1, None), "{error:?}");
+    }
+    let refusals =
+        [(line!(), cx.image("a").attr("made", "up").add()), (line!(), base.run(["a"]).attr("made", "up").root())];
+    for (line, refused) in refusals {
+        let error = refused.expect_err("none of them is well formed");
+        assert_eq!(called(&error), Some(("called at".to_owned(), format!("{}:{line}", file!()))));
+    }
+}
+
 struct Reader;
 
 impl Frontend for Reader {

@@ -32,7 +32,8 @@ const ENTRIES_MAX: usize = 2000;
 /// # Errors
 /// An archive that is none, or lacks something; those before it are taken in then.
 pub async fn load_bundle(archive: impl Read + Send + 'static, library: &Library) -> anyhow::Result<Vec<String>> {
-    let archive = Archive(tokio::task::spawn_blocking(move || read(archive)).await??);
+    let archive =
+        Archive(tokio::task::spawn_blocking(move || read(archive)).await?.context("it is no archive of save")?);
     let index = archive.0.get("index.json").context("no index.json: is it an archive of save?")?.clone();
     take_in(&index, &archive, library).await
 }

@@ -6,12 +6,16 @@ from __future__ import annotations
 import linecache  # noqa: F401
 import tokenize  # noqa: F401
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
+from typing import Any
 
 from . import _wit
 from ._attrs import Places, places
 from ._wit import Attr, Location
+
+#: Frames that are shown of a stack: who recursed too deeply has a thousand.
+_SHOWN = 20
 
 
 class FrontendError(Exception):
@@ -36,14 +40,23 @@ class FrontendError(Exception):
 
 
 class calling:
-    """Calls of the host inside raise :class:`FrontendError`."""
+    """Calls of the host inside raise :class:`FrontendError`, with the places of the options that they were made with."""
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        self._options = options
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if isinstance(error, _wit.Err):
-            raise from_host(error.value) from None
+            raised = from_host(error.value)
+            if self._options is not None and not raised.places:
+                raised.places = places(self._options.get("at"))
+                # Without a place it is the author's to understand.
+                if not raised.places:
+                    raised.detail += [("called at", frame) for frame in _frames(traceback.extract_stack())[-1:]]
+            raise raised from None
 
 
 def from_host(error: _wit.Error) -> FrontendError:
@@ -55,11 +68,24 @@ def to_wit(error: BaseException) -> _wit.Error:
     """An error as the interface has it; one that is not for the user comes with where it was raised."""
     if isinstance(error, FrontendError):
         return _wit.Error(error.code, error.message, error.detail, error.places)
-    summary = "".join(traceback.format_exception_only(error)).strip()
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_own(frame.filename)]
-    lines = [f"  {frame.filename}:{frame.lineno}, in {frame.name}" for frame in frames]
+    summary = "".join(traceback.format_exception_only(error)).strip() + _hint(error)
+    lines = [f"  {frame}" for frame in _frames(traceback.extract_tb(error.__traceback__))]
+    if len(lines) > _SHOWN:
+        lines = [*lines[:3], f"  ... and {len(lines) - _SHOWN} more ...", *lines[3 - _SHOWN :]]
     return _wit.Error("internal", "\n".join([summary, *lines]), [], [])
 
 
-def _is_own(filename: str) -> bool:
-    return PurePath(filename).parent == PurePath(__file__).parent
+def _hint(error: BaseException) -> str:
+    """What to do about errors that are none elsewhere."""
+    if isinstance(error, ModuleNotFoundError):
+        return ": a component has the modules that were imported when it was built, so import it at the top of a file"
+    if isinstance(error, OSError) and error.filename is not None:
+        return ": a frontend has no files of its own: what it reads is read from a tree, as in cx.solve(cx.local(\"context\")).read_text(path)"
+    return ""
+
+
+def _frames(stack: traceback.StackSummary) -> list[str]:
+    """The author's frames, the innermost last."""
+    own = PurePath(__file__).parent
+    frames = [frame for frame in stack if PurePath(frame.filename).parent != own]
+    return [f"{frame.filename}:{frame.lineno}, in {frame.name}" for frame in frames]

@@ -97,13 +97,21 @@ class World:
             answer = self._language.request(Host(), kind, Request(opts, inputs))
             if answer is None:
                 raise FrontendError(f'no answer to request "{kind}"', code="unsupported")
-            return [("result.json", _text(json.dumps(answer.json))), ("result.txt", _text(text(answer.text, "text")))]
+            return [("result.json", _text(_json(answer.json, "json of an answer"))), ("result.txt", _text(text(answer.text, "text")))]
         except BaseException as error:
             raise _wit.Err(to_wit(error)) from None
 
 
 def _text(value: str) -> Content:
     return _wit.Content_Text(value)
+
+
+def _json(value: Any, what: str) -> str:
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError) as error:
+        # Where json stumbled says nothing to the author, so the error begins here.
+        raise TypeError(f"{what} cannot be written as JSON: {error}") from None
 
 
 def _output(output: Output) -> _wit.Output:
@@ -123,5 +131,7 @@ def _output(output: Output) -> _wit.Output:
 
 def _one(platform: str, result: Result) -> _wit.Output:
     key = f"containerimage.config/{platform}" if platform else "containerimage.config"
-    metadata = [] if result.config is None else [(key, _text(json.dumps(result.config)))]
+    if not isinstance(result, Result):
+        raise TypeError(f"build has to answer a Result for {platform}, not {type(result).__name__}")
+    metadata = [] if result.config is None else [(key, _text(_json(result.config, "the image's config")))]
     return _wit.Output([(platform, result.state.edge)], metadata)

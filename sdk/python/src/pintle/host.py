@@ -112,7 +112,7 @@ class Host:
         return self._source(text(identifier, "identifier"), options)
 
     def _source(self, identifier: str, options: Mapping[str, Any]) -> State:
-        with calling():
+        with calling(options):
             return State(located(_wit.llb.add_source(identifier, attrs(options)), options))
 
     def definition(self, definition: bytes) -> State:

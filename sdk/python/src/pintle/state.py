@@ -76,14 +76,14 @@ class State:
         mounts = ordered(options.get("mounts", ()))
         env = [(text(name, "a variable"), text(value, name)) for name, value in options.get("env", {}).items()]
         wit = [mount.wit for mount in mounts]
-        with calling():
+        with calling(options):
             edge = _wit.llb.add_exec(self.edge, words, env, wit, attrs(options, ["env", "mounts"]))
         located(edge, options)
         return Ran(edge.vertex, self, mounts, options.get("readonly_root", False))
 
     def file(self, actions: Sequence[FileAction], **options: Unpack[VertexOptions]) -> State:
         """Changes files, in order, as one vertex."""
-        with calling():
+        with calling(options):
             edge = _wit.llb.add_file(self.edge, [action.wit for action in actions], attrs(options))
         return State(located(edge, options))
 
@@ -117,13 +117,13 @@ def merge(inputs: Sequence[State], **options: Unpack[VertexOptions]) -> State:
     edges = [state.edge for state in inputs if state.edge is not None]
     if len(edges) < 2:
         return State(edges[0] if edges else None)
-    with calling():
+    with calling(options):
         return State(located(_wit.llb.add_merge(edges, attrs(options)), options))
 
 
 def diff(lower: State, upper: State, **options: Unpack[VertexOptions]) -> State:
     """What `upper` has and `lower` has not."""
-    with calling():
+    with calling(options):
         return State(located(_wit.llb.add_diff(lower.edge, upper.edge, attrs(options)), options))
 
 
@@ -139,6 +139,6 @@ def op(
     `params` are words of the kind; `content` is the definition of a `build`."""
     words = [(text(word, "a parameter"), text(value, word)) for word, value in (params or {}).items()]
     wit = None if content is None else content_of(content)
-    with calling():
+    with calling(options):
         edge = _wit.llb.add_op(kind, [state.edge for state in inputs], words, wit, attrs(options))
     return State(located(edge, options))

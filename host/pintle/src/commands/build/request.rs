@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::Arc,
 };
 
@@ -348,7 +348,9 @@ fn source_policy(file: Option<&Path>) -> anyhow::Result<Option<client::policy::S
 fn elsewhere(frontend: &str, dockerfile: Option<&Path>, dirs: &mut BTreeMap<String, PathBuf>) -> String {
     let path = Path::new(frontend);
     let is_component = frontend.ends_with(".wasm") && path.is_file();
-    let is_beside = path.is_relative() && dockerfile.is_some_and(|dir| dir.join(path).is_file());
+    // What is above the build file's directory is not sent with it.
+    let is_below = path.components().all(|part| matches!(part, Component::CurDir | Component::Normal(_)));
+    let is_beside = is_below && dockerfile.is_some_and(|dir| dir.join(path).is_file());
     match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
         (Some(parent), Some(name)) if is_component && !is_beside => {
             let dir = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };

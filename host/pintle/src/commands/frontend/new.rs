@@ -8,8 +8,11 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
-/// Files by language and path, each with its text.
-const TEMPLATES: &[(&str, &[(&str, &str)])] = include!(concat!(env!("OUT_DIR"), "/templates.rs"));
+/// Files by path, each with its text.
+type Files = &'static [(&'static str, &'static str)];
+
+/// Files by language.
+const TEMPLATES: &[(&str, Files)] = include!(concat!(env!("OUT_DIR"), "/templates.rs"));
 
 /// The file that is about the template.
 const ABOUT: &str = "template.toml";
@@ -20,8 +23,12 @@ const NAME_BYTES_MAX: usize = 64;
 
 #[derive(clap::Args)]
 pub struct New {
-    /// The language that the frontend is written in.
-    #[arg(long, value_name = "LANG", value_parser = languages())]
+    #[arg(
+        long,
+        value_name = "LANG",
+        value_parser = language,
+        help = format!("The language that the frontend is written in: {}", languages())
+    )]
     lang: String,
 
     /// The SDK of a checkout, its directory sdk or the one of the language in there; a release of a registry when not given.
@@ -38,6 +45,9 @@ pub struct New {
 #[serde(deny_unknown_fields)]
 struct About {
     title: String,
+    /// What the language is called too, where one gives its name.
+    #[serde(default)]
+    also: Vec<String>,
     /// Where the SDK lies in `sdk/`.
     directory: String,
     /// How a project depends on the SDK of a registry.
@@ -46,8 +56,19 @@ struct About {
     path: String,
 }
 
-fn languages() -> clap::builder::PossibleValuesParser {
-    TEMPLATES.iter().map(|(name, _)| *name).collect::<Vec<_>>().into()
+/// The languages, as a text.
+fn languages() -> String {
+    TEMPLATES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+/// The name of a template, by any name of its language.
+fn language(named: &str) -> anyhow::Result<String> {
+    for (name, files) in TEMPLATES {
+        if *name == named || about(name, files)?.also.iter().any(|other| other == named) {
+            return Ok((*name).to_owned());
+        }
+    }
+    bail!("there are templates for {}", languages())
 }
 
 pub fn run(new: &New) -> anyhow::Result<()> {
@@ -58,6 +79,8 @@ pub fn run(new: &New) -> anyhow::Result<()> {
         Some(dir) => about.path.replace("{{path}}", &sdk_dir(dir, &about)?),
         None => about.registry.clone(),
     };
+    let taken = format!("{} is there already: choose another name, or remove it", new.path.display());
+    ensure!(!new.path.exists(), taken);
     fs::create_dir(&new.path).with_context(|| format!("make the directory {}", new.path.display()))?;
     for (path, text) in files.iter().filter(|(path, _)| *path != ABOUT) {
         let target = new.path.join(path.strip_suffix(ENDING).unwrap_or(path));
@@ -75,7 +98,7 @@ pub fn run(new: &New) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn template(language: &str) -> anyhow::Result<&'static [(&'static str, &'static str)]> {
+fn template(language: &str) -> anyhow::Result<Files> {
     let found = TEMPLATES.iter().find(|(name, _)| *name == language);
     Ok(found.with_context(|| format!("no template for {language:?}"))?.1)
 }

@@ -12,6 +12,7 @@ use frontend::{
     Warning,
 };
 use llb::Op;
+use oci::Reference;
 
 use super::{
     given::{File, Given, vertex_key},
@@ -79,7 +80,7 @@ impl CaseBridge {
     }
 
     fn resolve(&self, query: &SourceQuery) -> Result<SourceMeta, Error> {
-        let identifier = &query.identifier;
+        let identifier = &full(&query.identifier);
         let sources = &self.inner.given.sources;
         let special = query.platform.as_ref().and_then(|platform| sources.get(&format!("{identifier} {platform}")));
         let Some(answer) = special.or_else(|| sources.get(identifier)) else {
@@ -127,6 +128,12 @@ impl Bridge for CaseBridge {
     fn log(&self, level: &str, message: &str) {
         self.said().logs.push(format!("{level}: {message}"));
     }
+}
+
+/// A source by the name that the case has it by: short names of images are written out, as an engine does.
+fn full(identifier: &str) -> String {
+    let image = identifier.strip_prefix("docker-image://").and_then(|name| name.parse::<Reference>().ok());
+    image.map_or_else(|| identifier.to_owned(), |image| format!("docker-image://{image}"))
 }
 
 /// What a definition makes, as far as the case says.
@@ -230,4 +237,21 @@ impl Ref for CaseRef {
 /// `path` as it is called in `dir`, when it is below it.
 fn below<'a>(dir: &str, path: &'a str) -> Option<&'a str> {
     if dir.is_empty() { Some(path) } else { path.strip_prefix(dir)?.strip_prefix('/') }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::full;
+
+    #[test]
+    fn images_are_known_by_their_full_names() {
+        for (asked, known) in [
+            ("docker-image://debian:12", "docker-image://docker.io/library/debian:12"),
+            ("docker-image://docker.io/library/debian:12", "docker-image://docker.io/library/debian:12"),
+            ("docker-image://A b", "docker-image://A b"),
+            ("git://example.com/a.git#main", "git://example.com/a.git#main"),
+        ] {
+            assert_eq!(full(asked), known);
+        }
+    }
 }
