@@ -3,7 +3,7 @@
 //! An index is kept beside its layer, so that digests of contents that were read once are never read again.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ffi::OsStr,
     fs::{self, Metadata},
     io::Write,
@@ -153,6 +153,13 @@ impl Index {
         let mut entries = Vec::new();
         scan_dir(dir, b"", marks, &mut entries)?;
         Ok(Index { entries, changed: AtomicBool::new(false) })
+    }
+
+    /// The directories, but for the root, from which the layer takes something away.
+    pub fn removed_in(&self) -> BTreeSet<Key> {
+        let removed = self.entries.iter().filter(|entry| entry.whiteout);
+        let dirs = removed.filter_map(|entry| entry.key.path().parent());
+        dirs.map(|dir| Key::new(dir.as_os_str().as_bytes())).filter(|key| !key.0.is_empty()).collect()
     }
 
     /// Writes it beside its place, then moves it there.

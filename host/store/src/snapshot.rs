@@ -283,6 +283,9 @@ impl Snapshot {
 
     /// The directories of its layers, bottom first, without empty ones, and not more than can be mounted.
     pub(crate) fn dirs(&self) -> Result<Vec<PathBuf>> {
+        if self.0.shows_removals()? {
+            return crate::flatten::flatten(&self.0, 1);
+        }
         let full = self.0.layers.iter().filter(|layer| !layer.record().empty);
         let dirs: Vec<_> = full.map(|layer| layer.dir()).collect();
         let most = self.0.store.snapshotter.layers_max();
@@ -290,6 +293,35 @@ impl Snapshot {
             return Ok(dirs);
         }
         crate::flatten::flatten(&self.0, most)
+    }
+}
+
+impl Tree {
+    /// Whether a mount would list names that nothing is behind. What a layer takes away is left out of a directory by overlayfs where
+    /// several layers have the directory; one that a single layer has is listed as it lies there. A layer was made over others that
+    /// have its directories, but in a difference of two trees, and what is merged with one, it may come without those.
+    fn shows_removals(&self) -> Result<bool> {
+        for (number, layer) in self.layers.iter().enumerate() {
+            let record = layer.record();
+            let below = number.checked_sub(1).map(|below| self.layers[below].id.as_str());
+            if !record.hides || record.empty || below.is_some() && below == record.parent.as_deref() {
+                continue;
+            }
+            let mut removed = layer.index()?.removed_in();
+            if removed.is_empty() {
+                continue;
+            }
+            for other in self.layers.iter().filter(|other| other.id != layer.id) {
+                let index = other.index()?;
+                for entry in index.entries.iter().filter(|entry| entry.kind == files::Kind::Dir) {
+                    removed.remove(&entry.key);
+                }
+            }
+            if !removed.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -53,11 +53,18 @@ func states(image llb.State) map[string]llb.State {
 	).AddMount("/out", llb.Scratch().File(llb.Mkdir("/work", 0o777)))
 	merged := llb.Merge([]llb.State{hello, file("b", "b\n"), file("c", "c\n")})
 	changed := merged.File(llb.Rm("/b").Mkfile("/d", 0o600, []byte("d\n")))
+	deep := llb.Scratch().File(llb.Mkdir("/a/b", 0o755, llb.WithParents(true)).Mkfile("/a/b/c", 0o644, nil).Mkfile("/a/d", 0o644, nil))
+	less := llb.Diff(deep, deep.File(llb.Rm("/a/b/c").Mkfile("/a/e", 0o644, []byte("e\n"))))
+	replaced := llb.Copy(llb.Scratch().File(llb.Mkdir("/hello", 0o755).Mkfile("/hello/x", 0o644, nil)), "/hello", "/",
+		&llb.CopyInfo{AlwaysReplaceExistingDestPaths: true})
 	return map[string]llb.State{
 		"file":   hello,
 		"run":    run,
 		"merge":  merged,
 		"diff":   llb.Diff(merged, changed),
+		"less":   less,
+		"beside": llb.Merge([]llb.State{hello, less}),
+		"over":   hello.File(replaced),
 		"nested": nested(nested(hello)).File(llb.Mkfile("/after", 0o644, []byte("after\n"))),
 	}
 }

@@ -200,6 +200,7 @@ impl<'a> Copier<'a> {
         if !contents && (self.dest_is_dir_by_form() || is_there(&names)?) {
             names.extend(source.last().cloned());
         }
+        self.replace_file(&names)?;
         let existed = is_there(&names)?;
         let dir = self.make_dest(&names)?;
         self.copied_from = source.iter().collect();
@@ -210,6 +211,17 @@ impl<'a> Copier<'a> {
             return Ok(rustix::fs::futimens(dir.writable()?, &self.times(stat))?);
         }
         self.copy_metadata(from.top(), stat, dir.writable()?)
+    }
+
+    /// Takes away what is in the place of a directory and is none, where the copy may replace.
+    fn replace_file(&self, names: &[OsString]) -> anyhow::Result<()> {
+        if self.action.always_replace_existing_dest_paths
+            && paths::find(self.dest, names, true)?.is_some_and(|there| there.dir().is_none())
+            && let Place::Other(_, dir, name) = paths::place(self.dest, names, false)?
+        {
+            dir.remove(&name)?;
+        }
+        Ok(())
     }
 
     /// `is_new`: nothing is in the directory that was not copied there just now.

@@ -139,6 +139,7 @@ fn copies_that_are_refused() {
     }
     let replace = CopyAction { always_replace_existing_dest_paths: true, ..dockerfile_copy("/d", "/t") };
     assert_eq!(copied("d/s/a x; d/u v", "t/s y; t/u/w z", &replace, None).as_deref(), Ok("t/; t/s/; t/s/a x; t/u v"));
+    assert_eq!(copied("d/a x", "t y", &replace, None).as_deref(), Ok("t/; t/a x"));
 }
 
 #[test]

@@ -32,6 +32,48 @@ fn drafts_become_snapshots() {
 }
 
 #[test]
+fn what_a_difference_takes_away_is_not_listed() {
+    for kind in kinds() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), kind);
+        block_on(async {
+            // Of one time, so that it is the same in both trees.
+            let make = |tree: &Path| {
+                for path in ["d/e/f", "d/e/g", "d/h"] {
+                    write(tree, path, path);
+                    fs::File::open(tree.join(path)).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+                }
+            };
+            let change = |tree: &Path| {
+                fs::remove_file(tree.join("d/e/f")).unwrap();
+                fs::remove_file(tree.join("d/h")).unwrap();
+                write(tree, "d/i", "new");
+            };
+            let lower = changed(&store, &store.scratch(), make).await;
+            let same = changed(&store, &store.scratch(), make).await;
+            let other = changed(&store, &store.scratch(), |tree| write(tree, "x/y", "other")).await;
+            let upper = changed(&store, &lower, change).await;
+            // The uppermost layer as it is, and one that is made of two trees.
+            for base in [&lower, &same] {
+                let diff = store.diff(base, &upper).await.unwrap();
+                for (beside, more) in [(&store.scratch(), &[][..]), (&other, &["x", "x/y"][..])] {
+                    let merged = store.merge(&[beside.clone(), diff.clone()]).unwrap();
+                    let later = changed(&store, &merged, |tree| write(tree, "d/j", "later")).await;
+                    for (snapshot, last) in [(&merged, None), (&later, Some("d/j"))] {
+                        let view = snapshot.view().await.unwrap();
+                        let seen: Vec<_> = describe(view.path()).into_keys().collect();
+                        let want = ["", "d", "d/e", "d/i"].iter().chain(more).copied().chain(last);
+                        let mut want: Vec<_> = want.map(std::path::PathBuf::from).collect();
+                        want.sort();
+                        assert_eq!(seen, want, "{kind}");
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[test]
 fn saved_snapshots_outlive_the_process() {
     for kind in kinds() {
         let dir = tempfile::tempdir().unwrap();
