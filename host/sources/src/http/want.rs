@@ -107,7 +107,8 @@ impl Want {
             return Ok(name.clone());
         }
         let said = disposition.and_then(disposition_name);
-        let from_url = self.url.path_segments().and_then(|mut segments| segments.next_back()).map(decode);
+        let last = |mut segments: std::str::Split<'_, char>| segments.rfind(|segment| !segment.is_empty()).map(decode);
+        let from_url = self.url.path_segments().and_then(last);
         let named = said.or(from_url.filter(|name| is_name(name)));
         Ok(named.unwrap_or_else(|| NAME_DEFAULT.to_string()))
     }
@@ -272,7 +273,7 @@ mod tests {
             ("http://a.b/c/d?x=/y", None, "d"),
             ("http://a.b/", None, "download"),
             ("http://a.b", None, "download"),
-            ("http://a.b/c/", None, "download"),
+            ("http://a.b/c/", None, "c"),
             ("http://a.b/x%20y", None, "x y"),
             ("http://a.b/x%2fy", None, "download"),
             ("http://a.b/%2e%2e", None, "download"),
