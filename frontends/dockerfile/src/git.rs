@@ -171,7 +171,7 @@ fn in_ascii(url: &str) -> String {
 }
 
 /// `%41` becomes `A`, `+` becomes `plus`; what is not valid stays.
-fn percent_decoded(text: &str, plus: u8) -> String {
+pub fn percent_decoded(text: &str, plus: u8) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

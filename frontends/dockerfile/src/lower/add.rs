@@ -6,7 +6,7 @@ use super::{
     stage::Lowerer,
 };
 use crate::{
-    git::GitRef,
+    git::{GitRef, percent_decoded},
     instruction::Copy,
     reference::is_digest,
     source::{Problem, Token},
@@ -95,7 +95,8 @@ fn git_source(copy: &Copy, resolved: &Resolved, git: GitRef) -> Result<CopyFrom,
 pub fn url_filename(url: &str) -> String {
     let bare = url.split(['?', '#']).next().unwrap_or_default();
     let path = bare.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
-    match path::base(path) {
+    let path = percent_decoded(path, b'+');
+    match path::base(&path) {
         "." | "/" => UNNAMED.to_string(),
         name => name.to_string(),
     }
@@ -108,6 +109,9 @@ mod tests {
         for (url, want) in [
             ("https://h/a/b.tgz?x=/y", "b.tgz"),
             ("https://h/a/", "a"),
+            ("https://h/a%20b+c/%C3%A4%2", "ä%2"),
+            ("https://h/a%2Fb", "b"),
+            ("https://h/%2e%2e", ".."),
             ("https://h/", "__unnamed__"),
             ("https://h", "__unnamed__"),
         ] {

@@ -30,7 +30,7 @@ pub enum GitError {
         reference: String,
     },
     /// It is another commit than the one that must be.
-    #[error("git repository {remote}: ref {reference:?} is commit {got}, want checksum {want}")]
+    #[error("git repository {remote}: {} is commit {got}, want checksum {want}", shown(reference))]
     Checksum {
         /// The repository.
         remote: String,
@@ -97,4 +97,9 @@ impl GitError {
             GitError::Run(_) => "internal",
         }
     }
+}
+
+/// A repository that is asked for without a ref gives its default branch.
+fn shown(reference: &str) -> String {
+    if reference.is_empty() { "the default branch".to_owned() } else { format!("ref {reference:?}") }
 }

@@ -1,9 +1,14 @@
 //! One request, and its answer written as the only file of a tree.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    borrow::Cow,
+    io::Write as _,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use flate2::write::MultiGzDecoder;
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use http::{HeaderMap, StatusCode, header};
 use sha2::{Digest as _, Sha256};
@@ -111,7 +116,9 @@ async fn fetch_once(
         let error = anyhow::Error::new(error.without_url()).context(format!("{shown}: cannot be fetched"));
         if again { Failure::Again(error) } else { Failure::Final(error) }
     };
-    let response = client.get(want.url.clone()).headers(headers).send().await.map_err(unreachable)?;
+    // A file is what is left when what was only done for the way is undone, as for BuildKit: its checksum is of that.
+    let asked = client.get(want.url.clone()).headers(headers).header(header::ACCEPT_ENCODING, GZIP);
+    let response = asked.send().await.map_err(unreachable)?;
     match response.status() {
         StatusCode::OK => {}
         StatusCode::NOT_MODIFIED => return Ok(Answer::Unchanged),
@@ -131,7 +138,8 @@ pub(super) async fn upload(store: &Store, want: &Want, request: &Request) -> any
         match session.pull_upload(want.url.path()).await {
             Ok(reader) => {
                 let chunks = tokio_util::io::ReaderStream::new(reader).map_err(anyhow::Error::from).boxed();
-                let body = Body { etag: None, last_modified: None, disposition: None, total: 0, chunks };
+                let body =
+                    Body { etag: None, last_modified: None, disposition: None, total: 0, is_packed: false, chunks };
                 return write(store, want, body, request).await.map_err(|failure| match failure {
                     Failure::Again(error) | Failure::Final(error) => error,
                 });
@@ -149,6 +157,8 @@ struct Body {
     disposition: Option<String>,
     /// Bytes; 0 when that is not known.
     total: u64,
+    /// With gzip, for the way.
+    is_packed: bool,
     chunks: BoxStream<'static, anyhow::Result<Bytes>>,
 }
 
@@ -160,18 +170,39 @@ impl Body {
         };
         let (etag, last_modified) = (text(header::ETAG), text(header::LAST_MODIFIED));
         let (disposition, total) = (text(header::CONTENT_DISPOSITION), response.content_length().unwrap_or(0));
+        let is_packed = text(header::CONTENT_ENCODING).is_some_and(|encoding| encoding.eq_ignore_ascii_case(GZIP));
         let chunks = futures::stream::try_unfold(response, async |mut response| {
             let chunk = response.chunk().await.map_err(|error| anyhow::Error::new(error.without_url()))?;
             Ok(chunk.map(|chunk| (chunk, response)))
         });
-        Body { etag, last_modified, disposition, total, chunks: chunks.boxed() }
+        Body { etag, last_modified, disposition, total, is_packed, chunks: chunks.boxed() }
+    }
+}
+
+/// What a server may do to a file for the way; also the name by which it says so.
+const GZIP: &str = "gzip";
+/// So many bytes are unpacked at once: they become at most a megabyte.
+const PACKED_BYTES: usize = 1024;
+
+/// Undoes what was done for the way, where anything was.
+struct Unpacker(Option<MultiGzDecoder<Vec<u8>>>);
+
+impl Unpacker {
+    fn piece<'a>(&mut self, part: &'a [u8]) -> std::io::Result<Cow<'a, [u8]>> {
+        let Some(decoder) = &mut self.0 else { return Ok(part.into()) };
+        decoder.write_all(part)?;
+        Ok(std::mem::take(decoder.get_mut()).into())
+    }
+
+    fn last(self) -> std::io::Result<Vec<u8>> {
+        self.0.map_or(Ok(Vec::new()), MultiGzDecoder::finish)
     }
 }
 
 /// Streams the body into the only file of a new tree.
 async fn write(store: &Store, want: &Want, body: Body, request: &Request) -> Result<Fetched, Failure> {
     let shown = want.shown();
-    let Body { etag, last_modified, disposition, total, mut chunks } = body;
+    let Body { etag, last_modified, disposition, total, is_packed, mut chunks } = body;
     let filename = match &want.checksum {
         // The name is part of the key, which was given out before the server was asked.
         Some(_) => want.filename(None)?,
@@ -182,16 +213,24 @@ async fn write(store: &Store, want: &Want, body: Body, request: &Request) -> Res
     let failed = || format!("{shown}: cannot write {}", path.display());
     let mut file = tokio::fs::File::create_new(&path).await.with_context(failed)?;
     let (mut hash, mut done) = (Sha256::new(), 0);
+    let mut unpacker = Unpacker(is_packed.then(|| MultiGzDecoder::new(Vec::new())));
+    let broken = || format!("{shown}: the server says that its answer is packed with gzip, and it is not");
     loop {
         let broke = |error: anyhow::Error| {
             Failure::Again(error.context(format!("{shown}: the server broke off after {done} bytes")))
         };
         let Some(chunk) = chunks.try_next().await.map_err(broke)? else { break };
-        hash.update(&chunk);
-        file.write_all(&chunk).await.with_context(failed)?;
+        for part in chunk.chunks(if is_packed { PACKED_BYTES } else { chunk.len().max(1) }) {
+            let piece = unpacker.piece(part).with_context(broken)?;
+            hash.update(&piece);
+            file.write_all(&piece).await.with_context(failed)?;
+        }
         done += chunk.len() as u64;
         (request.progress)(&shown, "downloading", done, total);
     }
+    let rest = unpacker.last().with_context(broken)?;
+    hash.update(&rest);
+    file.write_all(&rest).await.with_context(failed)?;
     file.flush().await.with_context(failed)?;
     drop(file);
     (request.progress)(&shown, "downloading", done, done);

@@ -1,4 +1,4 @@
-use std::os::unix::fs::MetadataExt as _;
+use std::{io::Write as _, os::unix::fs::MetadataExt as _};
 
 use oci::testing::Response;
 
@@ -69,6 +69,38 @@ async fn name_mode_owner_and_time() {
     assert_eq!((meta.mode() & 0o7777, meta.mtime()), (0o755, 784_111_777));
     let plain = world.resolve(&request(&url(&server, "/tool"), &[], &[])).await.unwrap();
     assert_ne!(plain.key(), resolved.key(), "another mode is another file");
+}
+
+#[tokio::test]
+async fn what_is_packed_for_the_way_is_unpacked() {
+    let gzip = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let text = "words ".repeat(100_000);
+    let (packed, halves) = (gzip(&text), [gzip("two "), gzip("members")].concat());
+    let server = Server::start(move |request| {
+        assert_eq!(request.header("accept-encoding"), "gzip");
+        match request.path.as_str() {
+            "/all" => Response::ok(packed.clone()).with("content-encoding", "GZIP"),
+            "/halves" => Response::ok(halves.clone()).with("content-encoding", "gzip"),
+            "/not" => Response::ok("text").with("content-encoding", "gzip"),
+            // Nothing was done for the way: the file itself is packed.
+            _ => Response::ok(packed.clone()).with("content-type", "application/gzip"),
+        }
+    })
+    .await;
+    let world = World::new();
+    let sum = digest_of(text.as_bytes());
+    let all = request(&url(&server, "/all"), &[("http.checksum", &sum)], &[]);
+    assert_eq!(world.files(&all).await.unwrap(), is(&[("all", &text)]));
+    let halves = request(&url(&server, "/halves"), &[], &[]);
+    assert_eq!(world.files(&halves).await.unwrap(), is(&[("halves", "two members")]));
+    let error = world.files(&request(&url(&server, "/not"), &[], &[])).await.unwrap_err();
+    assert!(error.contains("packed with gzip, and it is not"), "{error}");
+    let same = request(&url(&server, "/same"), &[("http.checksum", &digest_of(&gzip(&text)))], &[]);
+    assert!(world.resolve(&same).await.unwrap().snapshot().await.is_ok());
 }
 
 #[tokio::test]
