@@ -40,6 +40,11 @@ pub const MAX_COMPONENT_BYTES: u64 = 64 << 20;
 /// What a frontend's name begins with that is a file of the client's local `frontend`: a component that lies elsewhere.
 pub const FRONTEND_DIR: &str = "frontend:";
 
+/// What a frontend of that name is called where its user reads it.
+pub fn shown_name(name: &str) -> &str {
+    name.strip_prefix(FRONTEND_DIR).unwrap_or(name)
+}
+
 /// The option by which a component learns what it runs on.
 pub(crate) const BUILD_PLATFORM: &str = "build-platform";
 /// The option by which the Dockerfile frontend learns that an image of its own name is to be run in its place.
@@ -434,9 +439,9 @@ impl State {
             Some(file) => ("frontend", "the directory of the frontend", file),
             None => ("dockerfile", "the Dockerfile's directory", path.trim_start_matches("./")),
         };
-        let read = self.local_file(local, file, &format!("load frontend {path}")).await;
+        let read = self.local_file(local, file, &format!("load frontend {}", shown_name(path))).await;
         read.map_err(|error| match error.code.as_str() {
-            "not-found" => failed("not-found", format!("frontend {path}: no such file in {shown}")),
+            "not-found" => failed("not-found", format!("frontend {}: no such file in {shown}", shown_name(path))),
             _ => error,
         })
     }

@@ -10,7 +10,7 @@ use session::Session;
 
 use crate::{
     Attest, CacheOption, Failure, Journal, Lock,
-    bridge::{BuildBridge, Mode, State, lock},
+    bridge::{BuildBridge, Mode, State, lock, shown_name},
     cache::{self, Top},
     engine::Engine,
     entitlements,
@@ -299,7 +299,7 @@ fn statistics(state: &State) -> String {
     let ran = lock(&state.ran);
     let list = ran.iter().map(|(name, used)| {
         serde_json::json!({
-            "frontend": name,
+            "frontend": shown_name(name),
             "instructions": used.instructions,
             "memoryBytes": used.memory_bytes,
             "hostCalls": used.host_calls,

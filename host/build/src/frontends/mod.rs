@@ -26,7 +26,7 @@ pub use signatures::{Signed, signatures};
 pub use trust::{Consequence, Grant, Grants, Trust, TrustRule, Verdict};
 
 use crate::{
-    bridge::{BuildBridge, State, failed, lock},
+    bridge::{BuildBridge, State, failed, lock, shown_name},
     lazy::internal,
 };
 
@@ -154,7 +154,7 @@ impl Frontends {
             bridge.state.policies.pins.file(&source, &digest).map_err(Error::from)?;
             let grants = self.admit(&source, &source, &digest, &[], &bridge.state)?;
             lock(&bridge.state.pinned).insert(source.clone(), digest);
-            return Ok(Found { frontend: Arc::new(self.runtime.load(component, &source).await?), grants });
+            return Ok(Found { frontend: Arc::new(self.runtime.load(component, shown_name(&source)).await?), grants });
         }
         if is_layout(&source) {
             return self.in_layout(&source, bridge).await;
