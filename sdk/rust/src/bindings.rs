@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::all)]
 
 wit_bindgen::generate!({
-    path: "../../wit/v0.1",
+    path: "wit",
     world: "frontend",
     pub_export_macro: true,
     default_bindings_module: "pintle_sdk::bindings",

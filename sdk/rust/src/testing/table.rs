@@ -16,7 +16,7 @@ pub struct Word {
     pub kind: &'static str,
 }
 
-const TEXT: &str = include_str!("../../../../wit/v0.1/attributes.md");
+const TEXT: &str = include_str!("../../wit/attributes.md");
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| Table::parse(TEXT));
 
