@@ -49,9 +49,10 @@ impl Stubs {
         let describe = || format!("make the mount point {target} in the root");
         let (mut parent, missing) = find_missing(rootfs, target).with_context(describe)?;
         if missing.is_empty() {
-            match (kind, is_dir_inside(rootfs, target)?) {
-                (Kind::File, true) => bail!("{target} is a directory: no file can be mounted there"),
-                (Kind::Dir(_), false) => bail!("{target} is no directory: none can be mounted there"),
+            // Another run over the same root may be removing what it made there; the runtime makes it again.
+            match (kind, is_dir_inside(rootfs, target).ok()) {
+                (Kind::File, Some(true)) => bail!("{target} is a directory: no file can be mounted there"),
+                (Kind::Dir(_), Some(false)) => bail!("{target} is no directory: none can be mounted there"),
                 _ => return Ok(()),
             }
         }
