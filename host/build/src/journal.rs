@@ -50,8 +50,15 @@ struct Events {
 struct Part {
     /// When it was last said how far it is.
     said: SystemTime,
-    /// How far it was since then.
-    held: Option<Event>,
+    /// How far it is, and whether that was said.
+    last: Event,
+    held: bool,
+}
+
+impl Part {
+    fn said(event: &Event) -> Part {
+        Part { said: event.time, last: event.clone(), held: false }
+    }
 }
 
 impl Events {
@@ -69,22 +76,31 @@ impl Events {
         let EventKind::Status { id, completed, .. } = &event.kind else { return Some(event) };
         let parts = self.parts.entry(event.vertex.clone()).or_default();
         let Some(part) = parts.get_mut(id) else {
-            parts.insert(id.clone(), Part { said: event.time, held: None });
+            parts.insert(id.clone(), Part::said(&event));
             return Some(event);
         };
         let since = event.time.duration_since(part.said);
         if completed.is_none() && since.is_ok_and(|since| since < STATUS_INTERVAL) {
-            part.held = Some(event);
+            (part.last, part.held) = (event, true);
             return None;
         }
-        *part = Part { said: event.time, held: None };
+        *part = Part::said(&event);
         Some(event)
     }
 
-    /// Says how far the parts of `vertex` came.
-    fn say_held(&mut self, vertex: &str) {
+    /// Says how far the parts of `vertex` came. Where that has ended well, at `ended`, so have they: not all know their size.
+    fn say_held(&mut self, vertex: &str, ended: Option<SystemTime>) {
         let parts = self.parts.remove(vertex).into_iter().flatten();
-        let mut held: Vec<Event> = parts.filter_map(|(_, part)| part.held).collect();
+        let end = |(_, mut part): (String, Part)| {
+            if let EventKind::Status { completed, .. } = &mut part.last.kind
+                && completed.is_none()
+                && ended.is_some()
+            {
+                (*completed, part.held) = (ended, true);
+            }
+            part.held.then_some(part.last)
+        };
+        let mut held: Vec<Event> = parts.filter_map(end).collect();
         held.sort_by_key(|event| event.time);
         for event in held {
             self.push(event);
@@ -114,9 +130,13 @@ impl Journal {
         }
         match event.kind {
             EventKind::Started => drop(events.running.insert(event.vertex.clone())),
-            EventKind::Cached | EventKind::Completed { .. } => {
+            EventKind::Cached | EventKind::Completed { error: None } => {
                 events.running.remove(&event.vertex);
-                events.say_held(&event.vertex);
+                events.say_held(&event.vertex, Some(event.time));
+            }
+            EventKind::Completed { .. } => {
+                events.running.remove(&event.vertex);
+                events.say_held(&event.vertex, None);
             }
             _ => {}
         }
@@ -131,7 +151,7 @@ impl Journal {
     pub fn close(&self) {
         let mut events = self.events();
         for vertex in events.parts.keys().cloned().collect::<Vec<_>>() {
-            events.say_held(&vertex);
+            events.say_held(&vertex, None);
         }
         for vertex in std::mem::take(&mut events.running) {
             let kind = EventKind::Completed { error: Some(CANCELED.into()) };
@@ -378,6 +398,11 @@ mod tests {
         assert_eq!(counts(&journal, "a"), [0, 100, 200, 249]);
         let events = journal.events_so_far();
         assert!(matches!(events.last().unwrap().kind, EventKind::Completed { .. }), "the end comes last");
+        let mut of_a = events.iter().filter_map(|event| match &event.kind {
+            EventKind::Status { id, completed, .. } if id == "a" => Some(completed.is_some()),
+            _ => None,
+        });
+        assert!(of_a.next_back() == Some(true) && !of_a.any(|ended| ended), "with the whole its parts have ended");
     }
 
     #[test]
