@@ -63,11 +63,14 @@ impl Engine {
         steps: &Steps,
     ) -> Result<BTreeMap<String, String>, Failure> {
         let backend = self.cache(&export.kind)?;
-        let activity = state.journal.activity(&format!("exporting cache to {}", export.kind));
+        let activity = state.journal.activity(&format!("exporting cache to {}", place(&export.kind)));
+        let said = activity.steps();
         let options = backend.check_export(&export.attrs).map_err(failed)?;
         let party = Party { sessions: state.environment.sessions.clone(), progress: activity.progress() };
         let write = async {
+            said("preparing build cache for export", false);
             let written = caches::write::write(steps, &options).await?;
+            said("preparing build cache for export", true);
             backend.export(&written, &export.attrs, &party).await
         };
         let result = write.await;
@@ -80,6 +83,17 @@ impl Engine {
             other => other
                 .map_err(|error| Failure::new("export-failed", format!("cache export to {}: {error:#}", export.kind))),
         }
+    }
+}
+
+/// What people know a kind of cache by.
+fn place(kind: &str) -> &str {
+    match kind {
+        "local" => "client directory",
+        "gha" => "GitHub Actions Cache",
+        "s3" => "Amazon S3",
+        "azblob" => "Azure Blob Storage",
+        other => other,
     }
 }
 
