@@ -35,9 +35,6 @@ impl OciFormat {
     }
 
     fn files(&self, image: &Image, names: &[oci::Reference]) -> Result<BTreeMap<String, File>> {
-        if self.docker && image.is_index() {
-            bail!("Docker loads images of one platform: use type=oci, or build one platform");
-        }
         let docker = image.platforms.first().filter(|_| self.docker);
         layout::files(image, names, docker)
     }
