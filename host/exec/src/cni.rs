@@ -65,8 +65,8 @@ const SPARE_FOR: Duration = Duration::from_secs(5 * 60);
 /// Makes network namespaces, and keeps some for the next process.
 pub(crate) struct Cni {
     pool: Arc<Pool>,
-    /// A bridge that was not there before.
-    made: Option<String>,
+    /// One that was not there before.
+    bridge: Option<Bridge>,
 }
 
 impl Cni {
@@ -80,13 +80,13 @@ impl Cni {
             NetworkMode::Cni(file) => (List::read(file, &networks.plugins)?, None),
             NetworkMode::Bridge { name, subnet } => {
                 let list = List::bridge(name, subnet, &networks.plugins).context("the network \"bridge\"")?;
-                (list, network::device_index(name).is_none().then(|| name.clone()))
+                (list, Bridge::ours(name, state)?)
             }
         };
         let records = state.join("networks");
         std::fs::create_dir_all(&records).with_context(|| format!("make {}", records.display()))?;
         namespace::sweep(&list, &records);
-        Ok(Some(Cni { pool: Pool::new(list, records, networks.ready, SPARE_FOR), made: bridge }))
+        Ok(Some(Cni { pool: Pool::new(list, records, networks.ready, SPARE_FOR), bridge }))
     }
 
     /// Makes those that are to be kept ready, and gives up those that are not needed any more, in a thread of its own.
@@ -105,11 +105,38 @@ impl Cni {
 
 impl Drop for Cni {
     fn drop(&mut self) {
+        // Who has an address on it has to give that back before the bridge goes.
         self.pool.close();
-        if let Some(name) = &self.made
-            && let Err(error) = network::delete(name)
-        {
-            tracing::warn!("delete the bridge {name}: {error:#}");
+        drop(self.bridge.take());
+    }
+}
+
+/// A bridge that an engine made, and takes away when it ends. A file says so to the next one, should this one not come to that.
+struct Bridge {
+    name: String,
+    file: PathBuf,
+}
+
+impl Bridge {
+    /// None where the bridge is somebody else's.
+    fn ours(name: &str, state: &Path) -> anyhow::Result<Option<Bridge>> {
+        let file = state.join("bridge");
+        let before = std::fs::read_to_string(&file).is_ok_and(|before| before == name);
+        if network::device_index(name).is_some() && !before {
+            return Ok(None);
+        }
+        std::fs::create_dir_all(state)
+            .and_then(|()| std::fs::write(&file, name))
+            .with_context(|| format!("write {}", file.display()))?;
+        Ok(Some(Bridge { name: name.to_owned(), file }))
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        match network::delete(&self.name) {
+            Ok(()) => drop(std::fs::remove_file(&self.file)),
+            Err(error) => tracing::warn!("delete the bridge {}: {error:#}", self.name),
         }
     }
 }
