@@ -107,7 +107,7 @@ impl Trace {
             changes.parts.extend(self.part(part).filter(|part| !changes.parts.contains(part)));
         }
         for warning in &status.warnings {
-            let text = format::one_line(&warning.short.text());
+            let text = warning_text(warning);
             match self.find(&warning.vertex) {
                 Some(id) => {
                     self.steps[id].warnings.push(warning.clone());
@@ -288,6 +288,16 @@ pub(super) fn part_text(part: &VertexStatus) -> (String, String) {
     (format::one_line(&part.id), format::amount(part.current, part.total))
 }
 
+/// A warning as one line, with its place: some that name the line already are known by how they do.
+pub(super) fn warning_text(warning: &VertexWarning) -> String {
+    let text = format::one_line(&warning.short.text());
+    let place = warning.source_info.as_ref().zip(warning.range.first());
+    match place.filter(|(info, _)| !info.filename.is_empty() && !text.contains("(line ")) {
+        Some((info, range)) => format!("{text} ({}:{})", format::one_line(&info.filename), range.start.line),
+        None => text,
+    }
+}
+
 /// What is left to say when all has ended: warnings that were not shown with a step, and the last lines of each step that failed.
 pub(super) fn last_words(trace: &Trace) -> String {
     let mut out = String::new();
@@ -299,7 +309,7 @@ pub(super) fn last_words(trace: &Trace) -> String {
         }
     }
     let unshown = trace.steps.iter().filter(|step| !step.is_started() || step.hidden).flat_map(|step| &step.warnings);
-    let unshown = unshown.map(|warning| format::one_line(&warning.short.text()));
+    let unshown = unshown.map(warning_text);
     for warning in trace.warnings.iter().cloned().chain(unshown).take(WARNINGS_SHOWN) {
         out.push_str(&format!("WARN: {warning}\n"));
     }

@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Data, Display, Out, SolveStatus, format,
-    trace::{Outcome, Step, Trace, WARNINGS_SHOWN, last_words, part_text},
+    trace::{Outcome, Step, Trace, WARNINGS_SHOWN, last_words, part_text, warning_text},
 };
 
 /// Least time between two drawings.
@@ -285,7 +285,7 @@ fn rows(step: &Step, now: Timestamp, columns: usize) -> Vec<Row> {
         out.push(Row { text: format!(" => => {name}"), amount, time, style, runs: !ended });
     }
     for warning in step.warnings.iter().take(WARNINGS_SHOWN) {
-        let text = format!(" => WARN: {}", format::one_line(&warning.short.text()));
+        let text = format!(" => WARN: {}", warning_text(warning));
         out.push(Row { text, amount: String::new(), time: String::new(), style: Style::Warn, runs: false });
     }
     out
