@@ -168,9 +168,9 @@ class Errors(unittest.TestCase):
         def work(cx: Host, request: Request) -> Output:
             source = cx.source_file("Buildfile", "text", "image a")
             for refused in (
-                lambda **at: cx.image("a", made="up", **at),
+                lambda **at: cx.image("a", made="up", **at),  # type: ignore[call-arg]
                 lambda **at: cx.scratch().run([], **at),
-                lambda **at: cx.scratch().file([mkfile("/a", "")], made="up", **at),
+                lambda **at: cx.scratch().file([mkfile("/a", "")], made="up", **at),  # type: ignore[call-arg]
                 lambda **at: op("passthrough", [], {"made": "up"}, **at),
             ):
                 with self.assertRaises(FrontendError) as raised:
