@@ -263,10 +263,11 @@ impl oci::Credentials for Logins {
 async fn logins_and_secrets_are_given_when_asked_for() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "hidden\n").unwrap();
+    let gone = file.path().with_extension("gone");
     let secrets = BTreeMap::from([
         ("file".to_owned(), SecretSource::File(file.path().to_owned())),
         ("env".to_owned(), SecretSource::Env("PATH".to_owned())),
-        ("gone".to_owned(), SecretSource::File("/nonexistent".into())),
+        ("gone".to_owned(), SecretSource::File(gone)),
         ("large".to_owned(), SecretSource::File("/dev/zero".into())),
     ]);
     let attachments = Attachments { secrets, credentials: Some(Arc::new(Logins)), ..Attachments::default() };
