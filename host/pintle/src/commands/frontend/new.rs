@@ -95,6 +95,12 @@ pub fn run(new: &New) -> anyhow::Result<()> {
     println!("    cd {shown}");
     println!("    {:<width$}   # builds it, and runs its cases", "pintle frontend test");
     println!("    {run}   # shows what it makes");
+    if new.sdk.is_none() {
+        eprintln!(
+            "note: it names the SDK of a package registry, which has none before pintle's first release: until then make the \
+             project with --sdk DIR, the directory sdk of a checkout of pintle"
+        );
+    }
     Ok(())
 }
 
