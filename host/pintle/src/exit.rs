@@ -6,6 +6,8 @@ use std::process::ExitCode;
 pub const FAILED: u8 = 1;
 /// Ended by Ctrl-C, as a shell reports it.
 pub const INTERRUPTED: u8 = 130;
+/// Nobody reads what is printed any longer, as a shell reports it.
+pub const UNREAD: u8 = 141;
 
 /// Prints `error` with its causes, and answers the exit code for it.
 pub fn report(error: anyhow::Error) -> ExitCode {
@@ -27,6 +29,19 @@ pub async fn or_interrupted(work: impl Future<Output = ExitCode>) -> ExitCode {
             ExitCode::from(INTERRUPTED)
         }
     }
+}
+
+/// From now on the program ends without a word when nobody reads what it prints (`| head`): the standard library panics then, since
+/// Rust's programs are not ended by SIGPIPE. Not for a daemon, whose builds go on.
+pub fn when_unread() {
+    let otherwise = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to std") && text.contains("Broken pipe") {
+            std::process::exit(i32::from(UNREAD));
+        }
+        otherwise(panic);
+    }));
 }
 
 /// From now on Ctrl-C ends the program at once.

@@ -91,7 +91,11 @@ fn pintle_main() -> ExitCode {
     };
     let root = cli.root.or_else(|| config.root.clone()).unwrap_or_else(paths::root);
     // Before any thread: all of a process enters a user namespace, or nothing does.
-    let has_engine = cli.addr.is_none() || matches!(cli.command, commands::Command::Daemon(_));
+    let is_daemon = matches!(cli.command, commands::Command::Daemon(_));
+    if !is_daemon {
+        exit::when_unread();
+    }
+    let has_engine = cli.addr.is_none() || is_daemon;
     if has_engine && let Err(error) = rootless::enter() {
         return exit::report(error);
     }
@@ -119,6 +123,7 @@ fn buildkitd_main() -> ExitCode {
 }
 
 fn buildctl_main() -> ExitCode {
+    exit::when_unread();
     log::begin(log::Options::default());
     let flags = buildctl::Flags::parse();
     block_on(Threads::One, &embedded::Opened::default(), async { exit::code(flags.run().await) })
