@@ -23,7 +23,7 @@ impl Oci {
 }
 
 /// Where a program of this name is.
-fn find(program: &Path) -> Option<PathBuf> {
+pub(crate) fn find(program: &Path) -> Option<PathBuf> {
     if program.components().count() > 1 {
         return Some(program.into());
     }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use serde_json::{Map, Value, json};
 
+use crate::oci;
+
 /// The version of a configuration that names none (SPEC.md of version 0.1).
 const OLDEST: &str = "0.1.0";
 /// The plugins of [`List::bridge`], as they are called in a directory of plugins; beside BuildKit's own daemon they have this prefix.
@@ -42,7 +44,7 @@ impl List {
 
     /// A bridge with addresses for all, as BuildKit makes it.
     pub fn bridge(name: &str, subnet: &str, plugins: &Path) -> anyhow::Result<List> {
-        let own = ["bridge", "host-local", "firewall"].map(|kind| find_in_path(&format!("{PREFIX}{kind}")));
+        let own = ["bridge", "host-local", "firewall"].map(|kind| oci::find(format!("{PREFIX}{kind}").as_ref()));
         let has_own = own.iter().all(Option::is_some);
         let mut dirs: Vec<PathBuf> = own.into_iter().flatten().filter_map(|file| Some(file.parent()?.into())).collect();
         dirs.dedup();
@@ -94,8 +96,4 @@ impl List {
 fn numbers(version: &str) -> Option<[u32; 3]> {
     let numbers = version.split('.').map(|part| part.parse().ok()).collect::<Option<Vec<u32>>>()?;
     numbers.try_into().ok()
-}
-
-fn find_in_path(name: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|file| file.is_file())
 }

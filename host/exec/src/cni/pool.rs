@@ -73,16 +73,12 @@ impl Pool {
 
     fn put(self: &Arc<Self>, namespace: Namespace) {
         let mut waiting = self.waiting();
-        // Dropped outside of the lock where nobody is to have it.
-        let closed = waiting.closed;
-        let unwanted = if closed {
-            Some(namespace)
-        } else {
-            waiting.spare.push((Instant::now(), namespace));
-            None
-        };
-        drop(waiting);
-        drop(unwanted);
+        if waiting.closed {
+            // Before the namespace, whose plugins take their time.
+            drop(waiting);
+            return;
+        }
+        waiting.spare.push((Instant::now(), namespace));
     }
 
     /// Keeps the wanted number until the pool is closed or dropped.
