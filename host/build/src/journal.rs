@@ -130,13 +130,10 @@ impl Journal {
         }
         match event.kind {
             EventKind::Started => drop(events.running.insert(event.vertex.clone())),
-            EventKind::Cached | EventKind::Completed { error: None } => {
+            EventKind::Cached | EventKind::Completed { .. } => {
+                let failed = matches!(event.kind, EventKind::Completed { error: Some(_) });
                 events.running.remove(&event.vertex);
-                events.say_held(&event.vertex, Some(event.time));
-            }
-            EventKind::Completed { .. } => {
-                events.running.remove(&event.vertex);
-                events.say_held(&event.vertex, None);
+                events.say_held(&event.vertex, (!failed).then_some(event.time));
             }
             _ => {}
         }

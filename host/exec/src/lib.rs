@@ -33,7 +33,7 @@ pub use cdi::{Cdi, Device};
 pub use cni::{NetworkMode, Networks};
 pub use etc::Dns;
 pub use helper::helper_main;
-pub use oci::Oci;
+pub use oci::{Oci, find_program};
 pub use select::{Config, SelectError, select};
 pub use user::{USER_FILE_BYTES_MAX, User, UserError, group_named, lookup_user, user_named};
 

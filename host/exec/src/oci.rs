@@ -16,14 +16,14 @@ impl Oci {
     /// An executor for the runtime `program`, a path or a name that is looked up in PATH. See [`crate::Builtin::new`] for `state`.
     pub fn new(program: &Path, state: &Path) -> anyhow::Result<Oci> {
         let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
-        let program = find(program).ok_or_else(|| anyhow::anyhow!("{} is not in PATH", program.display()))?;
+        let program = find_program(program).ok_or_else(|| anyhow::anyhow!("{} is not in PATH", program.display()))?;
         let runner = Runner::new(PathBuf::from("/proc/self/exe"), state, Launch::Runtime { program })?;
         Ok(Oci { name, runner })
     }
 }
 
-/// Where a program of this name is.
-pub(crate) fn find(program: &Path) -> Option<PathBuf> {
+/// Where the program of this name is that PATH leads to; a path is taken as it is.
+pub fn find_program(program: &Path) -> Option<PathBuf> {
     if program.components().count() > 1 {
         return Some(program.into());
     }

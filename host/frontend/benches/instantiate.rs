@@ -37,10 +37,21 @@ async fn measure() {
 
     let runtime = Runtime::new(options).expect("an engine");
     let guest = runtime.load(component, "guest").await.expect("a frontend");
+    println!("instance             {:>10.1?}", instances(&guest).await);
     println!("instance, empty call {:>10.1?}", repeat(&guest, "log", 0).await);
     println!("small build          {:>10.1?}", repeat(&guest, "honest", 0).await);
     println!("1000 host calls      {:>10.1?}", repeat(&guest, "supports", 1000).await);
     println!("1000 file vertices   {:>10.1?}", repeat(&guest, "vertices", 1000).await);
+}
+
+async fn instances(guest: &WasmFrontend) -> Duration {
+    let mut spent = Vec::new();
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        frontend::testing::instantiate(guest).await.expect("an instance");
+        spent.push(start.elapsed());
+    }
+    median(spent)
 }
 
 async fn repeat(guest: &WasmFrontend, deed: &str, times: usize) -> Duration {

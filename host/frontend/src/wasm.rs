@@ -6,6 +6,7 @@ use wasmtime::Store;
 use crate::{
     Bridge, Error, Frontend, Output, Request, Runtime,
     meter::Running,
+    ticker::Ticking,
     trap,
     v0_1::{self, FrontendPre, Guest},
 };
@@ -73,14 +74,27 @@ impl WasmFrontend {
         (outcome, statistics)
     }
 
-    async fn run_guest(&self, bridge: Arc<dyn Bridge>, request: Request) -> (Result<Output, Error>, Statistics) {
+    /// What an instance lives in, within its limits; guests are interrupted at intervals as long as the second part lives.
+    fn store(&self, bridge: Arc<dyn Bridge>) -> Result<(Store<Guest>, Ticking), Error> {
         let runtime = &self.runtime.0;
         let mut store = Store::new(&runtime.engine, Guest::new(bridge, runtime.limits));
-        let ticking = v0_1::prepare(&mut store)
-            .map_err(|error| Error::internal(format!("{error:#}")))
-            .and_then(|()| runtime.ticker.tick(&runtime.engine).map_err(|error| Error::internal(error.to_string())));
-        let _ticking = match ticking {
-            Ok(ticking) => ticking,
+        v0_1::prepare(&mut store).map_err(|error| Error::internal(format!("{error:#}")))?;
+        let ticking = runtime.ticker.tick(&runtime.engine).map_err(|error| Error::internal(error.to_string()))?;
+        Ok((store, ticking))
+    }
+
+    /// Makes an instance that is not called, for measuring.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn instantiate(&self, bridge: Arc<dyn Bridge>) -> Result<(), Error> {
+        let (mut store, _ticking) = self.store(bridge)?;
+        let made = self.component.instantiate_async(&mut store).await;
+        made.map(drop).map_err(|error| Error::internal(format!("{error:#}")))
+    }
+
+    async fn run_guest(&self, bridge: Arc<dyn Bridge>, request: Request) -> (Result<Output, Error>, Statistics) {
+        let runtime = &self.runtime.0;
+        let (mut store, _ticking) = match self.store(bridge) {
+            Ok(prepared) => prepared,
             Err(error) => return (Err(error), Statistics::default()),
         };
         let (ran, running) =

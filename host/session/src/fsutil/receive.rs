@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context;
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use prost::Message;
 use proto::fsutil::{Packet, packet::PacketType};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -26,6 +26,8 @@ const CONTENTS_WAITING_BYTES: usize = 16 << 20;
 /// unread is closed by the HTTP/2 library (h2 from 0.4.16 on) as an attack, and the time in which a sender lists a large tree is
 /// longer than what this holds only when writing is slower than listing for millions of files.
 const LIST_WAITING_BYTES: usize = 256 << 20;
+/// Bytes of packets after which no more are added to those that go to that thread together.
+const BATCH_BYTES: usize = 256 << 10;
 /// What a packet takes in memory beside its bytes.
 const PACKET_OVERHEAD_BYTES: usize = 128;
 /// Files that are asked for and not there yet. What is asked for must be read soon, for the same reason.
@@ -50,40 +52,45 @@ where
     S: Stream<Item = Result<Packet, E>> + Send + 'static,
     E: std::error::Error + Send + Sync + 'static,
 {
-    let (packets, mut waiting) = mpsc::unbounded_channel::<(Packet, OwnedSemaphorePermit)>();
+    let (packets, mut waiting) = mpsc::unbounded_channel::<Batch>();
     let room = Room::default();
     let replies = outgoing.clone();
     let mut writer = tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
         let mut receiver = Receiver::new(dest, options, replies)?;
-        while let Some((packet, _room)) = waiting.blocking_recv() {
-            receiver.packet(packet)?;
-            if receiver.has_all() {
-                return receiver.finish();
+        while let Some(batch) = waiting.blocking_recv() {
+            for packet in batch.packets {
+                receiver.packet(packet)?;
+                if receiver.has_all() {
+                    return receiver.finish();
+                }
             }
         }
         anyhow::bail!("the sender ended the stream before all files were there")
     });
-    let mut incoming = Box::pin(incoming);
+    let mut incoming = Box::pin(incoming.fuse());
     let pump = async {
         let mut bytes = 0;
         loop {
             // What the thread refuses, the sender need not follow with anything.
-            let packet = tokio::select! {
+            let first = tokio::select! {
                 packet = incoming.next() => packet,
                 () = packets.closed() => break,
             };
-            let Some(packet) = packet else { break };
-            let packet = packet.context("receive files")?;
-            bytes += packet.encoded_len() as u64;
-            progress(bytes, 0);
-            if packet.r#type() == PacketType::PacketErr {
-                anyhow::bail!("the sender failed: {}", String::from_utf8_lossy(&packet.data));
+            let Some(first) = first else { break };
+            let mut batch = Batch::default();
+            batch.add(first.context("receive files")?)?;
+            while batch.is_open()
+                && let Some(Some(more)) = incoming.next().now_or_never()
+            {
+                batch.add(more.context("receive files")?)?;
             }
-            let taken = tokio::select! {
-                taken = room.take(&packet) => taken?,
+            bytes += batch.bytes as u64;
+            progress(bytes, 0);
+            tokio::select! {
+                taken = room.take(&mut batch) => taken?,
                 () = packets.closed() => break,
-            };
-            if packets.send((packet, taken)).is_err() {
+            }
+            if packets.send(batch).is_err() {
                 break;
             }
         }
@@ -134,14 +141,52 @@ impl Default for Room {
 }
 
 impl Room {
-    /// Waits until there is room for a packet.
-    async fn take(&self, packet: &Packet) -> anyhow::Result<OwnedSemaphorePermit> {
-        let (room, most) = match packet.r#type() {
-            PacketType::PacketData => (&self.contents, CONTENTS_WAITING_BYTES),
-            _ => (&self.list, LIST_WAITING_BYTES),
-        };
-        let bytes = (packet.encoded_len() + PACKET_OVERHEAD_BYTES).min(most);
-        Ok(room.clone().acquire_many_owned(u32::try_from(bytes)?).await?)
+    /// Waits until there is room for a batch, which then has it.
+    async fn take(&self, batch: &mut Batch) -> anyhow::Result<()> {
+        for (room, bytes, most) in [
+            (&self.contents, batch.contents, CONTENTS_WAITING_BYTES),
+            (&self.list, batch.list, LIST_WAITING_BYTES),
+        ] {
+            if bytes > 0 {
+                let bytes = u32::try_from(bytes.min(most))?;
+                batch.room.push(room.clone().acquire_many_owned(bytes).await?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Packets that came together, and go to the thread that writes files together: waking it costs as much as a small file.
+#[derive(Default)]
+struct Batch {
+    packets: Vec<Packet>,
+    /// As they came.
+    bytes: usize,
+    /// What those take in memory that have contents, and all others.
+    contents: usize,
+    list: usize,
+    room: Vec<OwnedSemaphorePermit>,
+}
+
+impl Batch {
+    /// Adds a packet, unless the sender says by it that it failed.
+    fn add(&mut self, packet: Packet) -> anyhow::Result<()> {
+        let bytes = packet.encoded_len();
+        self.bytes += bytes;
+        match packet.r#type() {
+            PacketType::PacketErr => {
+                anyhow::bail!("the sender failed: {}", String::from_utf8_lossy(&packet.data));
+            }
+            PacketType::PacketData => self.contents += bytes + PACKET_OVERHEAD_BYTES,
+            _ => self.list += bytes + PACKET_OVERHEAD_BYTES,
+        }
+        self.packets.push(packet);
+        Ok(())
+    }
+
+    /// Whether more may be added.
+    fn is_open(&self) -> bool {
+        self.contents + self.list < BATCH_BYTES
     }
 }
 

@@ -31,7 +31,7 @@ pub fn outputs(specs: &[String], tags: &[String], push: bool, load: bool) -> any
     }
     if load {
         ensure!(
-            is_in_path(DOCKER),
+            exec::find_program(DOCKER.as_ref()).is_some(),
             "--load needs the {DOCKER} command, which is not in PATH; --output type=docker,dest=FILE writes what it loads"
         );
         let dir = tempfile::tempdir()?;
@@ -69,10 +69,6 @@ fn annotation(spec: &str) -> anyhow::Result<Vec<(String, String)>> {
         Ok((format!("annotation-{place}.{key}"), value.to_string()))
     };
     kinds.split(',').map(attr).collect()
-}
-
-fn is_in_path(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
 impl Outputs {
