@@ -1,5 +1,6 @@
 //! The file op: a list of actions, each on a tree that an input or an earlier action left.
 
+mod amend;
 pub(crate) mod copier;
 pub mod glob;
 mod mode;
@@ -20,6 +21,8 @@ use solver::{
     progress::{EventKind, Sink, Warning},
 };
 use store::{Dir, Draft, Edit, Snapshot, Store};
+
+use amend::LoneCopy;
 
 use crate::{Files, trees::missing};
 
@@ -43,7 +46,14 @@ impl Op<Files> for FileVertex {
     }
 
     async fn run(&self, inputs: Vec<Snapshot>, cx: &Context) -> anyhow::Result<Vec<Snapshot>> {
-        self.act(inputs, self.op.actions.iter().any(unpacks), &cx.progress).await
+        let mounted = self.op.actions.iter().any(unpacks);
+        let Some(copy) = LoneCopy::of(self, &inputs) else { return self.act(inputs, mounted, &cx.progress).await };
+        let made = match copy.amend(&cx.progress).await {
+            Some(made) => made,
+            None => self.act(inputs.clone(), mounted, &cx.progress).await?,
+        };
+        copy.note(&made).await?;
+        Ok(made)
     }
 }
 
@@ -101,6 +111,8 @@ struct Trees<'a> {
     /// How many later actions read each slot.
     readers: Vec<usize>,
     mounted: bool,
+    /// What is amended, in the place of the tree that the action is to begin with.
+    amended: Option<Snapshot>,
     progress: &'a Sink,
 }
 
@@ -159,7 +171,7 @@ impl<'a> Trees<'a> {
         }
         let mut slots: Vec<Slot> = inputs.into_iter().map(Slot::Frozen).collect();
         slots.resize_with(readers.len(), || Slot::Empty);
-        Trees { vertex, slots, readers, mounted, progress }
+        Trees { vertex, slots, readers, mounted, amended: None, progress }
     }
 
     async fn act(&mut self, number: usize, action: &FileAction) -> anyhow::Result<()> {
@@ -202,9 +214,10 @@ impl<'a> Trees<'a> {
 
     async fn begin(&self, base: &Snapshot) -> anyhow::Result<Tree> {
         let store = &self.vertex.store;
-        Ok(match self.mounted {
-            true => Tree::Mounted(store.draft(base).await?),
-            false => Tree::Edited(store.edit(base).await?),
+        Ok(match &self.amended {
+            Some(amended) => Tree::Edited(store.amend(amended).await?),
+            None if self.mounted => Tree::Mounted(store.draft(base).await?),
+            None => Tree::Edited(store.edit(base).await?),
         })
     }
 

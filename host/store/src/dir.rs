@@ -14,7 +14,10 @@ use std::{
         unix::ffi::OsStrExt,
     },
     path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicIsize, Ordering},
+    },
 };
 
 use rustix::{
@@ -41,8 +44,17 @@ struct Node {
     lower: Vec<Part>,
     /// How layers are marked; `None` for a plain directory, in which nothing is a mark.
     marks: Option<Marks>,
-    /// Where files may be links to those of other layers: which files the layer that is being made has so already.
-    linked: Option<Arc<Mutex<HashSet<FileId>>>>,
+    /// What is known of the layer that is being made; `None` for a tree that is only read, and for a plain directory.
+    making: Option<Arc<Making>>,
+}
+
+/// A layer that is being made.
+#[derive(Default)]
+struct Making {
+    /// The files of other layers that it has links to.
+    linked: Mutex<HashSet<FileId>>,
+    /// How many whiteouts and opaque directories it has, at most.
+    marks: AtomicIsize,
 }
 
 /// Device and inode.
@@ -70,7 +82,7 @@ enum Place {
 impl Dir {
     /// A directory as it is, which can be written to: a tree that is mounted, or needs no mount.
     pub fn plain(path: &Path) -> Result<Dir> {
-        let node = Node { above: None, upper: OnceLock::new(), lower: Vec::new(), marks: None, linked: None };
+        let node = Node { above: None, upper: OnceLock::new(), lower: Vec::new(), marks: None, making: None };
         Ok(Dir::with_upper(node, open_root(path)?))
     }
 
@@ -82,8 +94,8 @@ impl Dir {
     ) -> Result<Dir> {
         let parts = layers.rev().enumerate().map(|(layer, path)| Ok(Part { layer, fd: open_root(path)? }));
         let lower = parts.collect::<Result<_>>()?;
-        let linked = upper.map(|_| Arc::default());
-        let node = Node { above: None, upper: OnceLock::new(), lower, marks: Some(marks), linked };
+        let making = upper.map(|_| Arc::default());
+        let node = Node { above: None, upper: OnceLock::new(), lower, marks: Some(marks), making };
         Ok(match upper {
             Some(upper) => Dir::with_upper(node, open_root(upper)?),
             None => Dir(Arc::new(node)),
@@ -144,7 +156,7 @@ impl Dir {
             upper: OnceLock::new(),
             lower: Vec::new(),
             marks: self.0.marks,
-            linked: self.0.linked.clone(),
+            making: self.0.making.clone(),
         };
         let mut top: Option<Stat> = None;
         for (layer, fd) in parts {
@@ -222,6 +234,7 @@ impl Dir {
         let marked = stat_at(upper, name)?.is_some_and(|stat| is_whiteout(&stat));
         if marked {
             rustix::fs::unlinkat(upper, name, AtFlags::empty()).at(|| format!("replace {}", name.display()))?;
+            self.count_marks(-1);
         }
         Ok(marked)
     }
@@ -237,10 +250,11 @@ impl Dir {
         rustix::fs::fchmod(&made, MODE_755).at(what)?;
         if let Some(marks) = self.0.marks.filter(|_| hides) {
             rustix::fs::fsetxattr(&made, marks.opaque(), b"y", rustix::fs::XattrFlags::empty()).at(what)?;
+            self.count_marks(1);
         }
         let above = Some((self.clone(), name.to_owned()));
-        let (lower, linked) = (Vec::new(), self.0.linked.clone());
-        let node = Node { above, upper: OnceLock::new(), lower, marks: self.0.marks, linked };
+        let (lower, making) = (Vec::new(), self.0.making.clone());
+        let node = Node { above, upper: OnceLock::new(), lower, marks: self.0.marks, making };
         Ok(Dir::with_upper(node, made))
     }
 
@@ -248,7 +262,7 @@ impl Dir {
     /// it. Answers false where that cannot be: then it must be copied. One file is linked once into a layer, because two names of
     /// one file would be a hard link in its archive.
     pub fn link(&self, file: &Entry, name: &OsStr) -> Result<bool> {
-        let Some(linked) = &self.0.linked else { return Ok(false) };
+        let Some(Making { linked, .. }) = self.0.making.as_deref() else { return Ok(false) };
         if file.layer().is_none() || !kind(&file.stat).is_file() {
             return Ok(false);
         }
@@ -282,8 +296,20 @@ impl Dir {
         }
         if shown_below {
             rustix::fs::mknodat(into, name, FileType::CharacterDevice, Mode::empty(), 0).at(what)?;
+            self.count_marks(1);
         }
         Ok(())
+    }
+
+    fn count_marks(&self, more: isize) {
+        if let Some(making) = &self.0.making {
+            making.marks.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the layer that is being made may hide anything of those below but by having the same name.
+    pub(crate) fn hides(&self) -> bool {
+        self.0.making.as_ref().is_some_and(|making| making.marks.load(Ordering::Relaxed) > 0)
     }
 }
 

@@ -61,9 +61,10 @@ impl Snapshot {
 
     /// See [`blobs`](Self::blobs).
     pub async fn blobs_with(&self, options: BlobOptions) -> Result<Vec<LayerBlob>> {
-        let layers = self.0.layers.clone();
-        let blobs = futures::stream::iter(layers).map(|layer| async move {
-            let blob = layer_blob(&layer, options).await?;
+        let layers: Vec<_> = self.0.whole_layers().into_iter().map(<[_]>::to_vec).collect();
+        let blobs = futures::stream::iter(layers).map(|parts| async move {
+            let Some((layer, amended)) = parts.split_last() else { return Err(Error::other("a layer of no parts")) };
+            let blob = layer_blob(layer, amended, options).await?;
             let record = layer.record();
             Ok(match record.origin {
                 Some(_) => blob,
@@ -74,7 +75,8 @@ impl Snapshot {
     }
 }
 
-async fn layer_blob(layer: &Arc<Layer>, options: BlobOptions) -> Result<LayerBlob> {
+/// The blob of a layer, with those that it amends.
+async fn layer_blob(layer: &Arc<Layer>, amended: &[Arc<Layer>], options: BlobOptions) -> Result<LayerBlob> {
     if let Some(Source { blob: descriptor, provider }) = fetch::source(layer) {
         let record = layer.record();
         if !options.force || is_of(&descriptor.media_type, options.compression) {
@@ -93,12 +95,12 @@ async fn layer_blob(layer: &Arc<Layer>, options: BlobOptions) -> Result<LayerBlo
         }
     }
     let _only = layer.flight.lock().await;
-    if let Some(found) = find(layer, options)? {
+    if let Some(found) = find(layer, amended.len(), options)? {
         return Ok(found);
     }
     let original = if fetch::source(layer).is_some() { Some(fetch::fetch(layer).await?) } else { None };
-    let made = layer.clone();
-    blocking(move || make(&made, original.as_ref(), options)).await
+    let (layer, amended) = (layer.clone(), amended.to_vec());
+    blocking(move || make(&layer, &amended, original.as_ref(), options)).await
 }
 
 fn is_of(media_type: &str, compression: Compression) -> bool {
@@ -110,8 +112,10 @@ fn is_of(media_type: &str, compression: Compression) -> bool {
 }
 
 /// A blob that was made before.
-fn find(layer: &Layer, options: BlobOptions) -> Result<Option<LayerBlob>> {
-    let made = |blob: &BlobRecord| blob.compression == Some(options.compression) && blob.epoch == options.epoch;
+fn find(layer: &Layer, amended: usize, options: BlobOptions) -> Result<Option<LayerBlob>> {
+    let made = |blob: &BlobRecord| {
+        blob.compression == Some(options.compression) && blob.epoch == options.epoch && blob.amended == amended
+    };
     let Some(record) = layer.record().blobs.into_iter().find(made) else { return Ok(None) };
     let Some(pin) = layer.store.pin_blob(&record.descriptor.digest)? else { return Ok(None) };
     Ok(Some(finished(record, pin)))
@@ -129,7 +133,12 @@ fn finished(record: BlobRecord, pin: Blob) -> LayerBlob {
     }
 }
 
-fn make(layer: &Layer, original: Option<&Blob>, options: BlobOptions) -> Result<LayerBlob> {
+fn make(
+    layer: &Layer,
+    amended: &[Arc<Layer>],
+    original: Option<&Blob>,
+    options: BlobOptions,
+) -> Result<LayerBlob> {
     let store = &layer.store;
     store.make_room(0, || format!("the blob of layer {}", layer.id))?;
     let ingest = store.ingest()?;
@@ -138,7 +147,7 @@ fn make(layer: &Layer, original: Option<&Blob>, options: BlobOptions) -> Result<
     let diff_id = match original {
         // The archive as it came: packed again, it would have another diff id.
         Some(blob) => recompress(blob, plain)?,
-        None => pack_layer(layer, options, plain)?,
+        None => pack_layer(layer, amended, options, plain)?,
     };
     let (digest, size) = sink.finish().at(|| "write a blob".to_owned())?;
     store.make_room(size, || format!("blob {digest}"))?;
@@ -147,7 +156,7 @@ fn make(layer: &Layer, original: Option<&Blob>, options: BlobOptions) -> Result<
     let media_type = media_type(options.compression).to_owned();
     let descriptor = Descriptor { media_type, digest, size, annotations: Default::default() };
     let compression = Some(options.compression);
-    let record = BlobRecord { descriptor, compression, epoch: options.epoch, diff_id };
+    let record = BlobRecord { descriptor, compression, epoch: options.epoch, diff_id, amended: amended.len() };
     layer.update(|layer| layer.blobs.push(record.clone()))?;
     Ok(finished(record, pin))
 }
@@ -160,8 +169,14 @@ fn recompress(blob: &Blob, mut to: Hashing<Compressor<Aside>>) -> Result<String>
     finish(to)
 }
 
-fn pack_layer(layer: &Layer, options: BlobOptions, mut to: Hashing<Compressor<Aside>>) -> Result<String> {
-    pack(&layer.dir(), layer.store.marks, options.epoch, BufWriter::with_capacity(1 << 20, &mut to))?;
+fn pack_layer(
+    layer: &Layer,
+    amended: &[Arc<Layer>],
+    options: BlobOptions,
+    mut to: Hashing<Compressor<Aside>>,
+) -> Result<String> {
+    let parts: Vec<PathBuf> = amended.iter().map(|part| part.dir()).chain([layer.dir()]).collect();
+    pack(&parts, layer.store.marks, options.epoch, BufWriter::with_capacity(1 << 20, &mut to))?;
     finish(to)
 }
 

@@ -9,6 +9,7 @@ use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 
+mod amend;
 mod blobs;
 mod checksum;
 mod diff;
@@ -38,6 +39,7 @@ mod tests;
 mod tree;
 mod volume;
 
+pub use amend::{NOTED_FILES_MIN, NOTES_MAX, Noted};
 pub use blobs::{Blob, RESUMES_MAX};
 pub use dir::{Dir, Entry};
 pub use error::Error;

@@ -68,6 +68,16 @@ pub(crate) struct LayerRecord {
     /// Its number in the order of making; see `durable`.
     #[serde(default)]
     pub serial: u64,
+    /// Over its parent, it is a part of one layer with that (see `amend`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub amends: bool,
+    /// What was made of the snapshot that ends with it (see `amend`), by key: names of snapshots. The newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<(String, String)>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl LayerRecord {
@@ -85,6 +95,8 @@ impl LayerRecord {
             blobs: Vec::new(),
             origin: None,
             serial: 0,
+            amends: false,
+            notes: Vec::new(),
         }
     }
 
@@ -105,6 +117,9 @@ pub(crate) struct BlobRecord {
     #[serde(default)]
     pub epoch: Option<i64>,
     pub diff_id: String,
+    /// How many layers below it are packed with it, which it amends.
+    #[serde(default)]
+    pub amended: usize,
 }
 
 /// See [`LayerRecord::origin`].

@@ -79,6 +79,8 @@ pub struct Edit {
     /// The layer that is being made.
     dir: PathBuf,
     root: Dir,
+    /// Whether it is to be a part of the layer below.
+    amends: bool,
     open: bool,
 }
 
@@ -137,7 +139,15 @@ impl Store {
         check_count(base.len() + 1)?;
         fetch::ensure_all(&base.0.layers).await?;
         let (store, base) = (self.0.clone(), base.clone());
-        blocking(move || Edit::begin(&store, base)).await
+        blocking(move || Edit::begin(&store, base, false)).await
+    }
+
+    /// As [`Store::edit`], of a tree whose uppermost layer is to be amended: what is changed becomes a part of that layer, so that both
+    /// are one in an image. Such an edit can add and replace; one that takes away something of the tree cannot be committed.
+    pub async fn amend(&self, base: &Snapshot) -> Result<Edit> {
+        check_count(base.len() + 1)?;
+        let (store, base) = (self.0.clone(), base.clone());
+        blocking(move || Edit::begin(&store, base, true)).await
     }
 
     /// Makes `snapshot` durable (see [`Store::flush`]) and returns its name. Equal snapshots have equal names.
@@ -197,9 +207,9 @@ impl Snapshot {
         self.0.layers.is_empty()
     }
 
-    /// The ids of its layers, bottom first. Snapshots that share a layer share its id.
+    /// The ids of its layers as an image has them, bottom first. Snapshots that share a layer share its id.
     pub fn layer_ids(&self) -> Vec<String> {
-        self.0.layers.iter().map(|layer| layer.id.clone()).collect()
+        self.0.whole_layers().into_iter().filter_map(|parts| Some(parts.last()?.id.clone())).collect()
     }
 
     /// Whether its files are here, or can still be had as far as those tell who have them.
@@ -297,6 +307,16 @@ impl Snapshot {
 }
 
 impl Tree {
+    /// The layers, each with those that it amends before it.
+    pub fn whole_layers(&self) -> Vec<&[Arc<Layer>]> {
+        self.layers
+            .chunk_by(|below, layer| {
+                let record = layer.record();
+                record.amends && record.parent.as_deref() == Some(below.id.as_str())
+            })
+            .collect()
+    }
+
     /// Whether a mount would list names that nothing is behind. What a layer takes away is left out of a directory by overlayfs where
     /// several layers have the directory; one that a single layer has is listed as it lies there. A layer was made over others that
     /// have its directories, but in a difference of two trees, and what is merged with one, it may come without those.
@@ -372,18 +392,19 @@ impl Draft {
         store.snapshotter.commit(&below, &self.dir, &into)?;
         let dir = self.dir.clone();
         store.janitor.give(move || files::remove_tree(&dir));
-        self.base.grown(id, &below)
+        let hides = !below.is_empty();
+        self.base.grown(id, &below, |record| record.hides = hides)
     }
 }
 
 impl Snapshot {
     /// This tree with the layer on top that was just made in `layers/ID` over the directories `below`.
-    fn grown(&self, id: String, below: &[PathBuf]) -> Result<Snapshot> {
+    fn grown(&self, id: String, below: &[PathBuf], known: impl FnOnce(&mut LayerRecord)) -> Result<Snapshot> {
         let store = &self.0.store;
         let into = store.root.layer(&id);
         let mut record = LayerRecord::new("regular");
         record.parent = self.0.layers.last().map(|layer| layer.id.clone());
-        record.hides = !below.is_empty();
+        known(&mut record);
         record.empty = is_unchanged(&into, below.last().map(PathBuf::as_path))?;
         if store.space.is_limited() {
             let bytes = files::disk_bytes(&into)?;
@@ -398,14 +419,14 @@ impl Snapshot {
 }
 
 impl Edit {
-    fn begin(store: &Arc<Inner>, base: Snapshot) -> Result<Edit> {
+    fn begin(store: &Arc<Inner>, base: Snapshot, amends: bool) -> Result<Edit> {
         store.make_room(0, || "a new draft".to_owned())?;
         let below = base.dirs()?;
         let dir = store.root.draft(&new_id());
         let made = snapshotter::make_root(&below, &dir)
             .and_then(|()| Dir::over(below.iter().map(PathBuf::as_path), Some(&dir), store.marks));
         let root = made.inspect_err(|_| drop(files::remove_tree(&dir)))?;
-        Ok(Edit { base, below, dir, root, open: true })
+        Ok(Edit { base, below, dir, root, amends, open: true })
     }
 
     /// The tree's root.
@@ -421,11 +442,15 @@ impl Edit {
     fn commit_blocking(mut self) -> Result<Snapshot> {
         let id = new_id();
         let store = &self.base.0.store;
+        let (hides, amends) = (self.root.hides(), self.amends);
+        if amends && hides {
+            return Err(Error::other("a part of a layer cannot say that something is gone"));
+        }
         let into = store.root.layer(&id);
         prune::prune(&self.dir, &self.below, store.marks)?;
         std::fs::rename(&self.dir, &into).at(|| format!("move {} to {}", self.dir.display(), into.display()))?;
         self.open = false;
-        self.base.grown(id, &self.below)
+        self.base.grown(id, &self.below, |record| (record.hides, record.amends) = (hides, amends))
     }
 }
 

@@ -1,16 +1,18 @@
-//! Random actions, done in a mounted tree and without a mount: the layers must be the same, byte by byte.
+//! Random actions, done in a mounted tree and without a mount, and copies done as a whole and of what changed alone: the layers must be
+//! the same, byte by byte.
 
 use std::{
     collections::BTreeMap,
     fs,
+    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
 use llb::op::{Chown, CopyAction, FileAction, FileActionKind, FileOp, UserOpt};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
-use solver::progress::Sink;
-use store::{BlobOptions, Compression, Options, Snapshot, Store};
+use solver::{Context, Op as _, progress::Sink};
+use store::{BlobOptions, Compression, NOTED_FILES_MIN, Options, Snapshot, Store, TreeOptions};
 
 use super::FileVertex;
 
@@ -143,12 +145,93 @@ async fn round(seed: u64, store: &Store) -> bool {
         (Err(_), Err(_)) => return false,
         (mounted, edited) => panic!("{context}: mounted {:?}, edited {:?}", mounted.err(), edited.err()),
     };
-    let (want, got) = (layers(&mounted[0]).await, layers(&edited[0]).await);
+    assert_same(&mounted[0], &edited[0], &context).await;
+    true
+}
+
+async fn assert_same(want: &Snapshot, got: &Snapshot, context: &str) {
+    let (want, got) = (layers(want).await, layers(got).await);
     assert_eq!(want.len(), got.len(), "{context}");
     for ((want, at), (got, other)) in want.iter().zip(&got) {
-        assert!(want == got, "{context}\nmounted {:#?}\nedited {:#?}", listing(at), listing(other));
+        assert!(want == got, "{context}\nwanted {:#?}\ngot {:#?}", listing(at), listing(other));
     }
-    true
+}
+
+/// A directory of a client, with as many files as it takes for copies to be noted, in `few` and elsewhere.
+fn client_dir(rng: &mut StdRng, dir: &Path) {
+    for number in 0..NOTED_FILES_MIN {
+        let file = dir.join(["a", "few", "few/of"][number % 3]).join(number.to_string());
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, number.to_string()).unwrap();
+    }
+    mutate(rng, dir);
+}
+
+/// Changes some files, and sometimes more than files.
+fn change(rng: &mut StdRng, dir: &Path, number: usize) {
+    for at in [format!("few/{}", 1 + 3 * rng.random_range(0..5)), format!("a/new-{number}")] {
+        let to = dir.join(&at).with_extension("new");
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::write(&to, format!("changed in {number}")).unwrap();
+        fs::rename(&to, dir.join(&at)).unwrap();
+    }
+    if rng.random_bool(0.3) {
+        mutate(rng, dir);
+    }
+}
+
+/// A directory that is copied again and again, while it changes. Says how many copies were of what changed alone.
+async fn copies(seed: u64, store: &Store) -> usize {
+    let rng = &mut StdRng::seed_from_u64(seed);
+    let dir = tempfile::tempdir().unwrap();
+    client_dir(rng, dir.path());
+    let copy = CopyAction {
+        src: ["/", "/a", "/few"].choose(rng).unwrap().to_string(),
+        dest: ["/", "/a/", "/b/to"].choose(rng).unwrap().to_string(),
+        dir_copy_contents: true,
+        ..copy(rng, None, None)
+    };
+    let kind = FileActionKind::Copy(Box::new(CopyAction { allow_wildcard: false, ..copy }));
+    let action = FileAction { input: Some(0), secondary_input: Some(1), output: Some(0), kind };
+    let (op, base) = (FileOp { actions: vec![action] }, tree(rng, store, 2).await);
+    let vertex = FileVertex { key: format!("seed {seed}"), op, inputs: 2, store: store.clone() };
+    let (mut amended, mut previous) = (0, None);
+    for number in 0..6 {
+        let open = fs::File::open(dir.path()).unwrap();
+        let options = TreeOptions { previous: previous.as_ref(), ..TreeOptions::default() };
+        let source = store.tree_from_dir(open.as_fd(), &options).unwrap();
+        store.save(&source).unwrap();
+        let inputs = vec![base.clone(), source.clone()];
+        let context = format!("seed {seed}, copy {number}: {:#?}", vertex.op.actions);
+        let cx = Context { progress: Sink::none() };
+        let (whole, made) = (vertex.act(inputs.clone(), false, &Sink::none()).await, vertex.run(inputs, &cx).await);
+        let (whole, made) = match (whole, made) {
+            (Ok(whole), Ok(made)) => (whole, made),
+            (Err(_), Err(_)) => return amended,
+            (whole, made) => panic!("{context}: whole {:?}, made {:?}", whole.err(), made.err()),
+        };
+        assert_same(&whole[0], &made[0], &context).await;
+        store.save(&made[0]).unwrap();
+        amended += usize::from(made[0].len() > whole[0].len());
+        previous = Some(source);
+        change(rng, dir.path(), number);
+    }
+    amended
+}
+
+#[test]
+fn a_copy_of_what_changed_is_as_one_of_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = Store::open(dir.path(), Options { snapshotter: None, max_bytes: None }).unwrap();
+        let mut amended = 0;
+        for seed in 0..ROUNDS {
+            amended += copies(seed, &store).await;
+        }
+        assert!(amended > ROUNDS as usize, "only {amended} copies in {ROUNDS} rounds were of what changed alone");
+        store.close().await.unwrap();
+    });
 }
 
 #[test]

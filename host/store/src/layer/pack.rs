@@ -4,8 +4,8 @@
 //! bytes and extended attributes are PAX records. Sockets are left out, as they mean nothing in another place.
 
 use std::{
-    collections::HashMap,
-    ffi::OsStr,
+    collections::{BTreeSet, HashMap},
+    ffi::{OsStr, OsString},
     fs::{self, File, Metadata},
     io::{self, Read, Write},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
@@ -23,18 +23,18 @@ use crate::{
 /// Bytes of a name that fit into a header.
 const NAME_LEN: usize = 100;
 
-/// Writes the layer in `dir`. Times later than `epoch` (seconds since 1970) become `epoch`.
-pub(crate) fn pack(dir: &Path, marks: Marks, epoch: Option<i64>, to: impl Write) -> Result<()> {
+/// Writes the layer in the directories `parts`, of which a later one adds and replaces, and takes nothing away. Times later than `epoch` (seconds since 1970) become `epoch`.
+pub(crate) fn pack(parts: &[PathBuf], marks: Marks, epoch: Option<i64>, to: impl Write) -> Result<()> {
     let mut builder = Builder::new(to);
     builder.sparse(false);
-    let mut pack = Pack { root: dir, marks, epoch, builder, links: HashMap::new() };
+    let mut pack = Pack { parts, marks, epoch, builder, links: HashMap::new() };
     pack.dir(Path::new(""))?;
     pack.builder.into_inner().at(|| "write an archive".to_owned())?;
     Ok(())
 }
 
 struct Pack<'a, W: Write> {
-    root: &'a Path,
+    parts: &'a [PathBuf],
     marks: Marks,
     epoch: Option<i64>,
     builder: Builder<W>,
@@ -44,13 +44,12 @@ struct Pack<'a, W: Write> {
 
 impl<W: Write> Pack<'_, W> {
     fn dir(&mut self, below: &Path) -> Result<()> {
-        let dir = self.root.join(below);
-        if !below.as_os_str().is_empty() && self.marks.is_opaque(&dir)? {
+        if !below.as_os_str().is_empty() && self.marks.is_opaque(&self.file(below)?)? {
             self.mark(&below.join(OsStr::from_bytes(OPAQUE)))?;
         }
-        for name in files::names(&dir)? {
+        for name in self.names(below)? {
             let path = below.join(&name);
-            let metadata = files::lstat(&self.root.join(&path))?;
+            let metadata = files::lstat(&self.file(&path)?)?;
             if name.as_bytes().starts_with(WHITEOUT) {
                 return Err(Error::other(format!(
                     "{}: a layer cannot hold a name that begins with .wh.",
@@ -70,6 +69,30 @@ impl<W: Write> Pack<'_, W> {
         Ok(())
     }
 
+    /// The names in a directory, sorted.
+    fn names(&self, below: &Path) -> Result<BTreeSet<OsString>> {
+        let mut names = BTreeSet::new();
+        for part in self.parts {
+            let dir = part.join(below);
+            if files::lstat_opt(&dir)?.is_some_and(|metadata| metadata.is_dir()) {
+                names.extend(files::names(&dir)?);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Where the layer has what is at `path`.
+    fn file(&self, path: &Path) -> Result<PathBuf> {
+        let Some((first, others)) = self.parts.split_first() else { return Err(Error::other("a layer of no parts")) };
+        for part in others.iter().rev() {
+            let file = part.join(path);
+            if files::lstat_opt(&file)?.is_some() {
+                return Ok(file);
+            }
+        }
+        Ok(first.join(path))
+    }
+
     /// An empty file that stands for a removal.
     fn mark(&mut self, path: &Path) -> Result<()> {
         let mut header = Header::new_ustar();
@@ -83,7 +106,7 @@ impl<W: Write> Pack<'_, W> {
     }
 
     fn entry(&mut self, path: &Path, metadata: &Metadata) -> Result<()> {
-        let at = self.root.join(path);
+        let at = self.file(path)?;
         let mut header = self.header(metadata)?;
         let mut name = path.as_os_str().as_bytes().to_vec();
         if let Some(first) = self.links.get(&metadata.ino()).filter(|_| !metadata.is_dir()).cloned() {

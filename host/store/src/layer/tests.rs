@@ -71,7 +71,7 @@ fn rich_layer(dir: &Path) {
 
 fn packed(dir: &Path, epoch: Option<i64>) -> Vec<u8> {
     let mut archive = Vec::new();
-    pack(dir, marks(), epoch, &mut archive).unwrap();
+    pack(&[dir.to_path_buf()], marks(), epoch, &mut archive).unwrap();
     archive
 }
 
