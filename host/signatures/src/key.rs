@@ -4,12 +4,24 @@ use std::{fmt, sync::Arc};
 
 use anyhow::{Context, bail};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, ParsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P521_SHA256_ASN1,
+    ECDSA_P521_SHA512_ASN1, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, VerificationAlgorithm,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use sigstore_verify::types::{Bundle, SignatureContent};
 
 use crate::{Signature, statement};
+
+/// How keys sign. cosign takes SHA-256 with any key, others what fits the curve.
+static ALGORITHMS: [&dyn VerificationAlgorithm; 7] = [
+    &ECDSA_P256_SHA256_ASN1,
+    &ECDSA_P384_SHA384_ASN1,
+    &ECDSA_P384_SHA256_ASN1,
+    &ECDSA_P521_SHA512_ASN1,
+    &ECDSA_P521_SHA256_ASN1,
+    &RSA_PKCS1_2048_8192_SHA256,
+    &ED25519,
+];
 
 /// The public key of a signer.
 #[derive(Clone)]
@@ -34,12 +46,12 @@ impl Key {
         let (body, _) = body.context("no PUBLIC KEY in PEM")?;
         let body: String = body.split_whitespace().collect();
         let der = BASE64_STANDARD.decode(body).context("the PEM is no base64")?;
-        // cosign takes SHA-256 with any curve, others what fits the curve.
-        let ecdsa = [&ECDSA_P256_SHA256_ASN1, &ECDSA_P384_SHA384_ASN1, &ECDSA_P384_SHA256_ASN1];
-        let ecdsa = ecdsa.into_iter().map(|algorithm| ParsedPublicKey::new(algorithm, &der));
-        let ways: Arc<[_]> = ecdsa.chain([ParsedPublicKey::new(&ED25519, &der)]).flatten().collect();
+        let ways = ALGORITHMS.iter().filter_map(|algorithm| ParsedPublicKey::new(*algorithm, &der).ok());
+        let ways: Arc<[_]> = ways.collect();
         if ways.is_empty() {
-            bail!("neither an ECDSA key (P-256, P-384) nor an Ed25519 one");
+            bail!(
+                "neither an ECDSA key (P-256, P-384, P-521), nor an RSA key (2048 bits and more), nor an Ed25519 one"
+            );
         }
         Ok(Key { name: name.to_owned(), ways })
     }

@@ -11,6 +11,8 @@ use crate::cosign::{self, Annotations};
 const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// What the media types of bundles begin with; the version follows.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
+/// The type of artifacts that hold payloads and refer to what they sign.
+const REFERRING: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 /// What a payload says that it is.
 const PAYLOAD_TYPE: &str = "cosign container image signature";
 
@@ -45,12 +47,12 @@ pub struct Payload {
 impl Signature {
     /// Whether a layer of this media type is one.
     pub fn is_layer(media_type: &str) -> bool {
-        media_type == PAYLOAD || Self::is_bundle(media_type)
+        media_type == PAYLOAD || media_type.starts_with(BUNDLE)
     }
 
-    /// Whether this is the type of bundles.
-    pub fn is_bundle(media_type: &str) -> bool {
-        media_type.starts_with(BUNDLE)
+    /// Whether artifacts of this type that refer to a manifest hold signatures of it.
+    pub fn is_artifact(kind: &str) -> bool {
+        kind == REFERRING || kind.starts_with(BUNDLE)
     }
 
     /// The signature that a layer holds; none where it holds no signature after all.

@@ -69,7 +69,7 @@ fn has_tag(descriptor: &Descriptor, tag: &str) -> bool {
 /// Whether this may be signatures, as far as its descriptor tells.
 fn may_sign(descriptor: &&Descriptor) -> bool {
     let kind = descriptor.artifact_type().as_ref().map(|kind| kind.to_string());
-    annotation(descriptor, KIND) == Some(SIGNATURES) || kind.is_some_and(|kind| Signature::is_bundle(&kind))
+    annotation(descriptor, KIND) == Some(SIGNATURES) || kind.is_some_and(|kind| Signature::is_artifact(&kind))
 }
 
 /// Whether an entry of a layout, where all lies side by side, is about the manifest of this digest. Payloads say it themselves.
