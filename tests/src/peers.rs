@@ -10,9 +10,10 @@ use anyhow::{Context, ensure};
 use crate::setup::push_image;
 
 /// The tools, by the packages that they are built from.
-const TOOLS: [(&str, &str); 10] = [
+const TOOLS: [(&str, &str); 11] = [
     ("buildctl", "github.com/moby/buildkit/cmd/buildctl"),
     ("buildx", "github.com/docker/buildx/cmd/buildx"),
+    ("oras", "oras.land/oras/cmd/oras"),
     ("llbmake", "./llbmake"),
     ("gwrun", "./gwrun"),
     ("dockerfile", "./dockerfile"),

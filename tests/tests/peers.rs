@@ -52,8 +52,10 @@ fn trials() -> anyhow::Result<Vec<Trial>> {
     let shared = Arc::new(shared(bin, &tools)?);
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/peers");
     let mut trials = Vec::new();
-    let files =
-        ["buildctl", "buildx", "caches", "daemon", "gateway", "hostile", "images", "protocol", "readers", "sigstore"];
+    let files = [
+        "buildctl", "buildx", "caches", "daemon", "gateway", "hostile", "images", "oras", "protocol", "readers",
+        "sigstore",
+    ];
     for tool in files {
         for case in case::read(&cases.join(tool).with_extension("txt"))? {
             let (shared, name) = (shared.clone(), format!("{tool}: {}", case.name));

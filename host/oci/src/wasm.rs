@@ -16,6 +16,11 @@ use crate::{Manifest, digest_of, media_type};
 pub const CONFIG: &str = "application/vnd.wasm.config.v0+json";
 /// The media type of the layer.
 pub const LAYER: &str = "application/wasm";
+/// When components were made, for tools that do not read a config without it: always then, so that the same component has one digest.
+const CREATED: &str = "1970-01-01T00:00:00Z";
+
+/// What a component is called by tools that write layers into files by their titles.
+const TITLE: &str = "component.wasm";
 
 /// A component with all that a registry keeps of it.
 #[derive(Clone, Debug)]
@@ -47,17 +52,19 @@ pub fn pack(
 ) -> anyhow::Result<Packed> {
     let layer = digest_of(&component);
     let config = json!({
+        "created": CREATED,
         "architecture": "wasm",
         "os": "wasip2",
         "layerDigests": [layer],
         "component": { "exports": exports, "imports": imports },
     });
     let config = Bytes::from(serde_json::to_vec(&config)?);
+    let titled = json!({ "org.opencontainers.image.title": TITLE });
     let mut manifest = json!({
         "schemaVersion": 2,
         "mediaType": media_type::OCI_MANIFEST,
         "config": { "mediaType": CONFIG, "digest": digest_of(&config), "size": config.len() },
-        "layers": [{ "mediaType": LAYER, "digest": layer, "size": component.len() }],
+        "layers": [{ "mediaType": LAYER, "digest": layer, "size": component.len(), "annotations": titled }],
     });
     if !annotations.is_empty() {
         manifest["annotations"] = json!(annotations);
