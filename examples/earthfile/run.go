@@ -25,7 +25,7 @@ func (r *recipe) run(c command) error {
 		r.cx.Log("info", "RUN --push "+rest+": left out, as it is in a build that pushes nothing")
 		return nil
 	}
-	how := []pintle.Option{pintle.Cwd(r.image.workdir()), pintle.At(c.at), r.name(c), pintle.With(r.caches...)}
+	how := []pintle.Option{pintle.Cwd(r.image.workdir()), pintle.At(c.at), r.name(c), pintle.Mounts(r.caches...)}
 	for _, option := range found {
 		more, err := r.runOption(option)
 		if err != nil {
@@ -58,15 +58,15 @@ func (r *recipe) runOption(option option) ([]pintle.Option, error) {
 	switch option.name {
 	case "mount":
 		mount, err := mountOf(text)
-		return []pintle.Option{pintle.With(mount)}, err
+		return []pintle.Option{pintle.Mounts(mount)}, err
 	case "secret":
 		name, id, hasID := strings.Cut(text, "=")
 		if !hasID {
 			id = name
 		}
-		return []pintle.Option{pintle.With(pintle.Secret(strings.TrimPrefix(id, "+secrets/"), pintle.AsEnv(name)))}, nil
+		return []pintle.Option{pintle.Mounts(pintle.Secret(strings.TrimPrefix(id, "+secrets/"), pintle.AsEnv(name)))}, nil
 	case "ssh":
-		return []pintle.Option{pintle.With(pintle.SSH(agent)), pintle.Env("SSH_AUTH_SOCK", agent)}, nil
+		return []pintle.Option{pintle.Mounts(pintle.SSH(agent)), pintle.Env("SSH_AUTH_SOCK", agent)}, nil
 	case "network":
 		return []pintle.Option{pintle.Network(text)}, nil
 	case "no-cache":

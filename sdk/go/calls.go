@@ -9,15 +9,15 @@ type Calls interface {
 	AddFile(base *Edge, actions []WitAction, attrs []Attr) (Edge, error)
 	AddMerge(inputs []Edge, attrs []Attr) (Edge, error)
 	AddDiff(lower, upper *Edge, attrs []Attr) (Edge, error)
-	AddOp(kind string, inputs []*Edge, params, attrs []Attr) (Edge, error)
+	AddOp(kind string, inputs []*Edge, params []Attr, content []byte, attrs []Attr) (Edge, error)
 	AddDefinition(definition []byte) (*Edge, error)
 	AddSourceFile(name, language, text string, definition *Edge) (uint32, error)
 	Locate(vertex uint32, places []Location) error
 	Solve(target *Edge) (RefCalls, error)
 	SolveFrontend(source string, opts []Attr, inputs map[string]*Edge) (map[string]RefCalls, map[string][]byte, error)
-	ResolveImages(references []string, platform string, attrs []Attr) ([]ResolvedImage, error)
+	ResolveSources(queries []WitQuery) []Answered
 	Log(level, message string)
-	Warn(message string, places []Location, attrs []Attr) error
+	Warn(vertex *uint32, message string, places []Location, attrs []Attr) error
 }
 
 // RefCalls are the methods of the interface's resource `ref`.
@@ -25,6 +25,7 @@ type RefCalls interface {
 	Start()
 	Wait() error
 	ReadFile(path string) ([]byte, error)
+	ReadRange(path string, offset, length uint64) ([]byte, error)
 	ReadText(path string) (string, error)
 	ReadDir(path string, attrs []Attr) ([]FileInfo, error)
 	Stat(path string) (FileInfo, error)
@@ -44,6 +45,32 @@ type WitAction struct {
 	Input      *Edge
 	Content    []byte
 	Attrs      []Attr
+}
+
+// WitQuery is a source to pin down as it crosses the interface.
+type WitQuery struct {
+	Identifier, Platform string
+	Attrs                []Attr
+}
+
+// Answered is what a source turned out to be, or why it could not be pinned down.
+type Answered struct {
+	Meta SourceMeta
+	Err  error
+}
+
+// SourceMeta is a source pinned down.
+type SourceMeta struct {
+	// Identifier is for [Host.Source]: pinned where that is possible.
+	Identifier string
+	// Attrs are for [Host.Source], beside what the query gave; see [Attribute].
+	Attrs []Attr
+	// Digest is the image's, the commit, or the checksum.
+	Digest string
+	// Config is the image config, JSON; empty when there is none.
+	Config string
+	// Facts are what else is known: ref, commit, modified ...
+	Facts map[string][]byte
 }
 
 // FileInfo is what is known of a file.

@@ -131,12 +131,16 @@ func (engine) AddDiff(lower, upper *Edge, attrs []Attr) (Edge, error) {
 	return edgeOf(witLLB.AddDiff(toOption(lower), toOption(upper), toAttrs(attrs)))
 }
 
-func (engine) AddOp(kind string, inputs []*Edge, params, attrs []Attr) (Edge, error) {
+func (engine) AddOp(kind string, inputs []*Edge, params []Attr, content []byte, attrs []Attr) (Edge, error) {
 	edges := make([]types.Option[wit.Edge], len(inputs))
 	for i, input := range inputs {
 		edges[i] = toOption(input)
 	}
-	return edgeOf(witLLB.AddOp(kind, edges, toAttrs(params), types.None[wit.Content](), toAttrs(attrs)))
+	given := types.None[wit.Content]()
+	if content != nil {
+		given = types.Some(wit.MakeContentBytes(content))
+	}
+	return edgeOf(witLLB.AddOp(kind, edges, toAttrs(params), given, toAttrs(attrs)))
 }
 
 func (engine) AddDefinition(definition []byte) (*Edge, error) {
@@ -168,39 +172,36 @@ func (engine) SolveFrontend(source string, opts []Attr, inputs map[string]*Edge)
 		refs[found.F0] = ref{found.F1}
 	}
 	for _, entry := range solved.Metadata {
-		if entry.F1.Tag() == wit.Content_Text {
-			metadata[entry.F0] = []byte(entry.F1.Text())
-		} else {
-			metadata[entry.F0] = entry.F1.Bytes()
-		}
+		metadata[entry.F0] = toBytes(entry.F1)
 	}
 	return refs, metadata, err
 }
 
-func (engine) ResolveImages(references []string, platform string, attrs []Attr) ([]ResolvedImage, error) {
-	queries := make([]witHost.SourceQuery, len(references))
-	for i, reference := range references {
-		queries[i] = witHost.SourceQuery{Identifier: "docker-image://" + reference, Attrs: toAttrs(attrs)}
-		if platform != "" {
-			queries[i].Platform = types.Some(platform)
+func (engine) ResolveSources(queries []WitQuery) []Answered {
+	all := make([]witHost.SourceQuery, len(queries))
+	for i, query := range queries {
+		all[i] = witHost.SourceQuery{Identifier: query.Identifier, Attrs: toAttrs(query.Attrs)}
+		if query.Platform != "" {
+			all[i].Platform = types.Some(query.Platform)
 		}
 	}
-	var images []ResolvedImage
-	for _, answer := range witHost.ResolveSources(queries) {
-		meta, err := valueOf(answer)
-		if err != nil {
-			return nil, err
+	answers := make([]Answered, len(queries))
+	for i, answer := range witHost.ResolveSources(all) {
+		if answers[i].Err = errorOf(answer); answers[i].Err == nil {
+			answers[i].Meta = toMeta(answer.Ok())
 		}
-		reference := strings.TrimPrefix(meta.Identifier, "docker-image://")
-		images = append(images, ResolvedImage{reference, meta.Digest, meta.Config.Some()})
 	}
-	return images, nil
+	return answers
 }
 
 func (engine) Log(level, message string) { witHost.Log(level, message) }
 
-func (engine) Warn(message string, places []Location, attrs []Attr) error {
-	return errorOf(witHost.Warn(types.None[uint32](), message, toPlaces(places), toAttrs(attrs)))
+func (engine) Warn(vertex *uint32, message string, places []Location, attrs []Attr) error {
+	about := types.None[uint32]()
+	if vertex != nil {
+		about = types.Some(*vertex)
+	}
+	return errorOf(witHost.Warn(about, message, toPlaces(places), toAttrs(attrs)))
 }
 
 // ref is a result of the engine.
@@ -209,6 +210,10 @@ type ref struct{ *witHost.Ref }
 func (r ref) Wait() error                          { return errorOf(r.Ref.Wait()) }
 func (r ref) ReadFile(path string) ([]byte, error) { return valueOf(r.Ref.ReadFile(path)) }
 func (r ref) ReadText(path string) (string, error) { return valueOf(r.Ref.ReadText(path)) }
+
+func (r ref) ReadRange(path string, offset, length uint64) ([]byte, error) {
+	return valueOf(r.Ref.ReadRange(path, offset, length))
+}
 
 func (r ref) ReadDir(path string, attrs []Attr) ([]FileInfo, error) {
 	entries, err := valueOf(r.Ref.ReadDir(path, toAttrs(attrs)))
@@ -233,6 +238,24 @@ func toInfo(info witHost.FileInfo) FileInfo {
 	return FileInfo{info.Path, info.Kind, info.Mode, info.Size, info.Mtime, info.Uid, info.Gid, info.Link}
 }
 
+func toMeta(meta witHost.SourceMeta) SourceMeta {
+	made := SourceMeta{Identifier: meta.Identifier, Attrs: fromAttrs(meta.Attrs), Digest: meta.Digest, Facts: map[string][]byte{}}
+	if meta.Config.Tag() == types.OptionSome {
+		made.Config = meta.Config.Some()
+	}
+	for _, fact := range meta.Facts {
+		made.Facts[fact.F0] = toBytes(fact.F1)
+	}
+	return made
+}
+
+func toBytes(content wit.Content) []byte {
+	if content.Tag() == wit.Content_Text {
+		return []byte(content.Text())
+	}
+	return content.Bytes()
+}
+
 func valueOf[T any](result types.Result[T, wit.Error]) (T, error) {
 	return result.Ok(), errorOf(result)
 }
@@ -242,10 +265,7 @@ func errorOf[T any](result types.Result[T, wit.Error]) error {
 		return nil
 	}
 	found := result.Err()
-	err := &Error{Code: found.Code, Message: found.Message}
-	for _, attr := range found.Detail {
-		err.Detail = append(err.Detail, Attr{attr.F0, attr.F1})
-	}
+	err := &Error{Code: found.Code, Message: found.Message, Detail: fromAttrs(found.Detail)}
 	for _, place := range found.Places {
 		err.Places = append(err.Places, Location(place))
 	}
@@ -265,6 +285,14 @@ func toAttrs(attrs []Attr) []types.Tuple2[string, string] {
 	all := make([]types.Tuple2[string, string], len(attrs))
 	for i, attr := range attrs {
 		all[i] = types.Tuple2[string, string]{F0: attr.Word, F1: attr.Value}
+	}
+	return all
+}
+
+func fromAttrs(attrs []types.Tuple2[string, string]) []Attr {
+	var all []Attr
+	for _, attr := range attrs {
+		all = append(all, Attr{attr.F0, attr.F1})
 	}
 	return all
 }

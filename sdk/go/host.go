@@ -19,6 +19,21 @@ func (h *Host) Image(reference string, options ...Option) State {
 	return h.Source("docker-image://"+reference, options...)
 }
 
+// ImageBlob is a blob of an image's repository as a file: `registry.example/name@sha256:...`.
+func (h *Host) ImageBlob(reference string, options ...Option) State {
+	return h.Source("docker-image+blob://"+reference, options...)
+}
+
+// OCILayout is the files of an image in a layout of the user's.
+func (h *Host) OCILayout(reference string, options ...Option) State {
+	return h.Source("oci-layout://"+reference, options...)
+}
+
+// OCILayoutBlob is a blob of a layout of the user's, as a file.
+func (h *Host) OCILayoutBlob(reference string, options ...Option) State {
+	return h.Source("oci-layout+blob://"+reference, options...)
+}
+
 // Local is a directory of the user's by its name: `context`, `dockerfile`.
 func (h *Host) Local(name string, options ...Option) State {
 	return h.Source("local://"+name, options...)
@@ -77,14 +92,15 @@ func (h *Host) Diff(lower, upper State, options ...Option) State {
 	return added(h.calls, edge, err, all)
 }
 
-// Op is an operation of any kind: `passthrough` hands its first input on once all are built. `params` are words of the kind.
+// Op is an operation of any kind: `passthrough` hands its first input on once all are built. `params` are words of the kind,
+// and [Content] gives the definition of a `build`.
 func (h *Host) Op(kind string, inputs []State, params []Attr, options ...Option) State {
 	edges := make([]*Edge, len(inputs))
 	for i, input := range inputs {
 		edges[i] = input.edge
 	}
 	all := gathered(options)
-	edge, err := h.calls.AddOp(kind, edges, params, all.attrs)
+	edge, err := h.calls.AddOp(kind, edges, params, all.content, all.attrs)
 	return added(h.calls, edge, err, all)
 }
 
@@ -139,17 +155,49 @@ type ResolvedImage struct {
 	Config string
 }
 
+// SourceQuery is a source to pin down.
+type SourceQuery struct {
+	// Identifier is as [Host.Source] takes it.
+	Identifier string
+	// Platform is os/arch[/variant] that is wanted, or empty.
+	Platform string
+	// Options are [ResolveMode], [NoConfig], [LogName], [Objects], and those of the source.
+	Options []Option
+}
+
+// Resolve pins sources down, all at once. Answers stand in the order of the questions; what could not be pinned has an error.
+func (h *Host) Resolve(queries []SourceQuery) []Answered {
+	all := make([]WitQuery, len(queries))
+	for i, query := range queries {
+		all[i] = WitQuery{query.Identifier, query.Platform, gathered(query.Options).attrs}
+	}
+	return h.calls.ResolveSources(all)
+}
+
 // ResolveImages looks images up, all at once; `platform` may be empty.
 func (h *Host) ResolveImages(platform string, references []string, options ...Option) ([]ResolvedImage, error) {
-	return h.calls.ResolveImages(references, platform, gathered(options).attrs)
+	queries := make([]SourceQuery, len(references))
+	for i, reference := range references {
+		queries[i] = SourceQuery{"docker-image://" + reference, platform, options}
+	}
+	images := make([]ResolvedImage, len(references))
+	for i, answer := range h.Resolve(queries) {
+		if answer.Err != nil {
+			return nil, answer.Err
+		}
+		reference := strings.TrimPrefix(answer.Meta.Identifier, "docker-image://")
+		images[i] = ResolvedImage{reference, answer.Meta.Digest, answer.Meta.Config}
+	}
+	return images, nil
 }
 
 // Log is a line for the build's log: `level` is debug, info, warn or error. What is printed is logged too.
 func (h *Host) Log(level, message string) { h.calls.Log(level, message) }
 
-// Warn is a warning for the user; `detail` is longer texts, a line each.
-func (h *Host) Warn(message string, places []Location, detail ...string) {
-	must(h.calls.Warn(message, places, words("detail", detail).attrs))
+// Warn is a warning for the user: [At] says about which places, [About] about which tree, [Detail], [URL] and [Level] what more there is.
+func (h *Host) Warn(message string, options ...Option) {
+	all := gathered(options)
+	must(h.calls.Warn(all.about, message, all.at, all.attrs))
 }
 
 // SourceFile is a source text that the host knows.
@@ -163,6 +211,11 @@ func (f *SourceFile) At(start, end int) Location {
 	firstLine, firstColumn := f.position(start)
 	lastLine, lastColumn := f.position(max(start, end-1))
 	return Location{f.file, firstLine, firstColumn, lastLine, lastColumn}
+}
+
+// Location is the place of what lies from `start` to `end`, both included: line and column, lines from 1, columns from 0 in bytes.
+func (f *SourceFile) Location(start, end [2]uint32) Location {
+	return Location{f.file, start[0], start[1], end[0], end[1]}
 }
 
 func (f *SourceFile) position(offset int) (line, column uint32) {
@@ -184,6 +237,11 @@ func (r *Ref) Wait() error { return r.ref.Wait() }
 
 // ReadFile answers a file's bytes.
 func (r *Ref) ReadFile(path string) ([]byte, error) { return r.ref.ReadFile(path) }
+
+// ReadRange answers at most `length` bytes from `offset`.
+func (r *Ref) ReadRange(path string, offset, length uint64) ([]byte, error) {
+	return r.ref.ReadRange(path, offset, length)
+}
 
 // ReadText answers a file's text.
 func (r *Ref) ReadText(path string) (string, error) { return r.ref.ReadText(path) }

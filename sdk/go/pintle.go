@@ -2,6 +2,7 @@
 package pintle
 
 import (
+	"encoding/json"
 	"fmt"
 	"runtime/debug"
 	"sort"
@@ -76,6 +77,25 @@ type Result struct {
 // One is the output of a build for no platform in particular.
 func One(state State, config any) *Output {
 	return &Output{Results: map[string]Result{"": {State: state, Config: config}}}
+}
+
+// Scanned adds trees that a bill of materials is made of beside the result for `platform`, by names of letters, digits, `.`, `_` and
+// `-`. The host looks at them when it makes one.
+func (o *Output) Scanned(platform string, trees map[string]State) *Output {
+	edges := map[string]*[2]uint32{}
+	for name, state := range trees {
+		edges[name] = nil
+		if state.edge != nil {
+			edges[name] = &[2]uint32{state.edge.Vertex, state.edge.Output}
+		}
+	}
+	text, err := json.Marshal(edges)
+	must(err)
+	if o.Metadata == nil {
+		o.Metadata = map[string]string{}
+	}
+	o.Metadata[strings.TrimSuffix("sbom.extras/"+platform, "/")] = string(text)
+	return o
 }
 
 // Answer is what a request answers: for machines (it is written as JSON), and for readers.

@@ -43,8 +43,8 @@ func TestEveryBuilderAndEveryOptionByItsWord(t *testing.T) {
 		context := cx.Local("context", Exclude(".git", "*.log"), SharedKey("context"), Name("load context"))
 		base := cx.Image("docker.io/library/gcc:14", Platform("linux/arm64"), ResolveMode("local"))
 		ran := base.Run([]string{"make", "-j2"},
-			Env("B", "2"), Env("A", "1"), Cwd("/src"), ReadonlyRoot(), ValidExitCodes(0, 3), ExtraHost("a", "1.2.3.4"),
-			With(
+			Env("B", "2"), Env("A", "1"), Cwd("/src"), ReadonlyRoot(), ValidExitCode(0, 3), ExtraHost("a", "1.2.3.4"),
+			Mounts(
 				SSH("/agent", Optional()),
 				Secret("/run/secrets/token", ID("token"), Mode(0o440)),
 				Secret("TOKEN", AsEnv("TOKEN")),
@@ -80,6 +80,66 @@ func TestEveryBuilderAndEveryOptionByItsWord(t *testing.T) {
 	}
 	if built.Results[""] != "7" {
 		t.Error(built.Results)
+	}
+}
+
+const more = `0: source docker-image+blob://a@sha256:00 filename=f mode=600 export-cache=false cap.file.base=true
+1: source oci-layout://a@sha256:00 session=s store=x layer-limit=2 constraint=a constraint=b
+2: source oci-layout+blob://a@sha256:00 store=x uid=1
+3: source local://context metadata-only=true metadata-only-except=*.go shared-key=k
+4: exec ["true"] on 1 optional-device=vendor.com/gpu=0 proxy-http=http://proxy keep-mount-stubs=true memory-swap=-1 cpuset-cpus=0
+    bind /in 3 output=false content-cache=off
+5: file on 2
+    copy /f from 0 src=f include=* required=f replace=true mode=u+x
+6: merge 4 5
+7: build 6 "LLB" filename=/llb
+`
+
+func TestWordsThatAreListsFamiliesOrFalse(t *testing.T) {
+	built, err := pintletest.New().Build(language(func(cx *Host, _ *Request) (*Output, error) {
+		blob := cx.ImageBlob("a@sha256:00", Filename("f"), Mode(0o600), ExportCache(false), Cap("file.base"))
+		layout := cx.OCILayout("a@sha256:00", Session("s"), Store("x"), LayerLimit(2), Constraint("a", "b"))
+		part := cx.OCILayoutBlob("a@sha256:00", Store("x"), UID(1))
+		context := cx.Local("context", MetadataOnly(), MetadataOnlyExcept("*.go"), Attribute("shared-key", "k"))
+		ran := layout.Run([]string{"true"}, Mounts(Bind("/in", context, NoOutput(), ContentCache("off"))),
+			OptionalDevice("vendor.com/gpu=0"), ProxyHTTP("http://proxy"), KeepMountStubs(), MemorySwap(-1), CpusetCpus("0"))
+		if _, ok := ran.Mount("/in"); ok {
+			t.Error("what is dropped is not there")
+		}
+		copied := Copy(blob, "f", "/f", Include("*"), Required("f"), Replace(), Chmod("u+x"))
+		all := cx.Merge([]State{ran.Root(), part.File([]FileAction{copied})})
+		output := One(cx.Op("build", []State{all}, []Attr{{"filename", "/llb"}}, Content([]byte("LLB"))), nil)
+		return output.Scanned("", map[string]State{"in": part, "none": cx.Scratch()}), nil
+	}), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if built.Graph != more || built.Metadata["sbom.extras"] != `{"in":[2,0],"none":null}` {
+		t.Errorf("got\n%s%v", built.Graph, built.Metadata)
+	}
+}
+
+func TestSourcesArePinnedDownEachWithItsOwnAnswer(t *testing.T) {
+	fake := pintletest.New().Image("a", "sha256:00", "{}").File("local://context", "file", "1234567")
+	_, err := fake.Build(language(func(cx *Host, _ *Request) (*Output, error) {
+		answers := cx.Resolve([]SourceQuery{
+			{Identifier: "docker-image://a", Options: []Option{NoConfig()}},
+			{Identifier: "git://b", Options: []Option{Objects()}},
+		})
+		if answers[0].Meta.Digest != "sha256:00" || answers[0].Err != nil || answers[1].Err == nil {
+			t.Error(answers)
+		}
+		if read, err := cx.Solve(cx.Local("context")).ReadRange("file", 2, 3); err != nil || string(read) != "345" {
+			t.Error(string(read), err)
+		}
+		place := cx.SourceFile("file", "text", "one\ntwo", cx.Scratch()).Location([2]uint32{2, 0}, [2]uint32{2, 2})
+		if place != (Location{0, 2, 0, 2, 2}) {
+			t.Error(place)
+		}
+		return One(cx.Scratch(), nil), nil
+	}), nil)
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -130,7 +190,7 @@ func TestWhatTheHostRefusesEndsTheBuild(t *testing.T) {
 		_, err := cx.ResolveImages("", []string{"gone"})
 		return nil, err
 	}), nil)
-	if err == nil || err.Error() != "gone: not scripted" {
+	if err == nil || err.Error() != "docker-image://gone: not scripted" {
 		t.Error(err)
 	}
 }
@@ -153,7 +213,7 @@ func TestFilesLogsWarningsAndPlaces(t *testing.T) {
 		}
 		source := cx.SourceFile("a", "text", text, cx.Scratch())
 		cx.Log("info", "read")
-		cx.Warn("is short", []Location{source.At(0, 1)}, "one line")
+		cx.Warn("is short", At(source.At(0, 1)), Detail("one line"), Level(2), URL("https://example.com"), About(cx.Local("context")))
 		results := map[string]Result{}
 		for _, platform := range request.Platforms() {
 			images, err := cx.ResolveImages(platform, []string{strings.TrimSpace(text)})

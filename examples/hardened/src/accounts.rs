@@ -27,7 +27,7 @@ pub(crate) fn written(to: &Lowering<'_>, state: State) -> Result<State> {
         let mode =
             user.value.mode.as_deref().map_or(Ok(0o755), octal).map_err(|error| at(error, to.source.place(user)))?;
         let owner = owner(Some(user.value.uid), Some(user.value.gid));
-        let home = file::Mkdir::new(home(&user.value.name)).parents(true).mode(mode).chown(owner);
+        let home = file::Mkdir::new(home(&user.value.name)).parents(true).mode(mode).owner(owner);
         files = files.mkdir(home);
     }
     let release = release(to, &to.spec.os_release);

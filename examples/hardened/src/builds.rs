@@ -131,7 +131,7 @@ fn take(to: &Lowering<'_>, taken: &Taken, (begin, end): (&State, &State), state:
         return to.cx.merge(&[state, from], &VertexOptions::new().name(name));
     }
     let mut copy = file::Copy::new(&from, &source, &target).contents_only(true).create_parents(true);
-    copy = copy.chown(owner(taken.uid, taken.gid));
+    copy = copy.owner(owner(taken.uid, taken.gid));
     if let Some(mode) = &taken.mode {
         copy = copy.chmod(mode);
     }

@@ -31,8 +31,7 @@ pub(crate) struct Lowering<'a> {
 
 /// Describes the build of an image, for each platform that is wanted.
 pub(crate) fn lower(cx: &Host, spec: &Spec, source: &Sources, request: &Request) -> Result<Output> {
-    let own = request.opt("build-platform").unwrap_or("linux/amd64");
-    let wanted: Vec<&str> = request.opt("platform").unwrap_or(own).split(',').collect();
+    let wanted = request.platforms();
     let release = spec.os_release.version_codename.as_deref().unwrap_or(RELEASE);
     let mut output = Output::multi_platform();
     for platform in &wanted {
@@ -149,7 +148,7 @@ impl Lowering<'_> {
             copy = copy.chmod(mode);
         }
         let files = with_parent(state.file(), &path, download.uid, download.gid);
-        files.copy(copy.chown(owner(download.uid, download.gid))).name(format!("put {path}")).add()
+        files.copy(copy.owner(owner(download.uid, download.gid))).name(format!("put {path}")).add()
     }
 
     fn artifact(&self, state: &State, artifact: &Artifact) -> Result<State> {
@@ -158,7 +157,7 @@ impl Lowering<'_> {
         let mut copy = file::Copy::new(&from, "/", "/").contents_only(true);
         copy = copy.include(self.vars.all(&artifact.includes)).exclude(self.vars.all(&artifact.excludes));
         if artifact.uid.is_some() || artifact.gid.is_some() {
-            copy = copy.chown(owner(artifact.uid, artifact.gid));
+            copy = copy.owner(owner(artifact.uid, artifact.gid));
         }
         state.file().copy(copy).name(format!("take from {name}")).add()
     }
@@ -189,22 +188,22 @@ impl Lowering<'_> {
             files = files.mkdir(file::Mkdir::new(parent).parents(true));
         }
         let files = match action.r#type {
-            PathKind::Directory => files.mkdir(file::Mkdir::new(&path).parents(true).mode(mode(0o755)?).chown(owner)),
+            PathKind::Directory => files.mkdir(file::Mkdir::new(&path).parents(true).mode(mode(0o755)?).owner(owner)),
             PathKind::File if action.source.is_some() => {
                 let source = self.vars.expand(action.source.as_deref().unwrap_or_default());
                 let from = self.cx.local("context").follow([&source]).shared_key("context");
                 let from = from.name(format!("load {source}")).add()?;
-                let copy = file::Copy::new(&from, format!("/{source}"), &path).chown(owner);
+                let copy = file::Copy::new(&from, format!("/{source}"), &path).owner(owner);
                 files.copy(copy.chmod(action.mode.as_deref().unwrap_or("0644")))
             }
             PathKind::File => {
                 let content = self.vars.expand(action.content.as_deref().unwrap_or_default());
-                files.mkfile(file::Mkfile::new(&path, content).mode(mode(0o644)?).chown(owner))
+                files.mkfile(file::Mkfile::new(&path, content).mode(mode(0o644)?).owner(owner))
             }
-            PathKind::Emptyfile => files.mkfile(file::Mkfile::new(&path, "").mode(mode(0o644)?).chown(owner)),
+            PathKind::Emptyfile => files.mkfile(file::Mkfile::new(&path, "").mode(mode(0o644)?).owner(owner)),
             PathKind::Symlink => {
                 let to = action.source.as_deref().ok_or_else(|| Error::invalid("a symlink needs a source"))?;
-                files.symlink(file::Symlink::new(&path, self.vars.expand(to)).chown(owner))
+                files.symlink(file::Symlink::new(&path, self.vars.expand(to)).owner(owner))
             }
             PathKind::Delete => files.rm(file::Rm::new(&path).allow_not_found(true)),
         };
@@ -226,7 +225,7 @@ pub(crate) fn owner(uid: Option<u32>, gid: Option<u32>) -> String {
 pub(crate) fn with_parent(files: FileBuilder, path: &str, uid: Option<u32>, gid: Option<u32>) -> FileBuilder {
     match path.trim_end_matches('/').rsplit_once('/') {
         Some((parent, _)) if !parent.is_empty() => {
-            files.mkdir(file::Mkdir::new(parent).parents(true).mode(0o755).chown(owner(uid, gid)))
+            files.mkdir(file::Mkdir::new(parent).parents(true).mode(0o755).owner(owner(uid, gid)))
         }
         _ => files,
     }

@@ -96,7 +96,7 @@ impl Build<'_> {
                     copy = copy.chmod(mode);
                 }
                 if let Some(owner) = &step.owner {
-                    copy = copy.chown(owner);
+                    copy = copy.owner(owner);
                 }
                 state.file().copy(copy).with(options).name(format!("{place} copy {from}")).add()
             }
@@ -107,7 +107,7 @@ impl Build<'_> {
                 let mut made = file::Mkfile::new(to, text.as_str())
                     .mode(mode.map_err(|_| Error::invalid("a file's mode is octal digits"))?);
                 if let Some(owner) = &step.owner {
-                    made = made.chown(owner);
+                    made = made.owner(owner);
                 }
                 state.file().mkfile(made).with(options).name(format!("{place} write {to}")).add()
             }

@@ -141,7 +141,7 @@ impl Emitter<'_, '_> {
     fn mkdir(&self, base: &State, op: &MkdirOp) -> Result<State> {
         let mut mkdir = file::Mkdir::new(&op.path).mode(0o755).parents(true);
         if let Some(owner) = &op.owner {
-            mkdir = mkdir.chown(owner);
+            mkdir = mkdir.owner(owner);
         }
         if let Some(seconds) = op.created {
             mkdir = mkdir.created(seconds.saturating_mul(NANOSECONDS));

@@ -16,7 +16,7 @@ type FakeHost struct {
 	vertices []string
 	places   [][]pintle.Location
 	sources  []string
-	images   map[string]pintle.ResolvedImage
+	images   map[string]pintle.SourceMeta
 	files    map[string]map[string]string
 	// Logs are lines that the frontend sent, as `level: message`.
 	Logs []string
@@ -37,12 +37,13 @@ type Built struct {
 
 // New knows nothing.
 func New() *FakeHost {
-	return &FakeHost{images: map[string]pintle.ResolvedImage{}, files: map[string]map[string]string{}}
+	return &FakeHost{images: map[string]pintle.SourceMeta{}, files: map[string]map[string]string{}}
 }
 
 // Image scripts an image by its full reference; `config` is JSON.
 func (f *FakeHost) Image(reference, digest, config string) *FakeHost {
-	f.images[reference] = pintle.ResolvedImage{Reference: reference + "@" + digest, Digest: digest, Config: config}
+	identifier := "docker-image://" + reference
+	f.images[identifier] = pintle.SourceMeta{Identifier: identifier + "@" + digest, Digest: digest, Config: config}
 	return f
 }
 
@@ -181,13 +182,16 @@ func (c *calls) AddDiff(lower, upper *pintle.Edge, attrs []pintle.Attr) (pintle.
 	return c.add(fmt.Sprintf("diff %s %s%s", shown(lower), shown(upper), words(attrs))), nil
 }
 
-func (c *calls) AddOp(kind string, inputs []*pintle.Edge, params, attrs []pintle.Attr) (pintle.Edge, error) {
+func (c *calls) AddOp(kind string, inputs []*pintle.Edge, params []pintle.Attr, content []byte, attrs []pintle.Attr) (pintle.Edge, error) {
 	if err := first(c.check(inputs...), checkWords(params, "op."+kind), checkWords(attrs, "vertex")); err != nil {
 		return pintle.Edge{}, err
 	}
 	text := kind
 	for _, input := range inputs {
 		text += " " + shown(input)
+	}
+	if content != nil {
+		text += " " + toJSON(string(content))
 	}
 	return c.add(text + words(params) + words(attrs)), nil
 }
@@ -227,21 +231,21 @@ func (c *calls) SolveFrontend(source string, _ []pintle.Attr, _ map[string]*pint
 	return nil, nil, refused("unsupported", "the fake host has no frontend %s", source)
 }
 
-func (c *calls) ResolveImages(references []string, _ string, _ []pintle.Attr) ([]pintle.ResolvedImage, error) {
-	var images []pintle.ResolvedImage
-	for _, reference := range references {
-		image, ok := c.images[reference]
+func (c *calls) ResolveSources(queries []pintle.WitQuery) []pintle.Answered {
+	answers := make([]pintle.Answered, len(queries))
+	for i, query := range queries {
+		image, ok := c.images[query.Identifier]
 		if !ok {
-			return nil, refused("not-found", "%s: not scripted", reference)
+			answers[i].Err = refused("not-found", "%s: not scripted", query.Identifier)
 		}
-		images = append(images, image)
+		answers[i].Meta = image
 	}
-	return images, nil
+	return answers
 }
 
 func (c *calls) Log(level, message string) { c.Logs = append(c.Logs, level+": "+message) }
 
-func (c *calls) Warn(message string, _ []pintle.Location, attrs []pintle.Attr) error {
+func (c *calls) Warn(_ *uint32, message string, _ []pintle.Location, attrs []pintle.Attr) error {
 	c.Warnings = append(c.Warnings, message)
 	return checkWords(attrs, "warn")
 }
@@ -258,6 +262,12 @@ func (r *ref) Wait() error { return nil }
 func (r *ref) ReadFile(path string) ([]byte, error) {
 	text, err := r.ReadText(path)
 	return []byte(text), err
+}
+
+func (r *ref) ReadRange(path string, offset, length uint64) ([]byte, error) {
+	text, err := r.ReadText(path)
+	from := min(offset, uint64(len(text)))
+	return []byte(text[from:min(from+length, uint64(len(text)))]), err
 }
 
 func (r *ref) ReadText(path string) (string, error) {

@@ -34,6 +34,10 @@ export interface CopyOptions {
   unpack?: boolean;
   include?: readonly string[];
   exclude?: readonly string[];
+  /** With `include`: paths that must be among what is copied. */
+  required?: readonly string[];
+  /** What is in the way and of another kind is replaced. */
+  replace?: boolean;
   /** Modification time in nanoseconds since 1970. */
   created?: string;
 }
@@ -50,29 +54,60 @@ export function contentOf(content: string | Uint8Array): Content {
   throw new TypeError(`content: want a string or a Uint8Array, not ${kindOf(content)}`);
 }
 
+/** Options of {@link mkfile}. */
+export interface MkfileOptions {
+  /** Not given: 644. */
+  mode?: number | string;
+  /** user[:group], names or numbers. */
+  owner?: string;
+  /** Modification time in nanoseconds since 1970; not given: now. */
+  created?: string;
+}
+
 /** Makes a file. */
-export function mkfile(
-  path: string,
-  content: string | Uint8Array,
-  options: { mode?: number | string; owner?: string; created?: string } = {},
-): FileAction {
+export function mkfile(path: string, content: string | Uint8Array, options: MkfileOptions = {}): FileAction {
   return action("mkfile", path, options, { content: contentOf(content) });
 }
 
+/** Options of {@link mkdir}. */
+export interface MkdirOptions {
+  /** Not given: 755. */
+  mode?: number | string;
+  /** Make the directories above; an existing one is no error. */
+  parents?: boolean;
+  /** user[:group], names or numbers. */
+  owner?: string;
+  /** Modification time in nanoseconds since 1970; not given: now. */
+  created?: string;
+}
+
 /** Makes a directory. */
-export function mkdir(
-  path: string,
-  options: { mode?: number | string; parents?: boolean; owner?: string; created?: string } = {},
-): FileAction {
+export function mkdir(path: string, options: MkdirOptions = {}): FileAction {
   return action("mkdir", path, options);
 }
 
+/** Options of {@link rm}. */
+export interface RmOptions {
+  /** Nothing there is no error. */
+  allowNotFound?: boolean;
+  /** The path is a pattern. */
+  wildcard?: boolean;
+}
+
 /** Removes a file or a directory. */
-export function rm(path: string, options: { allowNotFound?: boolean; wildcard?: boolean } = {}): FileAction {
+export function rm(path: string, options: RmOptions = {}): FileAction {
   return action("rm", path, options);
 }
 
+/** Options of {@link symlink}. */
+export interface SymlinkOptions {
+  /** user[:group], names or numbers. */
+  owner?: string;
+  /** Modification time in nanoseconds since 1970; not given: now. */
+  created?: string;
+}
+
 /** Makes a symbolic link. */
-export function symlink(path: string, to: string, options: { owner?: string; created?: string } = {}): FileAction {
+export function symlink(path: string, to: string, options: SymlinkOptions = {}): FileAction {
   return action("symlink", path, options, {}, [["to", text(to, "target of symlink")]]);
 }

@@ -46,6 +46,15 @@ export interface Result {
 /** What a build answers: one result, or one for each platform. */
 export type Output = State | Result | { platforms: Record<string, Result>; metadata?: Record<string, string> };
 
+/**
+ * Metadata of an {@link Output}: trees that a bill of materials is made of beside the result for `platform`, by names of letters, digits,
+ * `.`, `_` and `-`. The host looks at them when it makes one.
+ */
+export function scanned(trees: Readonly<Record<string, State>>, platform = ""): Record<string, string> {
+  const edges = Object.entries(trees).map(([name, { edge }]) => [name, edge && [edge.vertex, edge.output]]);
+  return { [platform === "" ? "sbom.extras" : `sbom.extras/${platform}`]: JSON.stringify(Object.fromEntries(edges)) };
+}
+
 /** What a request answers. */
 export interface Answer {
   /** For machines. */

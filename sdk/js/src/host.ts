@@ -2,10 +2,10 @@
 
 import calls, { type FileInfo, type SourceMeta, type WitRef } from "pintle:frontend/host@0.1.0";
 import llb from "pintle:frontend/llb@0.1.0";
-import type { Attr, Content, Location } from "pintle:frontend/types@0.1.0";
+import type { Content, Location } from "pintle:frontend/types@0.1.0";
 import { attrs, places, type VertexOptions } from "./attrs.ts";
 import { list, text as string, texts } from "./check.ts";
-import { add, call, fromHost } from "./error.ts";
+import { add, call, FrontendError, fromHost } from "./error.ts";
 import { State } from "./state.ts";
 
 /** Options of {@link Host.image}. */
@@ -15,6 +15,36 @@ export interface ImageOptions extends VertexOptions {
   checksum?: string;
   /** Only so many layers, from the lowest. */
   layerLimit?: number;
+  /** Kind of cache record. */
+  recordType?: "internal" | "frontend";
+}
+
+/** Options of {@link Host.imageBlob}. */
+export interface BlobOptions extends VertexOptions {
+  /** Name of the file. */
+  filename?: string;
+  /** Of the file. */
+  mode?: number;
+  uid?: number;
+  gid?: number;
+}
+
+/** Options of {@link Host.ociLayout}. */
+export interface OciLayoutOptions extends VertexOptions {
+  /** Session that holds the layout. */
+  session?: string;
+  /** Name of the layout in the session. */
+  store?: string;
+  /** Only so many layers, from the lowest. */
+  layerLimit?: number;
+}
+
+/** Options of {@link Host.ociLayoutBlob}. */
+export interface OciLayoutBlobOptions extends BlobOptions {
+  /** Session that holds the layout. */
+  session?: string;
+  /** Name of the layout in the session. */
+  store?: string;
 }
 
 /** Options of {@link Host.local}. */
@@ -25,35 +55,94 @@ export interface LocalOptions extends VertexOptions {
   follow?: readonly string[];
   /** Names the mirror that transfers share. */
   sharedKey?: string;
+  /** How changed files are told: by their metadata, or all are sent. */
+  differ?: "none" | "metadata";
+  /** Session to read from. */
+  session?: string;
+  /** Makes the vertex differ from its like. */
+  unique?: string;
+  /** Send names and metadata, no contents. */
+  metadataOnly?: boolean;
+  /** Send contents of what matches all the same. */
+  metadataOnlyExcept?: readonly string[];
 }
 
 /** Options of {@link Host.git}. */
 export interface GitOptions extends VertexOptions {
+  /** The URL as the user wrote it, with its transport. */
+  fullUrl?: string;
+  /** Leave .git in the tree. */
   keepGitDir?: boolean;
+  /** Commit, or a prefix of it, that the ref must have. */
   checksum?: string;
+  /** Leave submodules out. */
   skipSubmodules?: boolean;
+  /** Which time files get. */
+  mtime?: "checkout" | "commit";
+  /** Ask the server for the checksum, not for the ref. */
+  fetchByCommit?: boolean;
+  /** Read from this bundle instead of the server. */
+  bundle?: string;
+  /** Give a bundle instead of a tree. */
+  checkoutBundle?: boolean;
+  /** Id of the secret with a token. */
   authTokenSecret?: string;
+  /** Id of the secret with a whole header. */
   authHeaderSecret?: string;
+  /** Lines of a known_hosts file. */
   knownSshHosts?: string;
+  /** Id of the agent to forward. */
   mountSshSock?: string;
+  /** PGP or SSH key that must have signed the commit or tag. */
+  signatureKey?: string;
+  /** An expired key is no key. */
+  signatureRejectExpired?: boolean;
+  /** The tag must be signed. */
+  signatureRequireTag?: boolean;
+  /** Only the commit's signature counts. */
+  signatureIgnoreTag?: boolean;
 }
 
 /** Options of {@link Host.http}. */
 export interface HttpOptions extends VertexOptions {
+  /** Digest that the file must have. */
   checksum?: string;
+  /** Name of the file. */
   filename?: string;
+  /** Of the file. */
   mode?: number;
   uid?: number;
   gid?: number;
+  /** Id of the secret with the Authorization header. */
   authHeaderSecret?: string;
+  /** PGP key that must have signed the file. */
+  signatureKey?: string;
+  /** The detached signature. */
+  signature?: string;
   /** Headers of the request. */
   header?: Record<string, string>;
 }
 
-/** Options of {@link Host.resolveImages}. */
+/** Options of {@link Host.resolve} and {@link Host.resolveImages}. */
 export interface ResolveOptions {
+  /** os/arch[/variant] that is wanted. */
   platform?: string;
+  /** Whether the registry is asked. */
   resolveMode?: "default" | "pull" | "local";
+  /** Do not fetch the image's config. */
+  noConfig?: boolean;
+  /** Shown in the progress. */
+  logName?: string;
+  /** Of a git source: answer the commit, and an annotated tag, as git stores them. */
+  objects?: boolean;
+  /** Options of the source by their words. */
+  attrs?: Readonly<Record<string, string>>;
+}
+
+/** A source to pin down. */
+export interface SourceQuery extends ResolveOptions {
+  /** As {@link Host.source} takes it. */
+  identifier: string;
 }
 
 /** An image that was resolved. */
@@ -88,9 +177,14 @@ export interface ImageConfig {
 /** A warning for the user. */
 export interface Warning {
   message: string;
+  /** Larger is louder; not given: 1. */
+  level?: number;
   /** Longer texts, a line each. */
   detail?: readonly string[];
+  /** Where more is to be read. */
   url?: string;
+  /** The tree that it is about. */
+  about?: State;
   at?: Location | readonly Location[];
 }
 
@@ -109,6 +203,21 @@ export class Host {
   /** The files of an image. */
   image(reference: string, options: ImageOptions = {}): State {
     return this.source(`docker-image://${reference}`, options);
+  }
+
+  /** A blob of an image's repository as a file: `registry.example/name@sha256:...`. */
+  imageBlob(reference: string, options: BlobOptions = {}): State {
+    return this.source(`docker-image+blob://${reference}`, options);
+  }
+
+  /** The files of an image in a layout of the user's. */
+  ociLayout(reference: string, options: OciLayoutOptions = {}): State {
+    return this.source(`oci-layout://${reference}`, options);
+  }
+
+  /** A blob of a layout of the user's, as a file. */
+  ociLayoutBlob(reference: string, options: OciLayoutBlobOptions = {}): State {
+    return this.source(`oci-layout+blob://${reference}`, options);
   }
 
   /** A directory of the user's by its name: `context`, `dockerfile`. */
@@ -163,17 +272,22 @@ export class Host {
     };
   }
 
+  /** Pins sources down, all at once. Answers stand in the order of the questions; what could not be pinned is an error there. */
+  resolve(queries: readonly SourceQuery[]): (SourceMeta | FrontendError)[] {
+    const wit = list(queries, "queries").map(({ identifier, platform, ...options }) => ({
+      identifier: string(identifier, "identifier of a query"),
+      platform: platform ?? null,
+      attrs: attrs(options),
+    }));
+    return calls.resolveSources(wit).map((answer) => (answer.tag === "err" ? (fromHost(answer.val) as FrontendError) : answer.val));
+  }
+
   /** Looks images up, all at once. */
   resolveImages(references: readonly string[], options: ResolveOptions = {}): ResolvedImage[] {
-    const words = attrs(options, ["platform"]);
-    const queries = list(references, "references").map((reference) => ({
-      identifier: `docker-image://${reference}`,
-      platform: options.platform ?? null,
-      attrs: words,
-    }));
-    return calls.resolveSources(queries).map((answer) => {
-      if (answer.tag === "err") throw fromHost(answer.val);
-      return resolved(answer.val);
+    const queries = list(references, "references").map((reference) => ({ identifier: `docker-image://${reference}`, ...options }));
+    return this.resolve(queries).map((answer) => {
+      if (answer instanceof FrontendError) throw answer;
+      return resolved(answer);
     });
   }
 
@@ -184,10 +298,10 @@ export class Host {
 
   /** A warning for the user. */
   warn(warning: Warning): void {
-    const words: Attr[] = [];
-    for (const line of warning.detail ?? []) words.push(["detail", string(line, "detail")]);
-    if (warning.url !== undefined) words.push(["url", warning.url]);
-    call(() => calls.warn(null, string(warning.message, "message"), places(warning as VertexOptions), words));
+    const { message, level, url, about, detail = [] } = warning;
+    const lines = list(detail, "detail").map((line) => string(line, "detail"));
+    const words = attrs({ level, detail: lines, url });
+    call(() => calls.warn(about?.edge?.vertex ?? null, string(message, "message"), places(warning), words));
   }
 }
 
@@ -211,6 +325,11 @@ export class SourceFile {
     const first = this.position(start);
     const last = this.position(Math.max(start, end - 1));
     return { file: this.file, startLine: first.line, startColumn: first.column, endLine: last.line, endColumn: last.column };
+  }
+
+  /** The place of what lies from `start` to `end`, both included: `[line, column]`, lines from 1, columns from 0 in bytes of UTF-8. */
+  location(start: readonly [number, number], end: readonly [number, number]): Location {
+    return { file: this.file, startLine: start[0], startColumn: start[1], endLine: end[0], endColumn: end[1] };
   }
 
   private position(offset: number): { line: number; column: number } {
@@ -251,6 +370,11 @@ export class Ref {
   /** A file's bytes. */
   readFile(path: string): Uint8Array {
     return call(() => this.ref.readFile(string(path, "path")));
+  }
+
+  /** At most `length` bytes from `offset`. */
+  readRange(path: string, offset: number, length: number): Uint8Array {
+    return call(() => this.ref.readRange(string(path, "path"), offset, length));
   }
 
   /** A file's text. */

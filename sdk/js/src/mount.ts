@@ -26,9 +26,7 @@ export interface BindOptions {
 
 /** `source` at `target`. */
 export function bind(target: string, source: State, options: BindOptions = {}): Mount {
-  const words = attrs(options, ["output"]);
-  if (options.output === false) words.push(["output", "false"]);
-  const wit = { kind: "bind", target, input: source.edge, attrs: words };
+  const wit = { kind: "bind", target, input: source.edge, attrs: attrs(options) };
   return options.readonly ? { wit, unchanged: source } : { wit };
 }
 
@@ -49,8 +47,14 @@ export function cache(target: string, id: string, options: CacheOptions = {}): M
   return { wit: { kind: "cache", target, input: options.from?.edge ?? null, attrs: [["id", text(id, "id of a cache")], ...attrs(options, ["from"])] } };
 }
 
-/** A directory in memory; `size` in bytes. */
-export function tmpfs(target: string, options: { size?: number } = {}): Mount {
+/** Options of {@link tmpfs}. */
+export interface TmpfsOptions {
+  /** In bytes; not given: no limit. */
+  size?: number;
+}
+
+/** A directory in memory. */
+export function tmpfs(target: string, options: TmpfsOptions = {}): Mount {
   return { wit: { kind: "tmpfs", target, input: null, attrs: attrs(options) } };
 }
 
@@ -74,11 +78,20 @@ export function secret(target: string, options: SecretOptions = {}): Mount {
   return { wit: { kind: "secret", target: rest.env ? "" : target, input: null, attrs: [["id", text(id, "id of a secret")], ...attrs(rest)] } };
 }
 
+/** Options of {@link ssh}. */
+export interface SshOptions {
+  /** Name of the agent. */
+  id?: string;
+  /** May be missing. */
+  optional?: boolean;
+  uid?: number;
+  gid?: number;
+  /** Of the socket. */
+  mode?: number;
+}
+
 /** An SSH agent's socket at `target`. */
-export function ssh(
-  target: string,
-  options: { id?: string; optional?: boolean; uid?: number; gid?: number; mode?: number } = {},
-): Mount {
+export function ssh(target: string, options: SshOptions = {}): Mount {
   return { wit: { kind: "ssh", target, input: null, attrs: attrs(options) } };
 }
 

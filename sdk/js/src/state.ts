@@ -33,6 +33,20 @@ export interface RunOptions extends VertexOptions {
   cgroupParent?: string;
   /** CDI names of devices. */
   device?: readonly string[];
+  /** CDI names of devices that may be missing. */
+  optionalDevice?: readonly string[];
+  /** http_proxy of the process; not part of the cache key. */
+  proxyHttp?: string;
+  /** https_proxy, likewise. */
+  proxyHttps?: string;
+  /** ftp_proxy, likewise. */
+  proxyFtp?: string;
+  /** no_proxy, likewise. */
+  proxyNo?: string;
+  /** all_proxy, likewise. */
+  proxyAll?: string;
+  /** Leave parents of mount points that had to be made. */
+  keepMountStubs?: boolean;
 }
 
 /** Adds the places to a new vertex. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bind, cache, copy, diff, type Frontend, FrontendError, merge, mkdir, mkfile, op, rm, secret, ssh, symlink, tmpfs } from "@pintle/sdk";
+import { bind, cache, copy, diff, type Frontend, FrontendError, merge, mkdir, mkfile, op, rm, scanned, secret, ssh, symlink, tmpfs } from "@pintle/sdk";
 import { FakeHost } from "@pintle/sdk/testing";
 
 test("every builder, and every option by its word", () => {
@@ -69,6 +69,62 @@ test("every builder, and every option by its word", () => {
 `,
   );
   assert.deepEqual([...built.results], [["", "6"]]);
+});
+
+test("words that are lists, families, or say something when they are false", () => {
+  const language: Frontend = {
+    build(cx) {
+      const blob = cx.imageBlob("a@sha256:00", { filename: "f", mode: 0o600, exportCache: false, cap: ["file.base"] });
+      const layout = cx.ociLayout("a@sha256:00", { session: "s", store: "x", layerLimit: 2, constraint: ["a", "b"] });
+      const part = cx.ociLayoutBlob("a@sha256:00", { store: "x", uid: 1 });
+      const context = cx.local("context", { metadataOnly: true, metadataOnlyExcept: ["*.go"], attrs: { "shared-key": "k" } });
+      const ran = layout.run(["true"], {
+        mounts: [bind("/in", context, { output: false, contentCache: "off" })],
+        optionalDevice: ["vendor.com/gpu=0"],
+        proxyHttp: "http://proxy",
+        keepMountStubs: true,
+        memorySwap: -1,
+        cpusetCpus: "0",
+      });
+      assert.equal(ran.mount("/in"), undefined);
+      const all = merge([ran.root(), part.file([copy(blob, "f", "/f", { include: ["*"], required: ["f"], replace: true })])]);
+      return { platforms: { "": { state: all } }, metadata: scanned({ in: part, none: cx.scratch() }) };
+    },
+  };
+  const built = new FakeHost().build(language);
+  assert.equal(built.metadata.get("sbom.extras"), '{"in":[2,0],"none":null}');
+  assert.equal(
+    built.graph,
+    `0: source docker-image+blob://a@sha256:00 filename=f mode=600 export-cache=false cap.file.base=true
+1: source oci-layout://a@sha256:00 session=s store=x layer-limit=2 constraint=a constraint=b
+2: source oci-layout+blob://a@sha256:00 store=x uid=1
+3: source local://context metadata-only=true metadata-only-except=*.go shared-key=k
+4: exec ["true"] on 1 optional-device=vendor.com/gpu=0 proxy-http=http://proxy keep-mount-stubs=true memory-swap=-1 cpuset-cpus=0
+    bind /in 3 output=false content-cache=off
+5: file on 2
+    copy /f from 0 src=f include=* required=f replace=true
+6: merge 4 5
+`,
+  );
+});
+
+test("sources are pinned down, each with its own answer", () => {
+  const language: Frontend = {
+    build(cx) {
+      const [there, gone] = cx.resolve([{ identifier: "docker-image://a", noConfig: true }, { identifier: "git://b", objects: true }]);
+      assert.equal(there instanceof FrontendError ? undefined : there?.digest, "sha256:00");
+      assert.ok(gone instanceof FrontendError && gone.code === "not-found");
+      const text = cx.solve(cx.local("context")).readRange("file", 2, 3);
+      assert.equal(new TextDecoder().decode(text), "345");
+      const place = cx.sourceFile("file", "text", "one\ntwo").location([2, 0], [2, 2]);
+      assert.deepEqual(place, { file: 0, startLine: 2, startColumn: 0, endLine: 2, endColumn: 2 });
+      cx.warn({ message: "loud", level: 2, detail: ["more"], url: "https://example.com", about: cx.image("a"), at: place });
+      return cx.scratch();
+    },
+  };
+  const fake = new FakeHost().image("a", "sha256:00", {}).file("local://context", "file", "1234567");
+  fake.build(language);
+  assert.deepEqual(fake.warnings, ["loud"]);
 });
 
 test("errors carry code and place", () => {

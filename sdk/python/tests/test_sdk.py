@@ -11,6 +11,7 @@ from pintle import (
     Platforms,
     Request,
     Result,
+    SourceMeta,
     bind,
     cache,
     copy,
@@ -20,6 +21,7 @@ from pintle import (
     mkfile,
     op,
     rm,
+    scanned,
     secret,
     ssh,
     symlink,
@@ -113,6 +115,60 @@ class Graphs(unittest.TestCase):
         built = build(work)
         self.assertEqual(built.graph, GRAPH)
         self.assertEqual(built.results, {"": "6"})
+
+    def test_words_that_are_lists_families_or_say_something_when_they_are_false(self) -> None:
+        def work(cx: Host, request: Request) -> Output:
+            blob = cx.image_blob("a@sha256:00", filename="f", mode=0o600, export_cache=False, cap=["file.base"])
+            layout = cx.oci_layout("a@sha256:00", session="s", store="x", layer_limit=2, constraint=["a", "b"])
+            part = cx.oci_layout_blob("a@sha256:00", store="x", uid=1)
+            context = cx.local("context", metadata_only=True, metadata_only_except=["*.go"], attrs={"shared-key": "k"})
+            ran = layout.run(
+                ["true"],
+                mounts=[bind("/in", context, output=False, content_cache="off")],
+                optional_device=["vendor.com/gpu=0"],
+                proxy_http="http://proxy",
+                keep_mount_stubs=True,
+                memory_swap=-1,
+                cpuset_cpus="0",
+            )
+            self.assertIsNone(ran.mount("/in"))
+            all = merge([ran.root(), part.file([copy(blob, "f", "/f", include=["*"], required=["f"], replace=True)])])
+            return Platforms({"": Result(all)}, scanned({"in": part, "none": cx.scratch()}))
+
+        graph = """\
+0: source docker-image+blob://a@sha256:00 filename=f mode=600 export-cache=false cap.file.base=true
+1: source oci-layout://a@sha256:00 session=s store=x layer-limit=2 constraint=a constraint=b
+2: source oci-layout+blob://a@sha256:00 store=x uid=1
+3: source local://context metadata-only=true metadata-only-except=*.go shared-key=k
+4: exec ["true"] on 1 optional-device=vendor.com/gpu=0 proxy-http=http://proxy keep-mount-stubs=true memory-swap=-1 \
+cpuset-cpus=0
+    bind /in 3 output=false content-cache=off
+5: file on 2
+    copy /f from 0 src=f include=* required=f replace=true
+6: merge 4 5
+"""
+        built = build(work)
+        self.assertEqual(built.graph, graph)
+        self.assertEqual(built.metadata["sbom.extras"], '{"in": [2, 0], "none": null}')
+
+    def test_sources_are_pinned_down_each_with_its_own_answer(self) -> None:
+        def work(cx: Host, request: Request) -> Output:
+            there, gone = cx.resolve(
+                [{"identifier": "docker-image://a", "no_config": True}, {"identifier": "git://b", "objects": True}]
+            )
+            assert isinstance(there, SourceMeta)
+            self.assertEqual(there.digest, "sha256:00")
+            assert isinstance(gone, FrontendError)
+            self.assertEqual(gone.code, "not-found")
+            self.assertEqual(cx.solve(cx.local("context")).read_range("file", 2, 3), b"345")
+            place = cx.source_file("file", "text", "one\ntwo").location((2, 0), (2, 2))
+            self.assertEqual((place.start_line, place.end_column), (2, 2))
+            cx.warn("loud", level=2, detail=["more"], url="https://example.com", about=cx.image("a"), at=place)
+            return cx.scratch()
+
+        fake = FakeHost().image("a", "sha256:00", {}).file("local://context", "file", "1234567")
+        build(work, fake=fake)
+        self.assertEqual(fake.warnings, ["loud"])
 
     def test_what_is_of_another_type_is_named_before_it_reaches_the_interface(self) -> None:
         cases: list[tuple[Any, str]] = [

@@ -188,9 +188,9 @@ setters!(Exec {
     /// Parent of the step's cgroup.
     text cgroup_parent = "cgroup-parent";
     /// CDI names of devices.
-    list devices = "device";
+    list device = "device";
     /// CDI names of devices that may be missing.
-    list optional_devices = "optional-device";
+    list optional_device = "optional-device";
     /// http_proxy of the process; not part of the cache key.
     text proxy_http = "proxy-http";
     /// https_proxy, likewise.

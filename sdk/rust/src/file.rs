@@ -105,7 +105,7 @@ setters!(Copy {
     /// Mode of all that is copied, octal digits or symbolic (`u+x,go-w`).
     text chmod = "mode";
     /// user[:group] of all that is copied, names or numbers; not given: root.
-    text chown = "owner";
+    text owner = "owner";
     /// Resolve symlinks in the source path.
     flag follow_links = "follow-links";
     /// Of a directory, what is in it.
@@ -150,7 +150,7 @@ setters!(Mkfile {
     /// Not given: 644.
     octal mode = "mode";
     /// user[:group], names or numbers; not given: root.
-    text chown = "owner";
+    text owner = "owner";
     /// Modification time in nanoseconds since 1970; not given: now.
     number created = "created";
 });
@@ -193,7 +193,7 @@ setters!(Mkdir {
     /// Make the directories above; an existing one is no error.
     flag parents = "parents";
     /// user[:group], names or numbers; not given: root.
-    text chown = "owner";
+    text owner = "owner";
     /// Modification time in nanoseconds since 1970; not given: now.
     number created = "created";
 });
@@ -221,7 +221,7 @@ impl Symlink {
 
 setters!(Symlink {
     /// user[:group], names or numbers; not given: root.
-    text chown = "owner";
+    text owner = "owner";
     /// Modification time in nanoseconds since 1970; not given: now.
     number created = "created";
 });

@@ -41,6 +41,12 @@ impl Request {
     pub fn opts_with<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.opts.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
     }
+
+    /// The platforms asked for; the builder's own when there is none.
+    pub fn platforms(&self) -> Vec<&str> {
+        let asked = self.opt("platform").or_else(|| self.opt("build-platform")).unwrap_or("linux/amd64");
+        asked.split(',').map(str::trim).collect()
+    }
 }
 
 /// What a build answers.

@@ -1,10 +1,10 @@
-use std::rc::Rc;
+use std::{ops::Range, rc::Rc};
 
 use crate::{
     Attr, Calls, Content, Edge, FileInfo, Location, RefCalls, Result, SourceMeta, State, VertexOptions,
     attrs::{attr, setters},
     bindings::pintle::frontend::host as wit,
-    source::{Git, Http, Image, Local, OciLayout, ResolveMode, Source},
+    source::{Git, Http, Image, ImageBlob, Local, OciLayout, OciLayoutBlob, ResolveMode, Source},
 };
 
 /// The engine, as a frontend sees it. Cheap to clone.
@@ -46,14 +46,31 @@ impl Host {
         OciLayout::new(self, format!("oci-layout://{reference}"))
     }
 
+    /// A blob of an image's repository as a file, by its full reference with a digest.
+    pub fn image_blob(&self, reference: &str) -> ImageBlob {
+        ImageBlob::new(self, format!("docker-image+blob://{reference}"))
+    }
+
+    /// A blob of a layout that the client holds as a file, by its full reference with a digest.
+    pub fn oci_layout_blob(&self, reference: &str) -> OciLayoutBlob {
+        OciLayoutBlob::new(self, format!("oci-layout+blob://{reference}"))
+    }
+
     /// A directory of the client, by the name that it gave it.
     pub fn local(&self, name: &str) -> Local {
         Local::new(self, format!("local://{name}"))
     }
 
-    /// A git repository: `host/path#ref`, without a scheme.
+    /// A git repository: `https://host/repository.git#ref:subdir`. Without a scheme the host chooses one, unless
+    /// [`Git::full_url`] says it.
     pub fn git(&self, remote: &str) -> Git {
-        Git::new(self, format!("git://{remote}"))
+        match remote.split_once("://") {
+            Some((_, bare)) => {
+                let url = remote.split('#').next().unwrap_or(remote);
+                Git::new(self, format!("git://{bare}")).full_url(url)
+            }
+            None => Git::new(self, format!("git://{remote}")),
+        }
     }
 
     /// A file by its http or https URL.
@@ -187,7 +204,7 @@ pub enum Level {
 }
 
 impl Level {
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Level::Debug => "debug",
             Level::Info => "info",
@@ -208,6 +225,21 @@ impl SourceFile {
     pub fn location(self, start: (u32, u32), end: (u32, u32)) -> Location {
         Location { file: self.id, start_line: start.0, start_column: start.1, end_line: end.0, end_column: end.1 }
     }
+
+    /// The place of the bytes of `range` in the source's text.
+    pub fn at(self, text: &str, range: Range<usize>) -> Location {
+        let last = range.end.saturating_sub(1).max(range.start);
+        self.location(position(text, range.start), position(text, last))
+    }
+}
+
+/// Line and column of the byte at `offset`, as [`SourceFile::location`] counts them.
+fn position(text: &str, offset: usize) -> (u32, u32) {
+    let before = &text.as_bytes()[..offset.min(text.len())];
+    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count();
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    (number(line), number(column))
 }
 
 /// A source to pin down.

@@ -50,6 +50,14 @@ source_builder! {
     OciLayout
 }
 source_builder! {
+    /// A blob of an image's repository, as a file.
+    ImageBlob
+}
+source_builder! {
+    /// A blob of a layout that the client holds, as a file.
+    OciLayoutBlob
+}
+source_builder! {
     /// A directory of the client.
     Local
 }
@@ -114,6 +122,32 @@ setters!(OciLayout {
     text store = "store";
     /// Only so many layers, from the lowest.
     number layer_limit = "layer-limit";
+});
+
+setters!(ImageBlob {
+    /// Name of the file.
+    text filename = "filename";
+    /// Of the file.
+    octal mode = "mode";
+    /// Of the file.
+    number uid = "uid";
+    /// Of the file.
+    number gid = "gid";
+});
+
+setters!(OciLayoutBlob {
+    /// Session that holds the layout.
+    text session = "session";
+    /// Name of the layout in the session.
+    text store = "store";
+    /// Name of the file.
+    text filename = "filename";
+    /// Of the file.
+    octal mode = "mode";
+    /// Of the file.
+    number uid = "uid";
+    /// Of the file.
+    number gid = "gid";
 });
 
 setters!(Local {

@@ -55,6 +55,18 @@ pub trait VertexBuilder: Sized {
         self.attr("platform", platform)
     }
 
+    /// Of the platform; Windows only.
+    #[must_use]
+    fn os_version(self, version: impl Into<String>) -> Self {
+        self.attr("os-version", version)
+    }
+
+    /// Of the platform; Windows only.
+    #[must_use]
+    fn os_feature(self, feature: impl Into<String>) -> Self {
+        self.attr("os-feature", feature)
+    }
+
     /// A filter that the worker must match.
     #[must_use]
     fn constraint(self, filter: impl Into<String>) -> Self {
@@ -83,6 +95,12 @@ pub trait VertexBuilder: Sized {
     #[must_use]
     fn group(self, id: impl Into<String>, name: impl Into<String>) -> Self {
         self.attr("group", id).attr("group-name", name)
+    }
+
+    /// The group gives way to a group of the parent.
+    #[must_use]
+    fn group_weak(self, value: bool) -> Self {
+        if value { self.attr("group-weak", "true") } else { self }
     }
 
     /// Memory and CPU limits.

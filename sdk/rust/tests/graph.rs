@@ -18,9 +18,15 @@ fn sources() {
         |cx| {
             cx.image("docker.io/library/alpine:3").resolve_mode(ResolveMode::Pull).platform("linux/arm64/v8").add()?;
             cx.local("context").include(["a", "b c"]).exclude(["*.o"]).shared_key("k").metadata_only(true).add()?;
-            cx.git("example.com/a.git#main").full_url("https://example.com/a.git").keep_git_dir(true).add()?;
+            cx.git("https://example.com/a.git#main").keep_git_dir(true).add()?;
             cx.oci_layout("example.com/a@sha256:00").store("s").session("x").layer_limit(2).add()?;
-            cx.source("docker-image+blob://example.com/a@sha256:00").attr("filename", "f").add()?;
+            cx.image_blob("example.com/a@sha256:00")
+                .filename("f")
+                .mode(0o600)
+                .export_cache(false)
+                .cap("file.base")
+                .add()?;
+            cx.oci_layout_blob("example.com/a@sha256:00").store("s").uid(1).os_version("1").add()?;
             cx.http("https://example.com/f").checksum("sha256:00").mode(0o644).header("Accept", "text/plain").add()
         },
         "\
@@ -28,8 +34,9 @@ fn sources() {
 1 local://context  include=a include=\"b c\" exclude=*.o shared-key=k metadata-only=true
 2 git://example.com/a.git#main  full-url=https://example.com/a.git keep-git-dir=true
 3 oci-layout://example.com/a@sha256:00  store=s session=x layer-limit=2
-4 docker-image+blob://example.com/a@sha256:00  filename=f
-5 https://example.com/f  checksum=sha256:00 mode=644 header.accept=text/plain
+4 docker-image+blob://example.com/a@sha256:00  filename=f mode=600
+5 oci-layout+blob://example.com/a@sha256:00  store=s uid=1 os-version=1
+6 https://example.com/f  checksum=sha256:00 mode=644 header.accept=text/plain
 ",
     );
 }
@@ -54,7 +61,7 @@ fn exec_with_everything() {
                 .valid_exit_code(3)
                 .extra_host("db", "10.0.0.1")
                 .ulimit("nofile", 1024, 2048)
-                .devices(["vendor.com/gpu=0"])
+                .device(["vendor.com/gpu=0"])
                 .proxy_http("http://proxy")
                 .mount(mount::Ssh::new("/run/ssh").optional(true))
                 .mount(mount::Secret::env("TOKEN", "token"))
@@ -98,7 +105,7 @@ fn file_actions() {
             let context = cx.local("context").add()?;
             let copy = file::Copy::new(&context, "*.c", "/src/")
                 .mode(0o640)
-                .chown("1:staff")
+                .owner("1:staff")
                 .follow_links(true)
                 .contents_only(true)
                 .create_parents(true)
@@ -240,4 +247,29 @@ fn errors_have_places() {
     assert_eq!(fake.describe(&error), "Buildfile:2:5-8: unknown word");
     let error = fake.build(&Reader, &[("filename", "Other")]).expect_err("it is not scripted");
     assert_eq!(error.code, "not-found");
+}
+
+#[test]
+fn places_by_bytes_and_by_lines() {
+    let text = "one\n\u{fc}two three\n";
+    let fake = FakeHost::new();
+    let source = fake.host().source_file("Buildfile", "text", text, None).expect("it is small");
+    let at = text.find("three").expect("it is there");
+    assert_eq!(source.at(text, at..at + 5), source.location((2, 6), (2, 10)));
+    assert_eq!(source.at(text, 0..0), source.location((1, 0), (1, 0)), "nothing is shown where it would be");
+    assert_eq!(source.at(text, 99..99), source.location((3, 0), (3, 0)), "the end, where it is beyond");
+}
+
+#[test]
+fn platforms_are_those_asked_for_or_the_builders_own() {
+    let platforms = |opts: &[(&str, &str)]| {
+        let opts = opts.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Request { opts, ..Request::default() }.platforms().join(" ")
+    };
+    assert_eq!(platforms(&[]), "linux/amd64");
+    assert_eq!(platforms(&[("build-platform", "linux/riscv64")]), "linux/riscv64");
+    assert_eq!(
+        platforms(&[("platform", "linux/amd64, linux/arm64"), ("build-platform", "x")]),
+        "linux/amd64 linux/arm64"
+    );
 }

@@ -46,7 +46,7 @@ impl Emitter<'_, '_> {
             copy = copy.follow_links(true).contents_only(true).wildcard(true).empty_wildcard(true);
         }
         if let Some(chown) = &action.chown {
-            copy = copy.chown(chown);
+            copy = copy.owner(chown);
         }
         if let Some(chmod) = &action.chmod {
             copy = copy.chmod(chmod);

@@ -54,7 +54,7 @@ impl Emitter<'_, '_> {
             exec = exec.resources(&options.resources);
         }
         for (name, required) in &op.devices {
-            exec = if *required { exec.devices([name]) } else { exec.optional_devices([name]) };
+            exec = if *required { exec.device([name]) } else { exec.optional_device([name]) };
         }
         self.proxies(exec)
     }
@@ -125,7 +125,7 @@ impl Emitter<'_, '_> {
         let mut state = self.tree(*from)?;
         let mut selector = selector.as_str();
         if let Some(owner) = owner {
-            let mkdir = file::Mkdir::new(OWNED_CACHE).mode(owner.mode).chown(format!("{}:{}", owner.uid, owner.gid));
+            let mkdir = file::Mkdir::new(OWNED_CACHE).mode(owner.mode).owner(format!("{}:{}", owner.uid, owner.gid));
             state = state.file().mkdir(mkdir).name("[internal] setting cache mount permissions").add()?;
             selector = OWNED_CACHE;
         }

@@ -1,11 +1,11 @@
 """What an author of a build language writes against, in Python. See README.md."""
 
 from ._attrs import VertexOptions
-from ._wit import Content, Edge, FileInfo, Location
+from ._wit import Content, Edge, FileInfo, Location, SourceMeta
 from .error import FrontendError
 from .file import FileAction, copy, mkdir, mkfile, rm, symlink
-from .frontend import Answer, Frontend, Output, Platforms, Request, Result
-from .host import Host, Ref, ResolvedImage, Solved, SourceFile
+from .frontend import Answer, Frontend, Output, Platforms, Request, Result, scanned
+from .host import Host, Ref, ResolvedImage, Solved, SourceFile, SourceQuery
 from .mount import Mount, bind, cache, secret, ssh, tmpfs
 from .state import Ran, State, diff, merge, op
 
@@ -29,6 +29,8 @@ __all__ = [
     "Result",
     "Solved",
     "SourceFile",
+    "SourceMeta",
+    "SourceQuery",
     "State",
     "VertexOptions",
     "bind",
@@ -40,6 +42,7 @@ __all__ = [
     "mkfile",
     "op",
     "rm",
+    "scanned",
     "secret",
     "ssh",
     "symlink",

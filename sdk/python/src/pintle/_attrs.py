@@ -19,34 +19,64 @@ class VertexOptions(TypedDict, total=False):
     """Free text about the vertex, by key."""
     platform: str
     """os/arch[/variant]."""
+    os_version: str
+    """Of the platform; Windows only."""
+    os_feature: Sequence[str]
+    """Of the platform; Windows only."""
+    constraint: Sequence[str]
+    """Filters that the worker must match."""
     ignore_cache: bool
     """Run even where the cache has a result."""
+    export_cache: bool
+    """Whether the result is exported to caches; not given: the exporter decides."""
+    cap: Sequence[str]
+    """Capabilities that the vertex needs, by BuildKit's names."""
     group: str
     """Id of the progress group that it is shown in."""
     group_name: str
     """The group's text."""
+    group_weak: bool
+    """The group gives way to a group of the parent."""
     memory: int
     """Memory limit in bytes."""
+    memory_swap: int
+    """Limit of memory and swap in bytes; -1: none."""
     cpu_shares: int
     """Relative weight."""
+    cpu_period: int
+    """Microseconds."""
+    cpu_quota: int
+    """Microseconds for each period."""
+    cpuset_cpus: str
+    """For instance 0-3."""
+    cpuset_mems: str
+    """For instance 0,1."""
+    attrs: Mapping[str, str]
+    """Options by their words: for those that have no name here."""
     at: Places
     """Where it comes from in source texts."""
 
 
-# Options that are families of words, by the family's name.
-FAMILIES = {"description": "description", "header": "header"}
+# Options that hold words, or families of words, by what stands before each.
+FAMILIES = {"description": "description.", "header": "header.", "attrs": ""}
+# Options whose False says something else than that they are not given.
+SAID = {"export_cache", "output"}
 # Options whose numbers are file modes, written in octal digits.
 MODES = {"mode"}
 
 
 def attrs(options: Mapping[str, Any], skip: Collection[str] = ()) -> list[Attr]:
-    """The attributes that options mean. None and False leave an option out; a list gives its word once for each."""
+    """The attributes that options mean. None, and False but for `SAID`, leave an option out; a list gives its word once for each."""
     out: list[Attr] = []
     for key, value in options.items():
         if key == "at" or key in skip:
             continue
         if key in FAMILIES:
-            out.extend((f"{FAMILIES[key]}.{name}", text(value, key)) for name, value in value.items())
+            out.extend((f"{FAMILIES[key]}{name}", text(value, key)) for name, value in (value or {}).items())
+        elif key == "cap":
+            out.extend((f"cap.{text(name, key)}", "true") for name in value or ())
+        elif value is False and key in SAID:
+            out.append((key.replace("_", "-"), "false"))
         else:
             _push(out, key.replace("_", "-"), value)
     return out

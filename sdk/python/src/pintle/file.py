@@ -42,6 +42,10 @@ class CopyOptions(TypedDict, total=False):
     """If the source is an archive, what is in it."""
     include: Sequence[str]
     exclude: Sequence[str]
+    required: Sequence[str]
+    """With `include`: paths that must be among what is copied."""
+    replace: bool
+    """What is in the way and of another kind is replaced."""
     created: str
     """Modification time in nanoseconds since 1970."""
 

@@ -59,6 +59,14 @@ class Platforms:
 Output = Union[State, Result, Platforms]
 
 
+def scanned(trees: Mapping[str, State], platform: str = "") -> dict[str, str]:
+    """Metadata of :class:`Platforms`: trees that a bill of materials is made of beside the result for `platform`.
+
+    Their names are of letters, digits, `.`, `_` and `-`. The host looks at them when it makes one."""
+    edges = {name: None if state.edge is None else [state.edge.vertex, state.edge.output] for name, state in trees.items()}
+    return {f"sbom.extras/{platform}" if platform else "sbom.extras": json.dumps(edges)}
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a request answers: for machines, and for readers."""

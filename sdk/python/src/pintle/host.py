@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from . import _wit
 from ._attrs import Places, VertexOptions, attrs, places, text
-from ._wit import Content, FileInfo, Location
-from .error import calling, from_host
+from ._wit import Content, FileInfo, Location, SourceMeta
+from .error import FrontendError, calling, from_host
 from .state import State, located
 
 if TYPE_CHECKING:
@@ -29,6 +29,38 @@ class ImageOptions(VertexOptions, total=False):
     """Digest that the image must have."""
     layer_limit: int
     """Only so many layers, from the lowest."""
+    record_type: Literal["internal", "frontend"]
+    """Kind of cache record."""
+
+
+class BlobOptions(VertexOptions, total=False):
+    """Options of :meth:`Host.image_blob`."""
+
+    filename: str
+    """Name of the file."""
+    mode: int
+    uid: int
+    gid: int
+
+
+class OciLayoutOptions(VertexOptions, total=False):
+    """Options of :meth:`Host.oci_layout`."""
+
+    session: str
+    """Session that holds the layout."""
+    store: str
+    """Name of the layout in the session."""
+    layer_limit: int
+    """Only so many layers, from the lowest."""
+
+
+class OciLayoutBlobOptions(BlobOptions, total=False):
+    """Options of :meth:`Host.oci_layout_blob`."""
+
+    session: str
+    """Session that holds the layout."""
+    store: str
+    """Name of the layout in the session."""
 
 
 class LocalOptions(VertexOptions, total=False):
@@ -40,32 +72,97 @@ class LocalOptions(VertexOptions, total=False):
     """Also what these paths lead to through symlinks."""
     shared_key: str
     """Names the mirror that transfers share."""
+    differ: Literal["none", "metadata"]
+    """How changed files are told: by their metadata, or all are sent."""
+    session: str
+    """Session to read from."""
+    unique: str
+    """Makes the vertex differ from its like."""
+    metadata_only: bool
+    """Send names and metadata, no contents."""
+    metadata_only_except: Sequence[str]
+    """Send contents of what matches all the same."""
 
 
 class GitOptions(VertexOptions, total=False):
     """Options of :meth:`Host.git`."""
 
     full_url: str
+    """The URL as the user wrote it, with its transport."""
     keep_git_dir: bool
+    """Leave .git in the tree."""
     checksum: str
+    """Commit, or a prefix of it, that the ref must have."""
     skip_submodules: bool
+    """Leave submodules out."""
+    mtime: Literal["checkout", "commit"]
+    """Which time files get."""
+    fetch_by_commit: bool
+    """Ask the server for the checksum, not for the ref."""
+    bundle: str
+    """Read from this bundle instead of the server."""
+    checkout_bundle: bool
+    """Give a bundle instead of a tree."""
     auth_token_secret: str
+    """Id of the secret with a token."""
     auth_header_secret: str
+    """Id of the secret with a whole header."""
     known_ssh_hosts: str
+    """Lines of a known_hosts file."""
     mount_ssh_sock: str
+    """Id of the agent to forward."""
+    signature_key: str
+    """PGP or SSH key that must have signed the commit or tag."""
+    signature_reject_expired: bool
+    """An expired key is no key."""
+    signature_require_tag: bool
+    """The tag must be signed."""
+    signature_ignore_tag: bool
+    """Only the commit's signature counts."""
 
 
 class HttpOptions(VertexOptions, total=False):
     """Options of :meth:`Host.http`."""
 
     checksum: str
+    """Digest that the file must have."""
     filename: str
+    """Name of the file."""
     mode: int
     uid: int
     gid: int
     auth_header_secret: str
+    """Id of the secret with the Authorization header."""
     header: Mapping[str, str]
     """Headers of the request."""
+    signature_key: str
+    """PGP key that must have signed the file."""
+    signature: str
+    """The detached signature."""
+
+
+class ResolveOptions(TypedDict, total=False):
+    """Options of :meth:`Host.resolve` and :meth:`Host.resolve_images`."""
+
+    platform: str | None
+    """os/arch[/variant] that is wanted."""
+    resolve_mode: ResolveMode | None
+    """Whether the registry is asked."""
+    no_config: bool
+    """Do not fetch the image's config."""
+    log_name: str
+    """Shown in the progress."""
+    objects: bool
+    """Of a git source: answer the commit, and an annotated tag, as git stores them."""
+    attrs: Mapping[str, str]
+    """Options of the source by their words."""
+
+
+class SourceQuery(ResolveOptions):
+    """A source to pin down."""
+
+    identifier: str
+    """As :meth:`Host.source` takes it."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +190,18 @@ class Host:
     def image(self, reference: str, /, **options: Unpack[ImageOptions]) -> State:
         """The files of an image."""
         return self._source(f"docker-image://{text(reference, 'reference of an image')}", options)
+
+    def image_blob(self, reference: str, /, **options: Unpack[BlobOptions]) -> State:
+        """A blob of an image's repository as a file: `registry.example/name@sha256:...`."""
+        return self._source(f"docker-image+blob://{text(reference, 'reference of a blob')}", options)
+
+    def oci_layout(self, reference: str, /, **options: Unpack[OciLayoutOptions]) -> State:
+        """The files of an image in a layout of the user's."""
+        return self._source(f"oci-layout://{text(reference, 'reference of an image')}", options)
+
+    def oci_layout_blob(self, reference: str, /, **options: Unpack[OciLayoutBlobOptions]) -> State:
+        """A blob of a layout of the user's, as a file."""
+        return self._source(f"oci-layout+blob://{text(reference, 'reference of a blob')}", options)
 
     def local(self, name: str, /, **options: Unpack[LocalOptions]) -> State:
         """A directory of the user's by its name: `context`, `dockerfile`."""
@@ -144,19 +253,30 @@ class Host:
         refs = {platform: Ref(ref) for platform, ref in solved.refs}
         return Solved(refs, {key: value.value for key, value in solved.metadata})
 
-    def resolve_images(
-        self, references: Sequence[str], *, platform: str | None = None, resolve_mode: ResolveMode | None = None
-    ) -> list[ResolvedImage]:
+    def resolve(self, queries: Sequence[SourceQuery]) -> list[SourceMeta | FrontendError]:
+        """Pins sources down, all at once.
+
+        Answers stand in the order of the questions; what could not be pinned is an error there."""
+        wit = [
+            _wit.SourceQuery(
+                text(query["identifier"], "identifier of a query"),
+                query.get("platform"),
+                attrs(query, ["identifier", "platform"]),
+            )
+            for query in queries
+        ]
+        answers = _wit.host.resolve_sources(wit)
+        return [from_host(answer.value) if isinstance(answer, _wit.Err) else answer.value for answer in answers]
+
+    def resolve_images(self, references: Sequence[str], **options: Unpack[ResolveOptions]) -> list[ResolvedImage]:
         """Looks images up, all at once."""
-        words = attrs({"resolve_mode": resolve_mode})
-        queries = [
-            _wit.SourceQuery(f"docker-image://{text(reference, 'reference')}", platform, words) for reference in references
+        queries: list[SourceQuery] = [
+            {"identifier": f"docker-image://{text(reference, 'reference')}", **options} for reference in references
         ]
         resolved = []
-        for answer in _wit.host.resolve_sources(queries):
-            if isinstance(answer, _wit.Err):
-                raise from_host(answer.value)
-            meta = answer.value
+        for meta in self.resolve(queries):
+            if isinstance(meta, FrontendError):
+                raise meta
             reference = meta.identifier.removeprefix("docker-image://")
             resolved.append(ResolvedImage(reference, meta.digest, json.loads(meta.config or "{}")))
         return resolved
@@ -165,10 +285,23 @@ class Host:
         """A line for the build's log. What is printed is logged too."""
         _wit.host.log(level, text(message, "message"))
 
-    def warn(self, message: str, *, detail: Sequence[str] = (), url: str | None = None, at: Places | None = None) -> None:
-        """A warning for the user; `detail` is longer texts, a line each."""
+    def warn(
+        self,
+        message: str,
+        *,
+        level: int | None = None,
+        detail: Sequence[str] = (),
+        url: str | None = None,
+        about: State | None = None,
+        at: Places | None = None,
+    ) -> None:
+        """A warning for the user.
+
+        A larger `level` is louder, `detail` is longer texts, a line each, `about` is the tree that it is about."""
+        vertex = None if about is None or about.edge is None else about.edge.vertex
+        words = attrs({"level": level, "detail": detail, "url": url})
         with calling():
-            _wit.host.warn(None, text(message, "message"), places(at), attrs({"detail": detail, "url": url}))
+            _wit.host.warn(vertex, text(message, "message"), places(at), words)
 
 
 class SourceFile:
@@ -183,6 +316,12 @@ class SourceFile:
         first_line, first_column = self._position(start)
         last_line, last_column = self._position(max(start, (start + 1 if end is None else end) - 1))
         return _wit.Location(self._file, first_line, first_column, last_line, last_column)
+
+    def location(self, start: tuple[int, int], end: tuple[int, int]) -> Location:
+        """The place of what lies from `start` to `end`, both included.
+
+        Both are line and column: lines from 1, columns from 0 in bytes of UTF-8."""
+        return _wit.Location(self._file, *start, *end)
 
     def _position(self, index: int) -> tuple[int, int]:
         before = self._content[:index]
@@ -209,6 +348,12 @@ class Ref:
         """A file's bytes."""
         with calling():
             content: bytes = self._ref.read_file(text(path, "path"))
+        return content
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        """At most `length` bytes from `offset`."""
+        with calling():
+            content: bytes = self._ref.read_range(text(path, "path"), offset, length)
         return content
 
     def read_text(self, path: str) -> str:
@@ -244,4 +389,4 @@ class Solved:
     metadata: dict[str, str | bytes]
 
 
-__all__ = ["Content", "Host", "ImageConfig", "Ref", "ResolvedImage", "Solved", "SourceFile"]
+__all__ = ["Content", "Host", "ImageConfig", "Ref", "ResolvedImage", "Solved", "SourceFile", "SourceMeta", "SourceQuery"]

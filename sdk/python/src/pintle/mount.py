@@ -77,10 +77,7 @@ class SshOptions(TypedDict, total=False):
 
 def bind(target: str, source: State, **options: Unpack[BindOptions]) -> Mount:
     """`source` at `target`."""
-    words = attrs(options, ["output"])
-    if options.get("output") is False:
-        words.append(("output", "false"))
-    wit = _wit.Mount("bind", text(target, "target of a mount"), source.edge, words)
+    wit = _wit.Mount("bind", text(target, "target of a mount"), source.edge, attrs(options))
     return Mount(wit, source if options.get("readonly") else None)
 
 

@@ -42,6 +42,20 @@ class RunOptions(VertexOptions, total=False):
     cgroup_parent: str
     device: Sequence[str]
     """CDI names of devices."""
+    optional_device: Sequence[str]
+    """CDI names of devices that may be missing."""
+    proxy_http: str
+    """http_proxy of the process; not part of the cache key."""
+    proxy_https: str
+    """https_proxy, likewise."""
+    proxy_ftp: str
+    """ftp_proxy, likewise."""
+    proxy_no: str
+    """no_proxy, likewise."""
+    proxy_all: str
+    """all_proxy, likewise."""
+    keep_mount_stubs: bool
+    """Leave parents of mount points that had to be made."""
 
 
 def located(edge: Edge, options: Mapping[str, Any]) -> Edge:

@@ -224,6 +224,9 @@ class FakeRef:
             raise _refused("not-found", f"{path}: no such file")
         return found
 
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        return self.read_file(path)[offset : offset + length]
+
     def read_text(self, path: str) -> str:
         try:
             return self.read_file(path).decode()
