@@ -15,6 +15,7 @@ mod container;
 mod library;
 mod limits;
 mod meter;
+mod prints;
 mod runtime;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -34,5 +35,6 @@ pub use component::{Interfaces, check, encode, interfaces};
 pub use container::{Container, ContainerIo, ContainerProcess, ContainerSpec, Output as ContainerOutput};
 pub use library::{Entry, Library};
 pub use limits::{LIMIT, Limits};
+pub use prints::lost_prints;
 pub use runtime::{Options, Runtime};
 pub use wasm::{Statistics, WasmFrontend};

@@ -43,6 +43,8 @@ mod frontend;
 pub mod guest;
 mod host;
 pub mod mount;
+#[doc(hidden)]
+pub mod print;
 pub mod source;
 mod state;
 #[cfg(not(target_arch = "wasm32"))]

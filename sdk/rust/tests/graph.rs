@@ -273,3 +273,13 @@ fn platforms_are_those_asked_for_or_the_builders_own() {
         "linux/amd64 linux/arm64"
     );
 }
+
+#[test]
+fn what_is_printed_takes_what_the_standard_macros_take() {
+    let answer = 2;
+    pintle_sdk::println!();
+    pintle_sdk::println!("{answer} {:?}", Some(1));
+    pintle_sdk::eprintln!("{answer}");
+    assert_eq!(pintle_sdk::dbg!(answer + 1), 3);
+    assert_eq!(pintle_sdk::dbg!(answer, "b"), (2, "b"));
+}

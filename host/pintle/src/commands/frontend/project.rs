@@ -156,9 +156,22 @@ fn cargo(dir: &Path, output: Option<&Path>, source_lines: bool) -> anyhow::Resul
     let read = std::fs::read(&module);
     let read = read.with_context(|| format!("{}: is crate-type cdylib in Cargo.toml?", module.display()))?;
     let component = frontend::encode(&read)?;
+    warn_of_prints(&read);
     let path = output.map_or_else(|| dir.join(format!("{name}.wasm")), Path::to_path_buf);
     std::fs::write(&path, &component).with_context(|| format!("write {}", path.display()))?;
     Ok(path)
+}
+
+/// Tells the author of a crate what is lost that its component prints.
+fn warn_of_prints(module: &[u8]) {
+    let macros = frontend::lost_prints(module);
+    if !macros.is_empty() {
+        let macros = macros.join(" and ");
+        eprintln!(
+            "WARNING: there is code in the component that calls Rust's own {macros}, which print nowhere in it: \
+             use pintle_sdk::{{println, eprintln, dbg}}; prints into the build's log instead"
+        );
+    }
 }
 
 /// Compiles a program in Go and makes a component of it.
