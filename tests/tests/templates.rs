@@ -15,7 +15,7 @@ use tests::setup::binaries;
 /// What the example of every template is.
 const GRAPH: &str = "\
 0  file scratch
-     mkfile /etc/motd mode=0644 \"hello\\n\"
+     mkfile /motd mode=0644 \"hello\\n\"
 1  local context  shared-key=context
 2  file 0
      copy 1:app.txt -> /opt/app.txt parents
@@ -62,6 +62,12 @@ fn check(root: &Path, language: &str) -> anyhow::Result<()> {
     ensure!(stdout.ends_with("passed, 0 failed\n"), "{stdout}");
     let graph = world.pintle(&project, &["run", "--frontend", &format!("./{name}.wasm"), "example"])?;
     ensure!(graph == GRAPH, "the graph of its example:\n{graph}");
+    let component = format!("./{name}.wasm");
+    let built =
+        world.start(&project, &["build", "--progress=plain", "--frontend", &component, "-o", "out", "example"])?;
+    ensure!(built.status.success(), "pintle build:\n{}", text(&built.stderr));
+    ensure!(fs::read_to_string(project.join("out/motd"))? == "hello\n", "what its example writes");
+    ensure!(fs::read(project.join("out/opt/app.txt"))? == fs::read(project.join("example/app.txt"))?, "what it copies");
     Ok(())
 }
 
@@ -80,8 +86,12 @@ impl World {
     }
 
     fn run(&self, dir: &Path, args: &[&str]) -> anyhow::Result<Output> {
+        self.start(dir, &[&["frontend"], args].concat())
+    }
+
+    fn start(&self, dir: &Path, args: &[&str]) -> anyhow::Result<Output> {
         let mut command = Command::new(self.bin.join("pintle"));
-        command.arg("frontend").args(args).current_dir(dir).env("PINTLE_ROOT", self.store.path());
+        command.args(args).current_dir(dir).env("PINTLE_ROOT", self.store.path());
         command.env("CARGO_TARGET_DIR", self.root.join("target/templates/cargo"));
         // Flags and wrappers of the surrounding run are for the host, not for the guest.
         for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER"] {

@@ -1,7 +1,11 @@
 //! Frontends that are carried to a machine: OCI layouts, as archives or directories, in which each manifest has its name as an annotation.
 //! Signatures that were kept for a manifest come as entries of a type of their own, and are looked at when they are needed.
 
-use std::{collections::BTreeMap, io::Read, path::Path};
+use std::{
+    collections::BTreeMap,
+    io::{ErrorKind, Read},
+    path::Path,
+};
 
 use anyhow::{Context, ensure};
 use async_trait::async_trait;
@@ -32,8 +36,13 @@ const ENTRIES_MAX: usize = 2000;
 /// # Errors
 /// An archive that is none, or lacks something; those before it are taken in then.
 pub async fn load_bundle(archive: impl Read + Send + 'static, library: &Library) -> anyhow::Result<Vec<String>> {
+    let read = tokio::task::spawn_blocking(move || read(archive)).await?;
     let archive =
-        Archive(tokio::task::spawn_blocking(move || read(archive)).await?.context("it is no archive of save")?);
+        Archive(read.map_err(|error| match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+            // What is wrong with a header is told with its bytes, which say nothing to people.
+            Some(ErrorKind::Other) => anyhow::anyhow!("it is no archive of save"),
+            _ => error.context("it is no archive of save"),
+        })?);
     let index = archive.0.get("index.json").context("no index.json: is it an archive of save?")?.clone();
     take_in(&index, &archive, library).await
 }

@@ -370,7 +370,12 @@ impl Frontends {
         };
         let fetched = fetch(library, &repository, reference, freshness).await;
         activity.end(&fetched);
-        fetched.map_err(|error| failed("not-found", format!("frontend {reference}: {error:#}")))
+        fetched.map_err(|error| {
+            // Most say themselves what they are about.
+            let (name, why) = (reference.to_string(), format!("{error:#}"));
+            let why = why.strip_prefix(&name).and_then(|why| why.strip_prefix(": ")).unwrap_or(&why);
+            failed("not-found", format!("frontend {name}: {why}"))
+        })
     }
 
     /// A frontend that is an image.

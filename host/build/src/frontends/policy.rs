@@ -83,7 +83,11 @@ impl TryFrom<String> for Digest {
     type Error = String;
 
     fn try_from(digest: String) -> Result<Digest, String> {
-        if oci::is_digest(&digest) { Ok(Digest(digest)) } else { Err(format!("digest {digest:?}: want sha256:...")) }
+        if oci::is_digest(&digest) {
+            Ok(Digest(digest))
+        } else {
+            Err(format!("digest {digest:?}: want sha256: and 64 hexadecimal digits"))
+        }
     }
 }
 
@@ -265,7 +269,7 @@ Z9wGBF1CsswXQn7ZnRQHLilLBAyecqcw30FXUWxlDlYZ59Y5FJE5H8iLcA==
             ("unlisted = \"ask\"", 1, "unknown variant `ask`"),
             ("\n[[rules]]", 2, "unknown field `rules`"),
             ("[[rule]]\n\ngrants = [\"all\"]", 3, "unknown variant `all`"),
-            ("[[rule]]\ndigests = [\n\"sha256:1\"]", 2, "digest \"sha256:1\": want sha256:..."),
+            ("[[rule]]\ndigests = [\n\"sha256:1\"]", 2, "digest \"sha256:1\": want sha256: and 64 hexadecimal digits"),
             ("[[rule]]\nnames = [\"a/*/b\"]", 2, "one * may stand at the end"),
             ("[[rule]]\nnames = [\"a**\"]", 2, "one * may stand at the end"),
             ("[[rule]]\nnames = [\"\"]", 2, "a name is empty"),

@@ -12,8 +12,8 @@ pub fn list(library: &Library) -> anyhow::Result<()> {
     let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or(0).max("NAME".len());
     println!("{:<width$}  {:<19} {:>9}  CHECKED", "NAME", "DIGEST", "SIZE");
     for entry in entries {
-        let digest = if entry.is_image() { &entry.manifest } else { &entry.component };
-        let digest = digest.get(..19).unwrap_or(digest);
+        // That of the manifest, as push and pull say it, and as policies and locks have it.
+        let digest = entry.manifest.get(..19).unwrap_or(&entry.manifest);
         let size = match entry.is_image() {
             true => "image".into(),
             false => usage::human(i64::try_from(entry.size).unwrap_or(i64::MAX)),

@@ -94,7 +94,9 @@ pub fn run(new: &New) -> anyhow::Result<()> {
     let width = run.len();
     println!("    cd {shown}");
     println!("    {:<width$}   # builds it, and runs its cases", "pintle frontend test");
-    println!("    {run}   # shows what it makes");
+    println!("    {run}   # shows the graph of its example");
+    let build = format!("pintle build --frontend ./{name}.wasm -o out example");
+    println!("    {build:<width$}   # and builds it");
     if new.sdk.is_none() {
         eprintln!(
             "note: it names the SDK of a package registry, which has none before pintle's first release: until then make the \
