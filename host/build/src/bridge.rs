@@ -433,23 +433,20 @@ impl State {
         outcome
     }
 
-    /// A file of the client's: beside its Dockerfile, or, after [`FRONTEND_DIR`], in the directory that holds the frontend.
-    pub async fn client_file(self: &Arc<Self>, path: &str) -> Result<Vec<u8>, Error> {
-        let (local, shown, file) = match path.strip_prefix(FRONTEND_DIR) {
-            Some(file) => ("frontend", "the directory of the frontend", file),
-            None => ("dockerfile", "the Dockerfile's directory", path.trim_start_matches("./")),
-        };
-        let read = self.local_file(local, file, &format!("load frontend {}", shown_name(path))).await;
-        read.map_err(|error| match error.code.as_str() {
-            "not-found" => failed("not-found", format!("frontend {}: no such file in {shown}", shown_name(path))),
-            _ => error,
-        })
-    }
-
     /// A file of a directory that the client shares as `local`; `shown` is what the user sees being done.
     pub async fn local_file(self: &Arc<Self>, local: &str, file: &str, shown: &str) -> Result<Vec<u8>, Error> {
-        let attrs =
-            [("local.includepattern", serde_json::json!([file]).to_string()), ("local.sharedkeyhint", local.into())];
+        self.local_files(local, &[file], shown)?.read_file(file, None, MAX_COMPONENT_BYTES).await
+    }
+
+    /// What matches one of `patterns` in a directory that the client shares as `local`; `shown` is what the user sees being done.
+    pub fn local_files<P: serde::Serialize>(
+        self: &Arc<Self>,
+        local: &str,
+        patterns: &[P],
+        shown: &str,
+    ) -> Result<Arc<LazyRef>, Error> {
+        let patterns = serde_json::json!(patterns).to_string();
+        let attrs = [("local.includepattern", patterns), ("local.sharedkeyhint", local.into())];
         let attrs = attrs.into_iter().map(|(key, value)| (key.to_string(), value)).collect();
         let op = llb::Op::Source(llb::op::SourceOp { identifier: format!("local://{local}"), attrs });
         let mut graph = Graph::new();
@@ -458,8 +455,7 @@ impl State {
         let vertex = graph.add(op, Vec::new(), None, Vec::new(), meta);
         let vertex = vertex.map_err(|error| failed("internal", error.to_string()))?;
         let edge = Some(llb::Edge { vertex, output: 0 });
-        let result = LazyRef::new(self.clone(), Definition { graph: Arc::new(graph), edge });
-        result.read_file(file, None, MAX_COMPONENT_BYTES).await
+        Ok(LazyRef::new(self.clone(), Definition { graph: Arc::new(graph), edge }))
     }
 
     /// What a source turns out to be, where the policies allow it.

@@ -160,7 +160,7 @@ pub(crate) fn check_bytes(name: &str, bytes: &[u8], limit: usize) -> Result<(), 
     };
     if rest.starts_with(CORE_MODULE) {
         return Err(Error::invalid(format!(
-            "frontend {name}: a core module, not a component; make one of it with pintle-componentize"
+            "frontend {name}: a core module, as compilers make them, and no component: `pintle frontend build` in its project makes one"
         )));
     }
     Ok(())

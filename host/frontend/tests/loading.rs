@@ -35,7 +35,7 @@ async fn what_is_no_frontend_is_refused_by_name() {
         (
             wasm_encoder::Module::HEADER.to_vec(),
             "invalid-argument",
-            "frontend x: a core module, not a component; make one of it with pintle-componentize",
+            "frontend x: a core module, as compilers make them, and no component: `pintle frontend build` in its project makes one",
         ),
         (
             [&empty[..], b"\x07garbage"].concat(),

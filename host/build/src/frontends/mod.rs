@@ -1,5 +1,6 @@
 //! Build languages by name.
 
+mod absent;
 mod bundle;
 mod fetch;
 mod image;
@@ -15,6 +16,7 @@ use frontend::{Calls, Error, Frontend, Library, Request, Runtime};
 use oci::Reference;
 use sources::Layout;
 
+pub use absent::hint;
 pub use bundle::{BUNDLE_NAME, BUNDLE_SIGNATURES, BUNDLE_SIGNED, load_bundle, load_bundle_dir};
 pub use fetch::{Blobs, Fetched, Freshness, PackedComponent, component, fetch};
 pub use image::{Gateway, GatewayCall, ImageSettings};

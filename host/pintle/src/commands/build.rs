@@ -2,6 +2,7 @@
 
 mod cache;
 mod call;
+mod component;
 mod context;
 pub mod lock;
 mod output;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -10,6 +10,7 @@ use anyhow::{Context, bail, ensure};
 use client::{Attachments, SecretSource, SolveRequest, SolveResponse, SshAgent, outputs as flags, progress::Display};
 
 use super::{
+    component,
     context::{self, Directories},
     lock,
 };
@@ -259,7 +260,7 @@ pub fn prepare(args: &FrontendArgs, secrets: &[String], ssh: &[String]) -> anyho
     let mut dirs = BTreeMap::new();
     let frontend = match args.frontend.strip_prefix(context::LAYOUT) {
         Some(layout) => context::layout(layout, FRONTEND_LAYOUT, &mut dirs)?,
-        None => elsewhere(&args.frontend, directories.dockerfile.as_deref(), &mut dirs),
+        None => component::find(&args.frontend, directories.dockerfile.as_deref(), &mut dirs)?,
     };
     dirs.extend(directories.context.clone().map(|dir| ("context".to_string(), dir)));
     dirs.extend(directories.dockerfile.clone().map(|dir| ("dockerfile".to_string(), dir)));
@@ -341,24 +342,6 @@ fn source_policy(file: Option<&Path>) -> anyhow::Result<Option<client::policy::S
     let text = std::fs::read_to_string(file).with_context(|| format!("source policy {}", file.display()))?;
     let policy = client::policy::parse(&text);
     Ok(Some(policy.map_err(|error| anyhow::anyhow!("source policy {}: {error}", file.display()))?))
-}
-
-/// The name that the engine knows a frontend by. A component's path is relative to the build file; where it is not there, but is to
-/// be found from here, its directory is shared too.
-fn elsewhere(frontend: &str, dockerfile: Option<&Path>, dirs: &mut BTreeMap<String, PathBuf>) -> String {
-    let path = Path::new(frontend);
-    let is_component = frontend.ends_with(".wasm") && path.is_file();
-    // What is above the build file's directory is not sent with it.
-    let is_below = path.components().all(|part| matches!(part, Component::CurDir | Component::Normal(_)));
-    let is_beside = is_below && dockerfile.is_some_and(|dir| dir.join(path).is_file());
-    match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
-        (Some(parent), Some(name)) if is_component && !is_beside => {
-            let dir = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            dirs.insert("frontend".into(), dir.to_path_buf());
-            format!("frontend:{name}")
-        }
-        _ => frontend.to_owned(),
-    }
 }
 
 /// A secret. A file that is not there is told before the build, not in the middle of it.
