@@ -133,12 +133,7 @@ fn finished(record: BlobRecord, pin: Blob) -> LayerBlob {
     }
 }
 
-fn make(
-    layer: &Layer,
-    amended: &[Arc<Layer>],
-    original: Option<&Blob>,
-    options: BlobOptions,
-) -> Result<LayerBlob> {
+fn make(layer: &Layer, amended: &[Arc<Layer>], original: Option<&Blob>, options: BlobOptions) -> Result<LayerBlob> {
     let store = &layer.store;
     store.make_room(0, || format!("the blob of layer {}", layer.id))?;
     let ingest = store.ingest()?;

@@ -44,7 +44,8 @@ impl List {
 
     /// A bridge with addresses for all, as BuildKit makes it.
     pub fn bridge(name: &str, subnet: &str, plugins: &Path) -> anyhow::Result<List> {
-        let own = ["bridge", "host-local", "firewall"].map(|kind| oci::find_program(format!("{PREFIX}{kind}").as_ref()));
+        let own =
+            ["bridge", "host-local", "firewall"].map(|kind| oci::find_program(format!("{PREFIX}{kind}").as_ref()));
         let has_own = own.iter().all(Option::is_some);
         let mut dirs: Vec<PathBuf> = own.into_iter().flatten().filter_map(|file| Some(file.parent()?.into())).collect();
         dirs.dedup();

@@ -143,10 +143,9 @@ impl Default for Room {
 impl Room {
     /// Waits until there is room for a batch, which then has it.
     async fn take(&self, batch: &mut Batch) -> anyhow::Result<()> {
-        for (room, bytes, most) in [
-            (&self.contents, batch.contents, CONTENTS_WAITING_BYTES),
-            (&self.list, batch.list, LIST_WAITING_BYTES),
-        ] {
+        for (room, bytes, most) in
+            [(&self.contents, batch.contents, CONTENTS_WAITING_BYTES), (&self.list, batch.list, LIST_WAITING_BYTES)]
+        {
             if bytes > 0 {
                 let bytes = u32::try_from(bytes.min(most))?;
                 batch.room.push(room.clone().acquire_many_owned(bytes).await?);
