@@ -141,7 +141,7 @@ func TestErrorsHaveTheirPlaces(t *testing.T) {
 		{all + "ARG A=$(date)", "$(date): what a command prints cannot be a value here: give an ARG, or do it in a RUN", "  ARG A=$(date)"},
 		{all + "SAVE ARTIFACT a AS LOCAL ../b", "AS LOCAL ../b: leads out of the directory that results go to", "  SAVE ARTIFACT a AS LOCAL ../b"},
 		{all + "ENV \"A=b", "\"A=b: a \" is not closed", "  ENV \"A=b"},
-		{all + "FROM gone:1", "docker.io/library/gone:1: not scripted", "  FROM gone:1"},
+		{all + "FROM gone:1", "docker-image://docker.io/library/gone:1: not scripted", "  FROM gone:1"},
 	}
 	for _, c := range cases {
 		fake := host(c.text)
