@@ -31,13 +31,14 @@ const FRONTENDS: [(&str, &str); 2] = [
 ];
 
 /// What the tools are built from.
-const OURS: [&str; 17] = [
+const OURS: [&str; 18] = [
     "go.mod",
     "llbmake/main.go",
     "gwrun/main.go",
     "hostile/main.go",
     "hostile/transfers.go",
     "imageread/main.go",
+    "imageread/estargz.go",
     "objects/main.go",
     "objects/actions.go",
     "objects/azure.go",

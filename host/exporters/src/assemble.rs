@@ -296,9 +296,15 @@ fn layer_descriptor(layer: &LayerBlob) -> Descriptor {
         media_type: layer.descriptor.media_type.clone(),
         digest: layer.descriptor.digest.clone(),
         size: layer.descriptor.size,
-        annotations: BTreeMap::new(),
+        annotations: kept_annotations(&layer.descriptor.annotations),
         platform: None,
     }
+}
+
+/// Annotations of a layer that say how its blob is to be read; others are of the image that it came with.
+fn kept_annotations(all: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let kept = store::LAYER_ANNOTATIONS.iter().filter_map(|name| all.get_key_value(*name));
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Docker's and OCI's names of the same kinds of layers.

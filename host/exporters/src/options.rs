@@ -69,8 +69,9 @@ impl ImageOptions {
             bail!("oci-artifact=true needs OCI media types: leave out oci-mediatypes=false");
         }
         number::<i64>(attrs, "source-date-epoch")?;
-        if !options.oci_types && matches!(options.compression, Compression::Zstd(_)) {
-            bail!("compression=zstd needs OCI media types: leave out oci-mediatypes=false");
+        if !options.oci_types && matches!(options.compression, Compression::Zstd(_) | Compression::Estargz(_)) {
+            let named = attrs.get("compression").map_or("", String::as_str);
+            bail!("compression={named} needs OCI media types: leave out oci-mediatypes=false");
         }
         if !options.oci_types && options.annotations.need_oci_types() {
             bail!("annotations of descriptors and indexes need OCI media types: leave out oci-mediatypes=false");
@@ -92,18 +93,20 @@ pub fn compression(attrs: &Attrs) -> Result<Compression> {
     let level = number::<i32>(attrs, "compression-level")?;
     match attrs.get("compression").map_or("gzip", String::as_str) {
         "uncompressed" => Ok(Compression::Uncompressed),
-        "gzip" => {
-            let level = level.map(u32::try_from).unwrap_or(Ok(GZIP_LEVEL));
-            match level {
-                Ok(level) if GZIP_LEVELS.contains(&level) => Ok(Compression::Gzip(level)),
-                _ => bail!("compression-level: gzip has {} to {}", GZIP_LEVELS.start(), GZIP_LEVELS.end()),
-            }
-        }
+        "gzip" => Ok(Compression::Gzip(gzip_level(level)?)),
+        "estargz" => Ok(Compression::Estargz(gzip_level(level)?)),
         "zstd" => match level.unwrap_or(ZSTD_LEVEL) {
             level if ZSTD_LEVELS.contains(&level) => Ok(Compression::Zstd(level)),
             _ => bail!("compression-level: zstd has {} to {}", ZSTD_LEVELS.start(), ZSTD_LEVELS.end()),
         },
-        other => bail!("compression={other:?}: want uncompressed, gzip or zstd"),
+        other => bail!("compression={other:?}: want uncompressed, gzip, estargz or zstd"),
+    }
+}
+
+fn gzip_level(level: Option<i32>) -> Result<u32> {
+    match level.map_or(Ok(GZIP_LEVEL), u32::try_from) {
+        Ok(level) if GZIP_LEVELS.contains(&level) => Ok(level),
+        _ => bail!("compression-level: gzip has {} to {}", GZIP_LEVELS.start(), GZIP_LEVELS.end()),
     }
 }
 
@@ -132,11 +135,13 @@ mod tests {
     #[test]
     fn refusals() {
         for (pairs, want) in [
-            (&[("compression", "bzip2")][..], "want uncompressed, gzip or zstd"),
+            (&[("compression", "bzip2")][..], "want uncompressed, gzip, estargz or zstd"),
             (&[("compression-level", "10")], "gzip has 1 to 9"),
             (&[("compression-level", "-1")], "gzip has 1 to 9"),
             (&[("compression", "zstd"), ("compression-level", "23")], "zstd has 1 to 22"),
             (&[("compression", "zstd"), ("oci-mediatypes", "false")], "needs OCI media types"),
+            (&[("compression", "estargz"), ("oci-mediatypes", "false")], "compression=estargz needs OCI media types"),
+            (&[("compression", "estargz"), ("compression-level", "10")], "gzip has 1 to 9"),
             (&[("annotation-index.a", "b"), ("oci-mediatypes", "false")], "need OCI media types"),
             (&[("oci-mediatypes", "perhaps")], "want true or false"),
             (&[("source-date-epoch", "soon")], "want a number"),

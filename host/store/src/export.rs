@@ -1,6 +1,12 @@
 //! Layers as blobs: packed, compressed and kept, each made once.
 
-use std::{fs::File, io::BufWriter, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, BufWriter, Read, Write},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use futures::{StreamExt, TryStreamExt};
 
@@ -13,6 +19,7 @@ use crate::{
     layer::{
         aside::Aside,
         compress::{Compressor, Hashing, Room, decompress},
+        estargz::{self, Summary, TOC_DIGEST, UNCOMPRESSED_SIZE},
         pack::pack,
     },
     layers::{Layer, Source},
@@ -23,6 +30,11 @@ use crate::{
 /// How many layers are packed at once; each compressor uses all cores.
 const LAYERS_AT_ONCE: usize = 2;
 
+/// How many bytes of an archive are handed to its compressor at once.
+const PACKED_BYTES: usize = 1 << 20;
+
+/// Annotations of a layer that say how its blob is to be read.
+pub const LAYER_ANNOTATIONS: [&str; 2] = [TOC_DIGEST, UNCOMPRESSED_SIZE];
 /// A layer as a blob.
 #[derive(Clone)]
 #[allow(missing_docs)]
@@ -79,7 +91,7 @@ impl Snapshot {
 async fn layer_blob(layer: &Arc<Layer>, amended: &[Arc<Layer>], options: BlobOptions) -> Result<LayerBlob> {
     if let Some(Source { blob: descriptor, provider }) = fetch::source(layer) {
         let record = layer.record();
-        if !options.force || is_of(&descriptor.media_type, options.compression) {
+        if !options.force || is_of(&descriptor, options.compression) {
             let pin = layer.store.pin_blob(&descriptor.digest)?.map(Arc::new);
             let file = pin.as_ref().map(|pin| pin.path());
             let diff_id = record.diff_id.ok_or_else(|| Error::other("a layer of an image without a diff id"))?;
@@ -103,11 +115,13 @@ async fn layer_blob(layer: &Arc<Layer>, amended: &[Arc<Layer>], options: BlobOpt
     blocking(move || make(&layer, &amended, original.as_ref(), options)).await
 }
 
-fn is_of(media_type: &str, compression: Compression) -> bool {
+fn is_of(blob: &Descriptor, compression: Compression) -> bool {
+    let is_estargz = blob.annotations.contains_key(TOC_DIGEST);
     match compression {
-        Compression::Uncompressed => media_type.ends_with(".tar"),
-        Compression::Gzip(_) => media_type.ends_with("gzip"),
-        Compression::Zstd(_) => media_type.ends_with("zstd"),
+        Compression::Uncompressed => blob.media_type.ends_with(".tar"),
+        Compression::Gzip(_) => blob.media_type.ends_with("gzip") && !is_estargz,
+        Compression::Zstd(_) => blob.media_type.ends_with("zstd"),
+        Compression::Estargz(_) => is_estargz,
     }
 }
 
@@ -138,53 +152,100 @@ fn make(layer: &Layer, amended: &[Arc<Layer>], original: Option<&Blob>, options:
     store.make_room(0, || format!("the blob of layer {}", layer.id))?;
     let ingest = store.ingest()?;
     let sink = Aside::file(&ingest.file).at(|| "open a blob".to_owned())?;
-    let plain = Hashing::new(Compressor::new(options.compression, sink.clone())?);
-    let diff_id = match original {
-        // The archive as it came: packed again, it would have another diff id.
-        Some(blob) => recompress(blob, plain)?,
-        None => pack_layer(layer, amended, options, plain)?,
+    let parts = Parts { layer, amended };
+    let Packed { diff_id, annotations } = match options.compression {
+        Compression::Estargz(level) => estargz(&parts, original, options, (sink.clone(), level))?,
+        compression => {
+            let plain = Hashing::new(Compressor::new(compression, sink.clone())?);
+            Packed { diff_id: write_archive(&parts, original, options, plain)?, annotations: BTreeMap::new() }
+        }
     };
     let (digest, size) = sink.finish().at(|| "write a blob".to_owned())?;
     store.make_room(size, || format!("blob {digest}"))?;
     store.publish(&ingest.path, crate::blobs::hex_of(&digest)?, size)?;
     let pin = store.pin_blob(&digest)?.ok_or_else(|| Error::other("a blob was deleted right after it was made"))?;
     let media_type = media_type(options.compression).to_owned();
-    let descriptor = Descriptor { media_type, digest, size, annotations: Default::default() };
+    let descriptor = Descriptor { media_type, digest, size, annotations };
     let compression = Some(options.compression);
     let record = BlobRecord { descriptor, compression, epoch: options.epoch, diff_id, amended: amended.len() };
     layer.update(|layer| layer.blobs.push(record.clone()))?;
     Ok(finished(record, pin))
 }
 
-fn recompress(blob: &Blob, mut to: Hashing<Compressor<Aside>>) -> Result<String> {
-    let path = blob.path();
-    let file = File::open(&path).at(|| format!("open {}", path.display()))?;
-    let mut from = decompress(file, Room::default()).at(|| format!("read {}", path.display()))?;
-    std::io::copy(&mut from, &mut to).at(|| format!("compress {}", path.display()))?;
-    finish(to)
+/// What an archive is made of: a layer, and those below it that it amends.
+struct Parts<'a> {
+    layer: &'a Layer,
+    amended: &'a [Arc<Layer>],
 }
 
-fn pack_layer(
-    layer: &Layer,
-    amended: &[Arc<Layer>],
+/// What a blob holds.
+struct Packed {
+    diff_id: String,
+    annotations: BTreeMap<String, String>,
+}
+
+/// The layer's archive, compressed to `to`; answers the diff id.
+fn write_archive(
+    parts: &Parts<'_>,
+    original: Option<&Blob>,
     options: BlobOptions,
     mut to: Hashing<Compressor<Aside>>,
 ) -> Result<String> {
-    let parts: Vec<PathBuf> = amended.iter().map(|part| part.dir()).chain([layer.dir()]).collect();
-    pack(&parts, layer.store.marks, options.epoch, BufWriter::with_capacity(1 << 20, &mut to))?;
-    finish(to)
-}
-
-fn finish(to: Hashing<Compressor<Aside>>) -> Result<String> {
+    match original {
+        // The archive as it came: packed again, it would have another diff id.
+        Some(blob) => {
+            let failed = || format!("compress {}", blob.path().display());
+            io::copy(&mut plain(blob)?, &mut to).at(failed)?;
+        }
+        None => pack_layer(parts, options, &mut to)?,
+    }
     let Hashing { inner, hash, bytes } = to;
     inner.finish().at(|| "finish a compressed blob".to_owned())?;
     Ok(Hashing { inner: (), hash, bytes }.digest())
 }
 
+fn plain(blob: &Blob) -> Result<Box<dyn Read + Send>> {
+    let path = blob.path();
+    let file = File::open(&path).at(|| format!("open {}", path.display()))?;
+    decompress(file, Room::default()).at(|| format!("read {}", path.display()))
+}
+
+fn pack_layer(parts: &Parts<'_>, options: BlobOptions, to: impl Write) -> Result<()> {
+    let dirs: Vec<PathBuf> = parts.amended.iter().map(|part| part.dir()).chain([parts.layer.dir()]).collect();
+    pack(&dirs, parts.layer.store.marks, options.epoch, BufWriter::with_capacity(PACKED_BYTES, to))
+}
+
+fn estargz(parts: &Parts<'_>, original: Option<&Blob>, options: BlobOptions, to: (Aside, u32)) -> Result<Packed> {
+    let (to, level) = to;
+    let failed = || format!("compress layer {} as eStargz", parts.layer.id);
+    let summary = match original {
+        Some(blob) => estargz::compress(plain(blob)?, to, level).at(failed)?,
+        None => {
+            let (archive, written) = io::pipe().at(failed)?;
+            let (packed, compressed) = std::thread::scope(|scope| {
+                let packing = scope.spawn(|| pack_layer(parts, options, written));
+                let compressed = estargz::compress(archive, to, level);
+                (packing.join(), compressed)
+            });
+            // What broke off is told before that it did.
+            if let Err(error) = &compressed
+                && error.kind() != io::ErrorKind::UnexpectedEof
+            {
+                return Err(Error::other(format!("{}: {error}", failed())));
+            }
+            packed.map_err(|_| Error::other("the thread that packs a layer broke off"))??;
+            compressed.at(failed)?
+        }
+    };
+    let Summary { diff_id, bytes, toc_digest } = summary;
+    let annotations = [(TOC_DIGEST, toc_digest), (UNCOMPRESSED_SIZE, bytes.to_string())];
+    Ok(Packed { diff_id, annotations: annotations.map(|(name, value)| (name.to_owned(), value)).into() })
+}
+
 fn media_type(compression: Compression) -> &'static str {
     match compression {
         Compression::Uncompressed => "application/vnd.oci.image.layer.v1.tar",
-        Compression::Gzip(_) => "application/vnd.oci.image.layer.v1.tar+gzip",
+        Compression::Gzip(_) | Compression::Estargz(_) => "application/vnd.oci.image.layer.v1.tar+gzip",
         Compression::Zstd(_) => "application/vnd.oci.image.layer.v1.tar+zstd",
     }
 }

@@ -43,7 +43,7 @@ pub use amend::{NOTED_FILES_MIN, NOTES_MAX, Noted};
 pub use blobs::{Blob, RESUMES_MAX};
 pub use dir::{Dir, Entry};
 pub use error::Error;
-pub use export::{BlobOptions, LayerBlob};
+pub use export::{BlobOptions, LAYER_ANNOTATIONS, LayerBlob};
 pub use gc::{DiskRecord, Prune};
 pub use root::FORMAT;
 pub use roots::Keep;
@@ -163,6 +163,8 @@ pub fn xattr(file: impl std::os::fd::AsFd, name: &std::ffi::OsStr) -> Result<Opt
 pub fn unpack_archive(
     archive: impl std::io::Read + Send + 'static,
     into: &Path,
+    /// Gzip of which each file can be had without the others. Level 1 to 9.
+    Estargz(u32),
     owner: Option<(u32, u32)>,
 ) -> Result<(), Error> {
     let archive = layer::compress::decompress(archive, Default::default()).at(|| "read an archive".to_owned())?;

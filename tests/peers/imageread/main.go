@@ -3,6 +3,7 @@
 //
 //	imageread docker FILE    a tar as `docker load` takes it
 //	imageread oci DIRECTORY  an OCI layout
+//	imageread estargz DIRECTORY  an OCI layout with layers of which each file can be had without the others
 package main
 
 import (
@@ -24,11 +25,11 @@ import (
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) != 3 {
-		log.Fatal("usage: imageread docker|oci PATH")
+		log.Fatal("usage: imageread docker|oci|estargz PATH")
 	}
-	read := map[string]func(string) error{"docker": readDocker, "oci": readLayout}[os.Args[1]]
+	read := map[string]func(string) error{"docker": readDocker, "oci": readLayout, "estargz": readStargz}[os.Args[1]]
 	if read == nil {
-		log.Fatalf("imageread: %q is neither docker nor oci", os.Args[1])
+		log.Fatalf("imageread: %q is neither docker nor oci nor estargz", os.Args[1])
 	}
 	if err := read(os.Args[2]); err != nil {
 		log.Fatalf("imageread: %v", err)

@@ -46,6 +46,8 @@ impl<W: Write + Send + 'static> Compressor<W> {
                 encoder.include_checksum(true).map_err(|error| wrong(&error))?;
                 Compressor::Zstd(encoder)
             }
+            // It is made of an archive's entries, see `estargz`.
+            Compression::Estargz(_) => return Err(Error::other("eStargz is no compression of a mere stream")),
         })
     }
 

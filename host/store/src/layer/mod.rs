@@ -2,6 +2,7 @@
 
 pub(crate) mod aside;
 pub(crate) mod compress;
+pub(crate) mod estargz;
 mod gzip;
 pub(crate) mod pack;
 pub(crate) mod read;

@@ -93,6 +93,11 @@ impl<R: Read> Reader<R> {
         io::copy(&mut self.inner, &mut io::sink()).map(drop)
     }
 
+    /// What is read from.
+    pub fn into_inner(self) -> R {
+        self.inner
+    }
+
     fn header(&mut self) -> io::Result<Option<Header>> {
         self.skip()?;
         let mut block = [0; BLOCK as usize];
