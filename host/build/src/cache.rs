@@ -71,7 +71,10 @@ impl Engine {
             said("preparing build cache for export", false);
             let written = caches::write::write(steps, &options).await?;
             said("preparing build cache for export", true);
-            backend.export(&written, &export.attrs, &party).await
+            said("sending cache export", false);
+            let answer = backend.export(&written, &export.attrs, &party).await;
+            said("sending cache export", true);
+            answer
         };
         let result = write.await;
         activity.end(&result);

@@ -67,6 +67,14 @@ pub struct Party {
     pub progress: Progress,
 }
 
+impl Party {
+    /// Told of the blobs of a kind (`layer`, `config`) while they are written, by their digests.
+    fn writing(&self, kind: &'static str) -> Progress {
+        let progress = self.progress.clone();
+        Arc::new(move |digest, _, done, total| progress(&format!("writing {kind} {digest}"), kind, done, total))
+    }
+}
+
 /// How a cache is exported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Export {

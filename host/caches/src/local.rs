@@ -59,10 +59,13 @@ impl Backend for Local {
         let documents = manifest::documents(cache, options::manifest(attrs)?)?;
         for (descriptor, layer) in &documents.layers {
             place.put(descriptor, &Content::Layer(layer.clone())).await?;
-            (party.progress)(&descriptor.digest, "writing layer", descriptor.size, descriptor.size);
+            (party.writing("layer"))(&descriptor.digest, "", descriptor.size, descriptor.size);
         }
-        for Document { descriptor, bytes } in [&documents.config, &documents.manifest] {
+        for (kind, Document { descriptor, bytes }) in
+            [("config", &documents.config), ("cache manifest", &documents.manifest)]
+        {
             place.put(descriptor, &Content::Bytes(bytes.clone())).await?;
+            (party.writing(kind))(&descriptor.digest, "", descriptor.size, descriptor.size);
         }
         documents.response()
     }

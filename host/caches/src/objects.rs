@@ -58,7 +58,8 @@ pub(crate) async fn export(to: &dyn Objects, cache: &Written, at_once: usize, pa
 
 async fn put(to: &dyn Objects, layer: &LayerBlob, party: &Party) -> Result<()> {
     let Descriptor { digest, size, .. } = &layer.descriptor;
-    let report = |done| (party.progress)(digest, "writing layer", done, *size);
+    let told = party.writing("layer");
+    let report = |done| told(digest, "", done, *size);
     let put = async {
         if !to.keep(digest).await? {
             let from = Content::Layer(layer.clone()).open().await?;

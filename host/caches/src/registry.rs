@@ -68,17 +68,19 @@ impl Backend for Registry {
     async fn export(&self, cache: &Written, attrs: &Attrs, party: &Party) -> Result<BTreeMap<String, String>> {
         let (reference, repository, _) = self.repository(attrs, party)?;
         let documents = manifest::documents(cache, options::manifest(attrs)?)?;
+        let told = party.writing("layer");
         let push = |(descriptor, layer): &(Descriptor, LayerBlob)| {
-            push_blob(&repository, descriptor.clone(), Content::Layer(layer.clone()), &party.progress)
+            push_blob(&repository, descriptor.clone(), Content::Layer(layer.clone()), &told)
         };
         let layers: Vec<_> = documents.layers.iter().map(push).collect();
         futures::stream::iter(layers).buffer_unordered(BLOBS_AT_ONCE).try_collect::<()>().await?;
         let Document { descriptor, bytes } = &documents.config;
-        push_blob(&repository, descriptor.clone(), Content::Bytes(bytes.clone()), &party.progress).await?;
+        push_blob(&repository, descriptor.clone(), Content::Bytes(bytes.clone()), &party.writing("config")).await?;
         let Document { descriptor, bytes } = &documents.manifest;
         let target = reference.digest().map_or(reference.target(), |_| descriptor.digest.as_str());
         let manifest = Manifest::new(bytes.clone(), &descriptor.media_type);
         repository.put_manifest(target, &manifest).await?;
+        (party.writing("cache manifest"))(&descriptor.digest, "", descriptor.size, descriptor.size);
         documents.response()
     }
 

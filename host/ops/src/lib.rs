@@ -13,6 +13,7 @@ pub mod key;
 mod mounts;
 pub mod name;
 mod source;
+mod parts;
 mod trees;
 mod vertices;
 mod world;

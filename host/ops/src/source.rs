@@ -3,15 +3,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use llb::{Platform, op::SourceOp};
 use session::Session;
-use solver::{
-    Context, Op,
-    progress::{Event, EventKind},
-};
+use solver::{Context, Op, progress::EventKind};
 use sources::{Request, Resolved, Sources};
 use store::Snapshot;
 use tokio::sync::OnceCell;
 
-use crate::{Files, Pins};
+use crate::{Files, Pins, parts::Parts};
 
 /// A source: resolved once for its key, and read only when its files are needed.
 pub(crate) struct SourceVertex {
@@ -20,43 +17,43 @@ pub(crate) struct SourceVertex {
     pub platform: Platform,
     pub sources: Sources,
     pub sessions: Vec<Arc<dyn Session>>,
-    pub resolved: OnceCell<Box<dyn Resolved>>,
+    pub found: OnceCell<Found>,
     pub pins: Pins,
 }
 
+/// What a source turned out to be.
+pub(crate) struct Found {
+    source: Box<dyn Resolved>,
+    parts: Arc<Parts>,
+}
+
 impl SourceVertex {
-    async fn resolved(&self, cx: &Context) -> anyhow::Result<&dyn Resolved> {
+    async fn found(&self, cx: &Context) -> anyhow::Result<&Found> {
         let resolve = || async {
-            let resolved = self.sources.resolve(&self.request(cx)).await?;
-            if let Some(pin) = pin(resolved.as_ref()) {
+            let parts = Parts::new(self.id.clone(), cx.progress.clone());
+            let source = self.sources.resolve(&self.request(&parts)).await?;
+            if let Some(pin) = pin(source.as_ref()) {
                 self.pins.set(&self.id, pin);
             }
-            anyhow::Ok(resolved)
+            anyhow::Ok(Found { source, parts })
         };
-        Ok(self.resolved.get_or_try_init(resolve).await?.as_ref())
+        self.found.get_or_try_init(resolve).await
     }
 
-    fn request(&self, cx: &Context) -> Request {
-        let (sink, vertex) = (cx.progress.clone(), self.id.clone());
-        let progress = move |id: &str, name: &str, current: u64, total: u64| {
-            let now = std::time::SystemTime::now();
-            let kind = EventKind::Status {
-                id: id.into(),
-                name: name.into(),
-                current: current as i64,
-                total: total as i64,
-                started: Some(now),
-                completed: (total > 0 && current >= total).then_some(now),
-            };
-            sink.send(Event { vertex: vertex.clone(), time: now, kind });
-        };
+    fn request(&self, parts: &Arc<Parts>) -> Request {
         Request {
             identifier: self.op.identifier.clone(),
             attrs: self.op.attrs.clone(),
             platform: (self.platform.os.clone(), self.platform.architecture.clone(), self.platform.variant.clone()),
             sessions: self.sessions.clone(),
-            progress: Arc::new(progress),
+            progress: parts.progress(),
+            steps: parts.steps(),
         }
+    }
+
+    /// An image is always shown to be resolved, as with BuildKit.
+    fn is_image(&self) -> bool {
+        ["docker-image://", "oci-layout://"].iter().any(|scheme| self.op.identifier.starts_with(scheme))
     }
 }
 
@@ -75,10 +72,19 @@ fn pin(resolved: &dyn Resolved) -> Option<String> {
 #[async_trait]
 impl Op<Files> for SourceVertex {
     async fn key(&self, cx: &Context) -> anyhow::Result<String> {
-        Ok(self.resolved(cx).await?.key())
+        if self.is_image() {
+            cx.say(EventKind::Started);
+        }
+        let Found { source, parts } = self.found(cx).await?;
+        parts.set_idle(true);
+        Ok(source.key())
     }
 
     async fn run(&self, _: Vec<Snapshot>, cx: &Context) -> anyhow::Result<Vec<Snapshot>> {
-        Ok(vec![self.resolved(cx).await?.snapshot().await?])
+        let Found { source, parts } = self.found(cx).await?;
+        parts.set_idle(false);
+        let snapshot = source.snapshot().await?;
+        parts.set_idle(true);
+        Ok(vec![snapshot])
     }
 }

@@ -110,7 +110,7 @@ impl Vertices {
                 platform,
                 sources: environment.sources.clone(),
                 sessions: environment.sessions.clone(),
-                resolved: OnceCell::new(),
+                found: OnceCell::new(),
                 pins: environment.pins.clone(),
             }),
             llb::Op::Exec(op) => Arc::new(ExecVertex::new(vertex, op.clone(), key, environment.clone())),

@@ -48,6 +48,8 @@ pub(crate) struct Node<W: World> {
 const WAITING: u8 = 0;
 const STARTED: u8 = 1;
 const ENDED: u8 = 2;
+/// Its key was looked up, which was shown; whether it is needed for more is open.
+const LOOKED_UP: u8 = 3;
 
 /// The class of a vertex as far as it is known.
 #[derive(Clone, Copy)]
@@ -205,12 +207,26 @@ impl<W: World> Node<W> {
         }
     }
 
+    /// Tells that its key is known, where it was told that this takes time.
+    pub(crate) fn say_looked_up(&self) {
+        let ordering = Ordering::Relaxed;
+        if self.phase.compare_exchange(STARTED, LOOKED_UP, ordering, ordering).is_ok() {
+            let kind = EventKind::Completed { error: None };
+            self.progress.send(Event { vertex: self.vertex.id.clone(), time: SystemTime::now(), kind });
+        }
+    }
+
     pub(crate) fn is_started(&self) -> bool {
         self.phase.load(Ordering::Relaxed) == STARTED
     }
 
     pub(crate) fn is_ended(&self) -> bool {
         self.phase.load(Ordering::Relaxed) == ENDED
+    }
+
+    /// Its key was looked up, and nothing was told of it since.
+    pub(crate) fn is_looked_up(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == LOOKED_UP
     }
 
     /// Marks the node as swept, and tells whether it was already.

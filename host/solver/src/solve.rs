@@ -209,6 +209,7 @@ impl<W: World> Build<W> {
             }
         };
         node.key.get_or_try_init(ask).await.map_err(|cause| self.fail(&node, cause))?;
+        node.say_looked_up();
         Ok(())
     }
 
@@ -511,7 +512,10 @@ impl<W: World> Build<W> {
         for node in self.graph().below(&[top.id], |node| !node.swept()) {
             if !node.is_ended() && !node.result.is_running() {
                 node.say(EventKind::Explained { hit: true, why: explain::UNNEEDED.into() });
-                node.say(EventKind::Cached);
+                // A look-up that was shown has done its part.
+                if !node.is_looked_up() {
+                    node.say(EventKind::Cached);
+                }
             }
         }
     }

@@ -207,10 +207,10 @@ impl Resolved for ResolvedGit {
         if let Some(kept) = self.inner.kept(&record)? {
             return Ok(kept);
         }
-        let (id, name) = (self.want.shown(), "fetching");
-        (self.request.progress)(&id, name, 0, 0);
+        let shown = format!("fetching {}", self.want.shown());
+        (self.request.steps)(&shown, false);
         let snapshot = self.check_out().await?;
-        (self.request.progress)(&id, name, 1, 1);
+        (self.request.steps)(&shown, true);
         let saved = self.inner.store.save(&snapshot)?;
         snapshot.describe(RECORD_KIND, &format!("git snapshot for {}#{}", self.want.shown(), self.want.reference))?;
         self.inner.store.write(vec![(record, Some(saved.into_bytes()))])?;

@@ -173,14 +173,17 @@ impl Source for ImageSource {
         let mode = mode(&attrs)?;
         let limit = attrs.parsed("image.layerlimit", "a number of layers")?;
         let cell = self.cell(request, &reference, &platform, mode);
+        let shown = format!("resolve {reference}");
+        (request.steps)(&shown, false);
         let image = cell.get_or_try_init(|| self.find(request, &reference, &platform, mode)).await?.clone();
         if let Some(want) = attrs.text("image.checksum").filter(|want| *want != image.root) {
             bail!("{reference}: is {}, but its checksum was to be {want}", image.root);
         }
+        (request.steps)(&shown, true);
         let pinned = reference.with_digest(&image.root);
         let names = Names { pinned: format!("docker-image://{pinned}"), reference: pinned.to_string() };
         let provider = self.registries.provider(&reference, &request.sessions);
         let image = image.limited(limit);
-        Ok(Box::new(ResolvedImage::new(&self.store, image, names, provider, &request.progress)?))
+        Ok(Box::new(ResolvedImage::new(&self.store, image, names, provider, request)?))
     }
 }

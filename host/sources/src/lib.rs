@@ -81,6 +81,9 @@ pub struct ImageInfo {
 /// Gets bytes done and total (0 when not known), by an id (`sha256:...`, `transferring context:`) and a name.
 pub type Progress = Arc<dyn Fn(&str, &str, u64, u64) + Send + Sync>;
 
+/// Gets the name of a part that has no size: when it begins (false), and when it has ended (true).
+pub type Steps = Arc<dyn Fn(&str, bool) + Send + Sync>;
+
 /// What is asked.
 #[derive(Clone)]
 #[allow(missing_docs)]
@@ -94,6 +97,8 @@ pub struct Request {
     pub sessions: Vec<Arc<dyn Session>>,
     /// Told while something is transferred.
     pub progress: Progress,
+    /// Told what else is done.
+    pub steps: Steps,
 }
 
 /// All kinds, by scheme.

@@ -147,13 +147,13 @@ impl LocalSource {
         previous: Option<Snapshot>,
     ) -> anyhow::Result<Snapshot> {
         let (store, filter) = (self.store.clone(), want.filter.clone());
-        let (progress, id) = (request.progress.clone(), want.progress_id());
+        let (progress, steps, id) = (request.progress.clone(), request.steps.clone(), want.progress_id());
         tokio::task::spawn_blocking(move || {
             let filter = selection(&dir, &filter)?;
             let sent = AtomicU64::new(0);
             let report = |_files: u64, bytes: u64| {
-                sent.fetch_max(bytes, Ordering::Relaxed);
-                progress(&id, &id, bytes, 0);
+                let most = sent.fetch_max(bytes, Ordering::Relaxed).max(bytes);
+                progress(&id, &id, most, 0);
             };
             let options = TreeOptions {
                 filter: Some(&filter),
@@ -164,9 +164,8 @@ impl LocalSource {
                 progress: Some(&report),
             };
             let snapshot = store.tree_from_dir(readable(&dir)?.as_fd(), &options)?;
-            let sent = sent.into_inner();
-            if sent > 0 {
-                progress(&id, &id, sent, sent);
+            if sent.into_inner() > 0 {
+                steps(&id, true);
             }
             Ok(snapshot)
         })
@@ -188,8 +187,10 @@ impl LocalSource {
             tokio::task::spawn_blocking(move || empty(&path)).await??;
         }
         let id = want.progress_id();
-        let report = |done: u64, total: u64| (request.progress)(&id, &id, done, total);
+        // How much there is in all is not known before all is there.
+        let report = |done: u64, _total: u64| (request.progress)(&id, &id, done, 0);
         session.sync_dir(&want.name, &want.filter, volume.path().to_path_buf(), &report).await?;
+        (request.steps)(&id, true);
         let store = self.store.clone();
         tokio::task::spawn_blocking(move || {
             let path = volume.path();

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use oci::{CONFIG_BYTES_MAX, Config, Document, MANIFEST_BYTES_MAX, Manifest, Platform};
 use oci_spec::image::{Descriptor as OciDescriptor, ImageManifest, Platform as OciPlatform};
 use sha2::{Digest as _, Sha256};
-use store::{Descriptor, LazyLayer, Provider, Snapshot, Store};
+use store::{Descriptor, LazyLayer, Moved, Provider, Snapshot, Store};
 
-use crate::{ImageInfo, Progress, Request, Resolved};
+use crate::{ImageInfo, Request, Resolved};
 
 /// How deep indexes may lie in indexes.
 const INDEX_DEPTH_MAX: usize = 4;
@@ -176,20 +176,26 @@ impl ResolvedImage {
         image: Image,
         names: Names,
         provider: Arc<dyn Provider>,
-        progress: &Progress,
+        request: &Request,
     ) -> anyhow::Result<ResolvedImage> {
+        let progress = layer_progress(request);
         let lazy = |(blob, diff_id): &(Descriptor, String)| {
-            let (progress, digest) = (progress.clone(), blob.digest.clone());
-            LazyLayer {
-                blob: blob.clone(),
-                diff_id: diff_id.clone(),
-                provider: provider.clone(),
-                progress: Some(Arc::new(move |_, done, total| progress(&digest, "downloading", done, total))),
-            }
+            let (blob, diff_id, provider) = (blob.clone(), diff_id.clone(), provider.clone());
+            LazyLayer { blob, diff_id, provider, progress: Some(progress.clone()) }
         };
         let snapshot = store.image(image.layers.iter().map(lazy).collect())?;
         Ok(ResolvedImage { image, snapshot, pinned: names.pinned, reference: names.reference })
     }
+}
+
+/// What the user is told of a layer, in BuildKit's words.
+fn layer_progress(request: &Request) -> store::Progress {
+    let (progress, steps) = (request.progress.clone(), request.steps.clone());
+    Arc::new(move |digest, moved| match moved {
+        Moved::Fetched { done, total } => progress(digest, "downloading", done, total),
+        Moved::Unpacking => steps(&format!("extracting {digest}"), false),
+        Moved::Unpacked => steps(&format!("extracting {digest}"), true),
+    })
 }
 
 impl Image {

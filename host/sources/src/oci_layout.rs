@@ -37,6 +37,8 @@ impl Source for OciLayoutSource {
         let name = after_scheme(&request.identifier);
         let reference: Reference = name.parse()?;
         let bare = name.split(['@', ':']).next().unwrap_or(name);
+        let shown = format!("resolve {name}");
+        (request.steps)(&shown, false);
         let layout = attrs.text("oci.store").unwrap_or(bare);
         let layout = Layout::find(&request.sessions, layout, attrs.text("oci.session"));
         let layout = Arc::new(layout.await?);
@@ -47,11 +49,12 @@ impl Source for OciLayoutSource {
         let origin = LayoutOrigin(layout.clone());
         let image = manifests::read(&self.store, &origin, name, &root, &manifests::platform(request)).await?;
         let image = image.limited(attrs.parsed("oci.layerlimit", "a number of layers")?);
+        (request.steps)(&shown, true);
         let names = Names {
             pinned: format!("oci-layout://{bare}@{root}"),
             reference: reference.with_digest(&root).to_string(),
         };
-        Ok(Box::new(ResolvedImage::new(&self.store, image, names, layout, &request.progress)?))
+        Ok(Box::new(ResolvedImage::new(&self.store, image, names, layout, request)?))
     }
 }
 

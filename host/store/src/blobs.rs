@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 
 use crate::{
-    Descriptor, Store,
+    Descriptor, Moved, Store,
     error::{At, Error, Result},
     inner::Inner,
     layer::compress::Hashing,
@@ -232,7 +232,8 @@ impl Inner {
                     break;
                 }
                 if let Some(progress) = progress {
-                    progress(&descriptor.digest, at.min(descriptor.size), descriptor.size);
+                    let (done, total) = (at.min(descriptor.size), descriptor.size);
+                    progress(&descriptor.digest, Moved::Fetched { done, total });
                 }
             }
             Ok(())

@@ -13,7 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::{
-    Progress,
+    Moved, Progress,
     blobs::{Blob, blocking, hex_of},
     error::{At, Error, Result},
     files,
@@ -57,7 +57,9 @@ async fn install(
     progress: Option<Progress>,
 ) -> Result<()> {
     let digest = source.blob.digest.clone();
-    let blob = fetch_from(layer, source, progress).await?;
+    let blob = fetch_from(layer, source, progress.clone()).await?;
+    let say = |moved| progress.iter().for_each(|progress| progress(&digest, moved));
+    say(Moved::Unpacking);
     if unpack(layer, &digest, &blob, None, only).await? == Outcome::NeedsLower {
         let below = below(layer);
         // The layers below are fetched by themselves: this one waits for them, and they never wait for it.
@@ -66,6 +68,7 @@ async fn install(
         }
         unpack(layer, &digest, &blob, Some(below), only).await?;
     }
+    say(Moved::Unpacked);
     Ok(())
 }
 

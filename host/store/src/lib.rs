@@ -96,8 +96,20 @@ pub trait Provider: Send + Sync + 'static {
     }
 }
 
-/// Gets a digest, and bytes done and total.
-pub type Progress = Arc<dyn Fn(&str, u64, u64) + Send + Sync>;
+/// How far a layer is on its way here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moved {
+    /// So much of its blob is here.
+    #[allow(missing_docs)]
+    Fetched { done: u64, total: u64 },
+    /// The blob is being unpacked.
+    Unpacking,
+    /// The files are here.
+    Unpacked,
+}
+
+/// Gets a digest, and how far its layer is.
+pub type Progress = Arc<dyn Fn(&str, Moved) + Send + Sync>;
 
 /// A layer of an image that is not here yet: fetched and unpacked only when its files are asked for.
 #[derive(Clone)]
@@ -108,7 +120,7 @@ pub struct LazyLayer {
     pub diff_id: String,
     /// Where to get it.
     pub provider: Arc<dyn Provider>,
-    /// Gets bytes done and total while it is fetched or unpacked.
+    /// Told while it is fetched and unpacked.
     pub progress: Option<Progress>,
 }
 
@@ -151,6 +163,8 @@ pub enum Compression {
     Gzip(u32),
     /// Level 1 to 22.
     Zstd(i32),
+    /// Gzip of which each file can be had without the others. Level 1 to 9.
+    Estargz(u32),
 }
 
 /// The value of an extended attribute of an open file; `None` where it has none.
@@ -163,8 +177,6 @@ pub fn xattr(file: impl std::os::fd::AsFd, name: &std::ffi::OsStr) -> Result<Opt
 pub fn unpack_archive(
     archive: impl std::io::Read + Send + 'static,
     into: &Path,
-    /// Gzip of which each file can be had without the others. Level 1 to 9.
-    Estargz(u32),
     owner: Option<(u32, u32)>,
 ) -> Result<(), Error> {
     let archive = layer::compress::decompress(archive, Default::default()).at(|| "read an archive".to_owned())?;

@@ -21,6 +21,8 @@ pub struct Status {
 /// A vertex as it is now.
 struct Told {
     vertex: Vertex,
+    /// The listener believes that it runs.
+    is_open: bool,
     /// Whether it is among [`Status::changed`].
     is_changed: bool,
 }
@@ -50,6 +52,7 @@ impl Status {
         for id in self.changed.drain(..) {
             if let Some(told) = self.vertices.get_mut(&id) {
                 told.is_changed = false;
+                told.is_open = told.vertex.started.is_some() && told.vertex.completed.is_none();
                 response.vertexes.push(told.vertex.clone());
             }
         }
@@ -68,15 +71,20 @@ impl Status {
                     progress_group: group.as_deref().and_then(progress_group),
                     ..Vertex::default()
                 };
-                let told = self.vertices.insert(id.clone(), Told { vertex, is_changed: true });
-                if told.is_none_or(|told| !told.is_changed) {
+                let before = self.vertices.get(id);
+                if before.is_none_or(|told| !told.is_changed) {
                     self.changed.push(id.clone());
                 }
+                let is_open = before.is_some_and(|told| told.is_open);
+                self.vertices.insert(id.clone(), Told { vertex, is_open, is_changed: true });
             }
-            EventKind::Started => self.change(id, |vertex| {
-                vertex.started = time;
-                vertex.completed = None;
-            }),
+            EventKind::Started => {
+                response.vertexes.extend(self.close(id));
+                self.change(id, |vertex| {
+                    vertex.started = time;
+                    vertex.completed = None;
+                });
+            }
             EventKind::Cached => self.change(id, |vertex| {
                 vertex.started = vertex.started.or(time);
                 vertex.completed = time;
@@ -115,6 +123,14 @@ impl Status {
             EventKind::Explained { .. } => {}
             EventKind::Warning(warning) => response.warnings.push(warning_of(id, warning)),
         }
+    }
+
+    /// A vertex that has ended and begins again, where the listener does not know yet that it had ended: clients know each time that a
+    /// vertex runs by when it began, and wait for all of them.
+    fn close(&mut self, id: &Arc<str>) -> Option<Vertex> {
+        let told = self.vertices.get_mut(id).filter(|told| told.is_open && told.vertex.completed.is_some())?;
+        told.is_open = false;
+        Some(told.vertex.clone())
     }
 
     fn change(&mut self, id: &Arc<str>, change: impl FnOnce(&mut Vertex)) {
@@ -187,6 +203,17 @@ mod tests {
         let next = status.translate(&[event("a", EventKind::Completed { error: None })]);
         assert_eq!(told(&next), [[("a", true, true)]]);
         assert_eq!(told(&status.translate(&[defined("b")])), [[("b", false, false)]]);
+    }
+
+    #[test]
+    fn each_time_that_a_vertex_runs_is_ended() {
+        let mut status = Status::default();
+        status.translate(&[defined("a"), event("a", EventKind::Started)]);
+        let completed = || event("a", EventKind::Completed { error: None });
+        let all = status.translate(&[completed(), event("a", EventKind::Started), completed()]);
+        assert_eq!(told(&all), [[("a", true, true), ("a", true, true)]]);
+        let again = status.translate(&[event("a", EventKind::Started), completed()]);
+        assert_eq!(told(&again), [[("a", true, true)]]);
     }
 
     #[test]

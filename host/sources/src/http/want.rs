@@ -334,6 +334,7 @@ mod tests {
             platform: Default::default(),
             sessions: Vec::new(),
             progress: Arc::new(|_, _, _, _| {}),
+            steps: Arc::new(|_, _| {}),
         })
     }
 }

@@ -102,6 +102,7 @@ pub(crate) fn request(identifier: &str, attrs: &[(&str, &str)], sessions: &[Arc<
         platform: ("linux".into(), "amd64".into(), String::new()),
         sessions: sessions.iter().map(|session| session.clone() as Arc<dyn Session>).collect(),
         progress: Arc::new(|_, _, _, _| {}),
+        steps: Arc::new(|_, _| {}),
     }
 }
 

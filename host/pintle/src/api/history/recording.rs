@@ -1,7 +1,7 @@
 //! A build on its way to its record: its log, its result, and a little later its trace.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
@@ -245,18 +245,22 @@ impl End {
 /// The log as a blob has it; what it says of steps is counted in the record.
 fn log(journal: &Journal, record: &mut Record) -> Bytes {
     let events = journal.events_so_far();
+    // A step may end several times: it is looked up, and then made.
+    let (mut cached, mut completed) = (HashSet::new(), HashSet::new());
     for event in &events {
         match &event.kind {
             EventKind::Defined { .. } => record.num_total_steps += 1,
             EventKind::Cached => {
-                record.num_cached_steps += 1;
-                record.num_completed_steps += 1;
+                cached.insert(&event.vertex);
+                completed.insert(&event.vertex);
             }
-            EventKind::Completed { error: None } => record.num_completed_steps += 1,
+            EventKind::Completed { error: None } => drop(completed.insert(&event.vertex)),
             EventKind::Warning(_) => record.num_warnings += 1,
             _ => {}
         }
     }
+    record.num_cached_steps = i32::try_from(cached.len()).unwrap_or(i32::MAX);
+    record.num_completed_steps = i32::try_from(completed.len()).unwrap_or(i32::MAX);
     let mut bytes = BytesMut::new();
     for message in status::Status::default().translate(&events) {
         let message = message.encode_to_vec();
