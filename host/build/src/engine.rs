@@ -158,9 +158,9 @@ impl Engine {
         &self.0.frontends
     }
 
-    /// What the engine is as a worker.
-    pub fn worker(&self) -> &Worker {
-        &self.0.worker
+    /// What the engine is as a worker, now. Blocks a little.
+    pub fn worker(&self) -> Worker {
+        Worker { platforms: ops::machine::platforms(&host_platform()), ..self.0.worker.clone() }
     }
 
     /// What builds may ask for.
@@ -234,7 +234,7 @@ fn worker(store: &Store, executor: &dyn exec::Executor, config: &Config) -> anyh
     Ok(Worker {
         id: worker_id(store)?,
         labels: labels.into_iter().map(|(key, value)| (key.to_string(), value)).collect(),
-        platforms: platforms(),
+        platforms: Vec::new(),
     })
 }
 
@@ -247,14 +247,6 @@ fn worker_id(store: &Store) -> anyhow::Result<String> {
     let id = uuid::Uuid::new_v4().simple().to_string();
     store.write(vec![(KEY.to_vec(), Some(id.clone().into_bytes()))])?;
     Ok(id)
-}
-
-/// What this machine runs: first of its own, then by emulators.
-fn platforms() -> Vec<Platform> {
-    let own = host_platform();
-    let emulated = ops::foreign::emulated().into_iter().filter(|architecture| *architecture != own.architecture);
-    let emulated = emulated.map(|architecture| Platform { architecture: architecture.into(), ..own.clone() });
-    std::iter::once(own.clone()).chain(emulated).collect()
 }
 
 /// The platform that this machine runs.

@@ -14,18 +14,25 @@ const HANDLERS: &str = "/proc/sys/fs/binfmt_misc";
 const HEADER_BYTES: usize = 64;
 
 /// Architectures as images name them, by the machine in an ELF header, whether it has 64 bits, and whether its numbers begin with
-/// the lowest byte.
-const MACHINES: [(&str, u16, bool, bool); 9] = [
+/// the lowest byte. In the order in which BuildKit lists them.
+const MACHINES: [(&str, u16, bool, bool); 11] = [
     ("amd64", 62, true, true),
-    ("386", 3, false, true),
     ("arm64", 183, true, true),
-    ("arm", 40, false, true),
     ("riscv64", 243, true, true),
+    ("ppc64", 21, true, false),
     ("ppc64le", 21, true, true),
     ("s390x", 22, true, false),
+    ("386", 3, false, true),
     ("mips64le", 8, true, true),
+    ("mips64", 8, true, false),
     ("loong64", 258, true, true),
+    ("arm", 40, false, true),
 ];
+
+/// The architectures that are known here, as images name them.
+pub(crate) fn architectures() -> impl Iterator<Item = &'static str> {
+    MACHINES.iter().map(|(name, ..)| *name)
+}
 
 /// The architectures that this machine runs by emulators, as images name them.
 pub fn emulated() -> Vec<&'static str> {
@@ -82,6 +89,34 @@ fn header(machine: u16, wide: bool, little: bool) -> Vec<u8> {
     header[16..18].copy_from_slice(&number(2));
     header[18..20].copy_from_slice(&number(machine));
     header
+}
+
+/// An executable with this code.
+pub(crate) fn program(architecture: &str, code: &[u8]) -> Option<Vec<u8>> {
+    /// Where the one segment is loaded, from the first byte of the file on.
+    const BASE: u64 = 0x1_0000;
+    let (_, machine, wide, little) = *MACHINES.iter().find(|(name, ..)| *name == architecture)?;
+    let (file_header, program_header): (u16, u16) = if wide { (64, 56) } else { (52, 32) };
+    let start = u64::from(file_header + program_header);
+    let word = |number: u64, bytes: usize| {
+        let all = if little { number.to_le_bytes() } else { number.to_be_bytes() };
+        if little { all[..bytes].to_vec() } else { all[8 - bytes..].to_vec() }
+    };
+    let address = |number: u64| word(number, if wide { 8 } else { 4 });
+    let half = |number: u16| word(number.into(), 2);
+    let mut file = header(machine, wide, little);
+    file.truncate(20);
+    file.extend([word(1, 4), address(BASE + start), address(file_header.into()), address(0), word(0, 4)].concat());
+    file.extend([half(file_header), half(program_header), half(1), half(0), half(0), half(0)].concat());
+    let size = address(start + code.len() as u64);
+    let (load, readable_and_executable) = (word(1, 4), word(5, 4));
+    let segment = match wide {
+        true => [load, readable_and_executable, address(0), address(BASE), address(BASE), size.clone(), size],
+        false => [load, address(0), address(BASE), address(BASE), size.clone(), size, readable_and_executable],
+    };
+    file.extend(segment.concat());
+    file.extend([address(0x1000), code.to_vec()].concat());
+    Some(file)
 }
 
 /// What the kernel looks for to hand a program to an emulator.

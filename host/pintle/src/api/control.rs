@@ -84,7 +84,7 @@ impl control_server::Control for Control {
         if let Some(filter) = request.into_inner().filter.first() {
             tracing::debug!(filter, "one worker: filters of workers choose nothing");
         }
-        let mut record = worker_record(self.0.engine.worker());
+        let mut record = worker_record(&self.0.engine.worker());
         let engine = self.0.engine.clone();
         let devices = tokio::task::spawn_blocking(move || engine.devices()).await;
         record.cdi_devices = devices.unwrap_or_default().into_iter().map(device).collect();

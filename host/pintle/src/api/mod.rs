@@ -106,7 +106,7 @@ impl Api {
         let control = ControlServer::new(Control(self.clone()))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let gateway = gateway::server(gateway::Served::Listed(self.clients.clone()), self.engine.worker().clone());
+        let gateway = gateway::server(gateway::Served::Listed(self.clients.clone()), self.engine.worker());
         let content = ContentServer::new(content::Content(self.clone()));
         let (health, traces) = (HealthServer::new(Healthy), TraceServiceServer::new(self.traces.clone()));
         let traces = traces.max_decoding_message_size(MAX_MESSAGE_BYTES);

@@ -58,7 +58,7 @@ pub const KEYS: &[(&str, Kind, Meaning)] = &[
     ("dns/searchDomains", Texts, Set),
     ("history/maxAge", Duration, Set),
     ("history/maxEntries", Int, Set),
-    ("system/platformsCacheMaxAge", Duration, Nothing("platforms are not looked up again")),
+    ("system/platformsCacheMaxAge", Duration, Nothing("platforms are looked up each time that they are asked for")),
     ("system/maxRegistryConcurrency", Int, Nothing("connections to a registry are bounded by the program")),
     ("cache/gha/**", Any, Refused("caches of GitHub Actions are neither signed nor checked")),
     ("frontend/dockerfile.v0/enabled", Bool, Set),

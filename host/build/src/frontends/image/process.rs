@@ -40,7 +40,7 @@ pub(super) async fn prepare(
 ) -> Result<Prepared, Error> {
     let state = &frontend.bridge.state;
     let session = state.environment.sessions.first().map_or("", |session| session.id());
-    let env = environment(config, request, session, state.engine.worker());
+    let env = environment(config, request, session, &state.engine.worker());
     let network = if frontend.has_network(config) { NetMode::Sandbox } else { NetMode::None };
     let op = process(config, env, network);
     let container = ops::Container::new(state.environment.clone(), op.clone(), &[root]).await;

@@ -47,7 +47,7 @@ pub(super) async fn converse(
     let name = frontend.shown().to_owned();
     let (near, far) = tokio::io::duplex(PIPE_BYTES);
     let idle = frontend.settings.idle;
-    let worker = state.engine.worker().clone();
+    let worker = state.engine.worker();
     let served =
         frontend.gateway.serve(GatewayCall { name: name.clone(), bridge, request, worker, stream: near, idle });
     let (stdin, to_server) = tokio::io::split(far);
