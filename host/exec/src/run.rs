@@ -156,10 +156,16 @@ fn make_mount_points(process: &Process) -> anyhow::Result<Stubs> {
     let recursive = process.remove_mount_stubs_recursive;
     let mut above: Vec<PathBuf> =
         spec::default_mounts(process.insecure).iter().map(|(target, ..)| PathBuf::from(target)).collect();
-    let mut wanted: Vec<(String, Kind)> =
-        vec![("/etc/resolv.conf".into(), Kind::File), ("/etc/hosts".into(), Kind::File)];
+    let mut wanted: Vec<(String, Kind)> = Vec::new();
     for mount in &process.mounts {
         wanted.push((mount.target.clone(), kind_of(mount)?));
+    }
+    for given in ["/etc/resolv.conf", "/etc/hosts"] {
+        // What the process mounts there takes its place.
+        let is_own = |target: &String| spec::clean(target).is_ok_and(|target| target == Path::new(given));
+        if !wanted.iter().any(|(target, _)| is_own(target)) {
+            wanted.insert(0, (given.into(), Kind::File));
+        }
     }
     for (target, source) in process.devices.iter().flat_map(|device| device.edits.targets()) {
         let is_dir = source.is_dir();

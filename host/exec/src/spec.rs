@@ -333,6 +333,9 @@ fn own_mount(
     if target == Path::new("/") {
         bail!("the root cannot be mounted over");
     }
+    if target == Path::new("/proc") {
+        bail!("/proc cannot be mounted over, for no container starts without it");
+    }
     let access = if mount.readonly { "ro" } else { "rw" };
     let devices = if opens_devices { "dev" } else { "nodev" };
     match &mount.kind {
