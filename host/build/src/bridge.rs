@@ -73,8 +73,10 @@ pub(crate) struct State {
     pub permitted: Mutex<Permitted>,
     /// Graphs by their addresses and results, as the policies make them.
     pub governed: Mutex<Governed>,
-    /// What the user asked of a frontend.
+    /// What was asked of the first frontend.
     pub asked: Mutex<Option<Asked>>,
+    /// What the user asked of a frontend that the client is, which asks others in turn.
+    pub root: Mutex<Option<Asked>>,
     /// Build languages by name, with the digests of their components.
     pub components: Mutex<BTreeMap<String, String>>,
     /// What was found of frontends by the rules, by name.
@@ -132,6 +134,7 @@ impl State {
             permitted: Mutex::default(),
             governed: Mutex::default(),
             asked: Mutex::default(),
+            root: Mutex::default(),
             components: Mutex::default(),
             pinned: Mutex::default(),
             verdicts: Mutex::default(),
@@ -488,11 +491,11 @@ impl State {
             platform: (platform.os, platform.architecture, platform.variant),
             sessions: self.environment.sessions.clone(),
             progress: activity.progress(),
+            // What is looked up here is what the activity is called after.
+            steps: Arc::new(|_, _| {}),
         };
         let meta = self.look(&request, &query).await;
         activity.end(&meta);
-            // What is looked up here is what the activity is called after.
-            steps: Arc::new(|_, _| {}),
         meta
     }
 

@@ -17,7 +17,7 @@ use crate::{
     frontends::Grants,
     nested,
     permit::Policies,
-    provenance::{self, Provenance},
+    provenance::{self, Asked, Provenance, Results},
     sbom,
 };
 
@@ -128,6 +128,7 @@ impl Engine {
             What::Frontend { name, request } => state.frontend(&name, request, 0, &Grants::all()).await?,
             What::Custom { frontend, request } => {
                 let bridge = Arc::new(BuildBridge::new(state.clone(), 0));
+                *lock(&state.root) = Some(Asked { frontend: String::new(), args: request.opts.clone() });
                 frontend.build(bridge, request).await?
             }
         };
@@ -140,13 +141,15 @@ impl Engine {
         }
         let extras = output.extras.clone();
         let (mut built, tops) = evaluate(&state, output).await?;
+        let results = Arc::new(Results::new(state.clone(), about, tops));
+        let tops = &results.tops;
         if let Some(options) = &request.attest.sbom {
-            built.attestations.extend(sbom::attest(&state, options, &tops, &extras).await?);
+            built.attestations.extend(sbom::attest(&state, options, tops, &extras).await?);
         }
         if let Some(options) = &request.attest.provenance {
-            built.attestations.extend(provenance::attest(&state, &about, options, &tops)?);
+            built.attestations.extend(provenance::attest(&results, options)?);
         }
-        built.inline_cache = cache::inline(&state, &request.cache_exports, &tops).await?;
+        built.inline_cache = cache::inline(&state, &request.cache_exports, tops).await?;
         let mut exports = request.exports;
         if let Some(late) = &request.late_exports {
             let found = late.find(&built, exports.len()).await?;
@@ -155,7 +158,7 @@ impl Engine {
         }
         let exporter = self.export(&exports, &request.sessions, &built, &journal).await?;
         let mut response = Response { exporter, provenance: None };
-        response.exporter.extend(self.export_caches(&state, &request.cache_exports, &tops).await?);
+        response.exporter.extend(self.export_caches(&state, &request.cache_exports, tops).await?);
         for (key, value) in &built.metadata {
             let wanted = key.starts_with("result.") || key.starts_with("pintle.") || key == "version";
             if wanted && value.len() <= MAX_RESPONSE_VALUE_BYTES {
@@ -174,7 +177,7 @@ impl Engine {
         if let Some(late) = &request.late_exports {
             late.finish(&response.exporter).await?;
         }
-        response.provenance = request.record.then(|| Provenance::new(&state, &about, &request.attest, tops));
+        response.provenance = request.record.then(|| Provenance::new(results, &request.attest));
         Ok(response)
     }
 

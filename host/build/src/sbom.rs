@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use exporters::Attestation;
+use exporters::{Attestation, Predicate};
 use frontend::{Bridge, Definition, Extra, Ref as _, SourceQuery};
 use llb::{
     Edge, Graph, Op, VertexMeta,
@@ -139,7 +139,7 @@ impl Generator {
         Ok(Attestation {
             platform: platform.to_owned(),
             predicate_type: read.predicate_type,
-            predicate: read.predicate.to_string().into(),
+            predicate: Predicate::Known(read.predicate.to_string().into()),
             subjects: read.subject.unwrap_or_default(),
             path: path.to_owned(),
             inline_only: false,

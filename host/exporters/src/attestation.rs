@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read as _,
     path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -35,15 +36,43 @@ const ARTIFACT_TYPE: &str = "application/vnd.docker.attestation.manifest.v1+json
 const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
 const EMPTY: &[u8] = b"{}";
 
+/// What is said of a result.
+#[derive(Clone)]
+pub enum Predicate {
+    /// JSON.
+    Known(Bytes),
+    /// What is known once the layers of the result are blobs.
+    Late(Arc<dyn Witness>),
+}
+
+/// Who says something of a result when he is asked.
+pub trait Witness: Send + Sync + 'static {
+    /// What he says: JSON. Takes time.
+    fn says(&self) -> Result<Bytes>;
+}
+
+impl Predicate {
+    /// What is said: JSON. Asked for when the layers of the result are blobs, if they are to be.
+    ///
+    /// # Errors
+    /// That who says it cannot.
+    pub fn bytes(&self) -> Result<Bytes> {
+        match self {
+            Predicate::Known(bytes) => Ok(bytes.clone()),
+            Predicate::Late(witness) => witness.says(),
+        }
+    }
+}
+
 /// Something that is said of a result.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Attestation {
     /// The id of the result's platform, as in [`Built::refs`].
     pub platform: String,
     /// What kind of thing is said: a URL.
     pub predicate_type: String,
-    /// What is said: JSON.
-    pub predicate: Bytes,
+    /// What is said.
+    pub predicate: Predicate,
     /// What it is about, each with `name` and `digest` by algorithm; the result itself where there is none.
     pub subjects: Vec<Value>,
     /// The name of the file, where it goes to files.
@@ -78,7 +107,7 @@ fn statement<'a>(attestation: &'a Attestation, subjects: &'a [Value], predicate:
 
 /// Read and written anew, so that it is on one line whoever wrote it; the order of fields is kept.
 fn parse(attestation: &Attestation) -> Result<Value> {
-    serde_json::from_slice(&attestation.predicate)
+    serde_json::from_slice(&attestation.predicate.bytes()?)
         .with_context(|| format!("attestation {}: it is not JSON", attestation.path))
 }
 

@@ -21,7 +21,7 @@ mod tar_out;
 mod tree;
 
 pub use assemble::layer_type;
-pub use attestation::{Attestation, purl};
+pub use attestation::{Attestation, Predicate, Witness, purl};
 pub use options::compression;
 pub use push::push_blob;
 

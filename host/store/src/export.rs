@@ -11,7 +11,7 @@ use std::{
 use futures::{StreamExt, TryStreamExt};
 
 use crate::{
-    Compression, Descriptor, Provider,
+    Compression, Descriptor, Provider, Store,
     blobs::{Blob, blocking},
     error::{At, Error, Result},
     fetch,
@@ -23,18 +23,19 @@ use crate::{
         pack::pack,
     },
     layers::{Layer, Source},
-    record::BlobRecord,
+    record::{self, BlobRecord, SnapshotRecord},
     snapshot::Snapshot,
+    table::Space,
 };
 
 /// How many layers are packed at once; each compressor uses all cores.
 const LAYERS_AT_ONCE: usize = 2;
-
 /// How many bytes of an archive are handed to its compressor at once.
 const PACKED_BYTES: usize = 1 << 20;
 
 /// Annotations of a layer that say how its blob is to be read.
 pub const LAYER_ANNOTATIONS: [&str; 2] = [TOC_DIGEST, UNCOMPRESSED_SIZE];
+
 /// A layer as a blob.
 #[derive(Clone)]
 #[allow(missing_docs)]
@@ -85,6 +86,69 @@ impl Snapshot {
         });
         blobs.buffered(LAYERS_AT_ONCE).try_collect().await
     }
+}
+
+impl Store {
+    /// The chains of blobs, each bottom first, that the layers of a saved snapshot are known as: one in which each layer is the blob that
+    /// it came or was made as first, and one for each other kind of blob. None where some layer is no blob yet. Nothing is made or
+    /// fetched, and that was no use of the snapshot.
+    pub fn known_blobs(&self, name: &str) -> Result<Vec<Vec<Descriptor>>> {
+        let Some(bytes) = self.0.table.get(Space::Snapshot, name.as_bytes())? else { return Ok(Vec::new()) };
+        let record: SnapshotRecord = record::decode(&bytes)?;
+        let mut layers = Vec::with_capacity(record.layers.len());
+        // The uppermost first: it is the one that is likely to be no blob.
+        for id in record.layers.iter().rev() {
+            let Some(layer) = self.0.load_layer(id)? else { return Ok(Vec::new()) };
+            if layers.is_empty() && known_forms(&layer, None)?.is_empty() {
+                return Ok(Vec::new());
+            }
+            layers.push(layer);
+        }
+        layers.reverse();
+        let mut forms = Vec::with_capacity(layers.len());
+        for parts in self.0.snapshot(layers).0.whole_layers() {
+            let known = parts.split_last().map(|(layer, amended)| known_forms(layer, Some(amended.len())));
+            match known.transpose()? {
+                Some(known) if !known.is_empty() => forms.push(known),
+                _ => return Ok(Vec::new()),
+            }
+        }
+        Ok(chains(&forms))
+    }
+}
+
+/// The blobs that a layer is known as, with so many that it amends, that which it came or was made as first before others.
+fn known_forms(layer: &Layer, amended: Option<usize>) -> Result<Vec<Descriptor>> {
+    let record = layer.record();
+    let mut forms: Vec<Descriptor> = record.origin.into_iter().map(|origin| origin.blob).collect();
+    for made in record.blobs.into_iter().filter(|made| amended.is_none_or(|amended| made.amended == amended)) {
+        if layer.store.pin_blob(&made.descriptor.digest)?.is_some() {
+            forms.push(made.descriptor);
+        }
+    }
+    Ok(forms)
+}
+
+fn chains(layers: &[Vec<Descriptor>]) -> Vec<Vec<Descriptor>> {
+    let mut kinds: Vec<&str> = Vec::new();
+    for form in layers.iter().flatten() {
+        if !kinds.contains(&form.media_type.as_str()) {
+            kinds.push(&form.media_type);
+        }
+    }
+    let first = layers.iter().filter_map(|forms| forms.first()).cloned().collect();
+    let mut chains: Vec<Vec<Descriptor>> = vec![first];
+    for kind in kinds {
+        let best = |forms: &Vec<Descriptor>| {
+            let same = forms.iter().find(|form| form.media_type == kind);
+            same.or(forms.first()).cloned()
+        };
+        let chain: Vec<Descriptor> = layers.iter().filter_map(best).collect();
+        if !chains.contains(&chain) {
+            chains.push(chain);
+        }
+    }
+    chains
 }
 
 /// The blob of a layer, with those that it amends.

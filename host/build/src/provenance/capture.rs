@@ -8,6 +8,8 @@ use llb::{
 };
 use serde_json::{Value, json};
 
+use crate::Failure;
+
 /// An image that was looked at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Image {
@@ -48,6 +50,16 @@ impl Capture {
         if !self.images.iter().any(same) {
             self.images.push(image);
         }
+    }
+
+    /// Refuses what was made of more than is known.
+    pub fn check_complete(&self) -> Result<(), Failure> {
+        if !self.is_incomplete && self.locals.is_empty() {
+            return Ok(());
+        }
+        let locals = self.locals.join(", ");
+        let message = format!("provenance materials are incomplete: what is in {locals} was not recorded");
+        Err(Failure::new("failed-precondition", message))
     }
 
     /// Adds a vertex; `pin` is what its source turned out to be.

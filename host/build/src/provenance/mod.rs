@@ -1,12 +1,15 @@
 //! How results were made, said in a form that others can check.
 
 mod capture;
+mod layers;
 mod options;
 mod predicate;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use exporters::Attestation;
+use anyhow::Context as _;
+use bytes::Bytes;
+use exporters::{Attestation, Predicate, Witness};
 use jiff::Timestamp;
 use llb::{Edge, Graph};
 
@@ -26,36 +29,50 @@ pub(crate) struct Build {
     pub started: Timestamp,
 }
 
+/// A build that has its results: what is said of them is made of this.
+pub(crate) struct Results {
+    pub tops: Vec<Top>,
+    state: Arc<State>,
+    build: Build,
+    extent: Extent,
+}
+
+/// How much the build had looked at when it had its results. What looks at those, to list what is in them, is no part of them.
+struct Extent {
+    images: usize,
+    solved: usize,
+}
+
 /// How the results of a build were made, in full, for the engine's own record. Of a large graph it is much to write, for which the client
 /// need not wait: this holds what it is written from.
 pub struct Provenance {
-    state: Arc<State>,
-    build: Build,
+    results: Arc<Results>,
     finished: Timestamp,
     options: ProvenanceOptions,
-    tops: Vec<Top>,
 }
 
 impl Provenance {
     /// Of a build that ends now.
-    pub(crate) fn new(state: &Arc<State>, build: &Build, asked: &Attest, tops: Vec<Top>) -> Self {
-        let (state, build, options) = (state.clone(), build.clone(), asked.for_record());
-        Provenance { state, build, finished: Timestamp::now(), options, tops }
+    pub(crate) fn new(results: Arc<Results>, asked: &Attest) -> Self {
+        Provenance { results, finished: Timestamp::now(), options: asked.for_record() }
     }
 
     /// What is said of each result. Takes time.
     ///
     /// # Errors
     /// A graph that cannot be written as steps.
-    pub fn statements(&self) -> Result<Vec<Attestation>, Failure> {
-        let one = |top| attestation(&self.state, (&self.build, self.finished), &self.options, (top, &self.tops));
-        self.tops.iter().map(one).collect()
+    pub fn statements(&self) -> anyhow::Result<Vec<Attestation>> {
+        let one = |top: &Top| {
+            let predicate = self.results.predicate(top, &self.options, self.finished)?;
+            Ok(attestation(&top.platform, &self.options, Predicate::Known(predicate)))
+        };
+        self.results.tops.iter().map(one).collect()
     }
 }
 
 impl std::fmt::Debug for Provenance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Provenance").field("build", &self.build.id).finish_non_exhaustive()
+        f.debug_struct("Provenance").field("build", &self.results.build.id).finish_non_exhaustive()
     }
 }
 
@@ -75,91 +92,113 @@ impl Attest {
     }
 }
 
-/// A frontend's first request, which is the user's.
-#[derive(Clone, Debug, Default)]
+/// What somebody asked of a frontend.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Asked {
     pub frontend: String,
     pub args: BTreeMap<String, String>,
 }
 
 /// What is said of each result, to go along with it.
-pub(crate) fn attest(
-    state: &Arc<State>,
-    build: &Build,
-    options: &ProvenanceOptions,
-    tops: &[Top],
-) -> Result<Vec<Attestation>, Failure> {
-    tops.iter().map(|top| attestation(state, (build, Timestamp::now()), options, (top, tops))).collect()
+///
+/// # Errors
+/// Materials that are not known, where all are demanded.
+pub(crate) fn attest(results: &Arc<Results>, options: &ProvenanceOptions) -> Result<Vec<Attestation>, Failure> {
+    let one = |(number, top): (usize, &Top)| {
+        if options.complete_materials {
+            results.capture(top).check_complete()?;
+        }
+        let witness = OfResult { results: results.clone(), number, options: options.clone() };
+        Ok(attestation(&top.platform, options, Predicate::Late(Arc::new(witness))))
+    };
+    results.tops.iter().enumerate().map(one).collect()
 }
 
-fn attestation(
-    state: &Arc<State>,
-    (build, finished): (&Build, Timestamp),
-    options: &ProvenanceOptions,
-    (top, tops): (&Top, &[Top]),
-) -> Result<Attestation, Failure> {
-    let capture = state.capture(top, tops);
-    let is_complete = !capture.is_incomplete && capture.locals.is_empty();
-    if options.complete_materials && !is_complete {
-        let locals = capture.locals.join(", ");
-        let message = format!("provenance materials are incomplete: what is in {locals} was not recorded");
-        return Err(Failure::new("failed-precondition", message));
+/// Says how one of the results was made.
+struct OfResult {
+    results: Arc<Results>,
+    number: usize,
+    options: ProvenanceOptions,
+}
+
+impl Witness for OfResult {
+    fn says(&self) -> anyhow::Result<Bytes> {
+        let top = self.results.tops.get(self.number).context("there is no such result")?;
+        self.results.predicate(top, &self.options, Timestamp::now())
     }
-    let asked = lock(&state.asked).clone().unwrap_or_default();
-    let components = lock(&state.components).clone();
-    let steps = match options.is_max {
-        true => {
-            let steps = llb::text::steps(&top.definition.graph, top.edge);
-            Some(steps.map_err(|error| Failure::new("internal", error.to_string()))?)
-        }
-        false => None,
-    };
-    let platform = &state.environment.platform;
-    let about = predicate::About {
-        id: &build.id,
-        frontend: &asked.frontend,
-        args: asked.args,
-        started: build.started,
-        finished,
-        platform: oci::Platform::new(&platform.os, &platform.architecture, &platform.variant).to_string(),
-        components: &components,
-        trust: serde_json::json!(*lock(&state.verdicts)),
-        steps,
-    };
-    let predicate = predicate::predicate(about, &capture, options);
-    Ok(Attestation {
-        platform: top.platform.clone(),
+}
+
+fn attestation(platform: &str, options: &ProvenanceOptions, predicate: Predicate) -> Attestation {
+    Attestation {
+        platform: platform.to_owned(),
         predicate_type: if options.is_v02 { predicate::PREDICATE_V02 } else { predicate::PREDICATE_V1 }.into(),
-        predicate: serde_json::to_vec(&predicate).map_err(|error| Failure::new("internal", error.to_string()))?.into(),
+        predicate,
         subjects: Vec::new(),
         path: options.filename.clone(),
         inline_only: options.inline_only,
-    })
+    }
 }
 
-impl State {
+impl Results {
+    /// Of a build that has them now.
+    pub fn new(state: Arc<State>, build: Build, tops: Vec<Top>) -> Self {
+        let extent = Extent { images: lock(&state.images).len(), solved: lock(&state.solved).len() };
+        Results { tops, state, build, extent }
+    }
+
+    /// How a result was made.
+    fn predicate(&self, top: &Top, options: &ProvenanceOptions, finished: Timestamp) -> anyhow::Result<Bytes> {
+        let state = &self.state;
+        let asked = lock(&state.asked).clone().unwrap_or_default();
+        let root = lock(&state.root).clone().filter(|root| *root != asked);
+        let components = lock(&state.components).clone();
+        let steps = options.is_max.then(|| llb::text::steps(&top.definition.graph, top.edge)).transpose()?;
+        let layers = steps.as_ref().map(|steps| layers::of(state, top, &steps.graph)).transpose()?;
+        let platform = &state.environment.platform;
+        let about = predicate::About {
+            id: &self.build.id,
+            asked,
+            root,
+            started: self.build.started,
+            finished,
+            platform: oci::Platform::new(&platform.os, &platform.architecture, &platform.variant).to_string(),
+            components: &components,
+            trust: serde_json::json!(*lock(&state.verdicts)),
+            steps,
+            layers: layers.unwrap_or_default(),
+        };
+        let predicate = predicate::predicate(about, &self.capture(top), options);
+        Ok(serde_json::to_vec(&predicate)?.into())
+    }
+
     /// What went into a result, and into what frontends solved to get there, but not into the other results.
-    fn capture(&self, top: &Top, tops: &[Top]) -> Capture {
+    fn capture(&self, top: &Top) -> Capture {
+        let (state, tops) = (&self.state, &self.tops);
         let mut capture = Capture::default();
-        for image in lock(&self.images).iter().filter(|image| is_for(image, &top.platform)) {
+        let images = lock(&state.images);
+        for image in images.iter().take(self.extent.images).filter(|image| is_for(image, &top.platform)) {
             capture.image(image.clone());
         }
+        drop(images);
         let is_result = |graph: &Graph, edge: Edge| {
             let id = (&graph.vertex(edge.vertex).digest, edge.output);
             tops.iter().any(|top| id == (&top.definition.graph.vertex(top.edge.vertex).digest, top.edge.output))
         };
         self.add(&mut capture, &top.definition.graph, top.edge);
-        for (graph, edge) in lock(&self.solved).iter().filter(|(graph, edge)| !is_result(graph, *edge)) {
+        let solved = lock(&state.solved);
+        let solved = solved.iter().take(self.extent.solved);
+        for (graph, edge) in solved.filter(|(graph, edge)| !is_result(graph, *edge)) {
             self.add(&mut capture, graph, *edge);
         }
         capture
     }
 
     fn add(&self, capture: &mut Capture, graph: &Graph, edge: Edge) {
+        let environment = &self.state.environment;
         for id in graph.reachable(edge) {
             let vertex = graph.vertex(id);
-            let platform = vertex.platform.as_ref().unwrap_or(&self.environment.platform);
-            let pin = self.environment.pins.get(vertex.digest.as_str());
+            let platform = vertex.platform.as_ref().unwrap_or(&environment.platform);
+            let pin = environment.pins.get(vertex.digest.as_str());
             capture.vertex(&vertex.op, Some(platform), pin.as_deref());
         }
     }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use llb::text::Steps;
+use llb::text::{Numbered, Steps};
 use serde_json::{Map, Value, json};
 
 use super::{
+    Asked,
     capture::{Capture, redacted},
     options::ProvenanceOptions,
 };
@@ -33,9 +34,10 @@ const URLS: [&str; 2] = ["/identifier", "/attrs/git.fullurl"];
 /// A build, as provenance speaks of it.
 pub struct About<'a> {
     pub id: &'a str,
-    /// The name of the frontend; empty for a ready-made definition.
-    pub frontend: &'a str,
-    pub args: BTreeMap<String, String>,
+    /// What was asked of a frontend: one without a name for a ready-made definition.
+    pub asked: Asked,
+    /// What was asked of a client that asked the frontend in turn.
+    pub root: Option<Asked>,
     pub started: Timestamp,
     pub finished: Timestamp,
     /// The platform of the engine.
@@ -46,6 +48,8 @@ pub struct About<'a> {
     pub trust: Value,
     /// What the result is made of, for mode=max.
     pub steps: Option<Steps>,
+    /// The layers that its steps are, for mode=max.
+    pub layers: Map<String, Value>,
 }
 
 /// The parts that both versions have, under the names of each.
@@ -59,7 +63,8 @@ struct Parts {
 
 /// What is said of a result.
 pub fn predicate(mut about: About<'_>, capture: &Capture, options: &ProvenanceOptions) -> Value {
-    let definition = about.steps.take().map(definition).unwrap_or_default();
+    let layers = std::mem::take(&mut about.layers);
+    let definition = about.steps.take().map(|steps| definition(steps, layers)).unwrap_or_default();
     let parts = parts(&about, capture, options);
     match options.is_v02 {
         true => v02(&about, definition, capture, options, parts),
@@ -74,11 +79,33 @@ struct Definition {
     config: Option<Value>,
     /// The texts that it comes from, and the places in them.
     source: Option<Value>,
+    /// The layers that steps are.
+    layers: Map<String, Value>,
 }
 
 fn parts(about: &About<'_>, capture: &Capture, options: &ProvenanceOptions) -> Parts {
-    let mut args: BTreeMap<String, String> = about.args.clone();
+    let mut args = about.asked.args.clone();
+    let vcs = told(&mut args);
+    let config_source = config_source(&mut args, capture);
+    let mut request_is_complete = !about.asked.frontend.is_empty();
+    if !options.is_max {
+        request_is_complete &= !scrub(&mut args);
+    }
+    let mut request = request(about, args, capture, options);
+    let root = about.root.as_ref().map(|root| root_request(root, capture, options));
+    request.extend(root.flatten().map(|root| ("root".to_owned(), root)));
+    let is_complete = !capture.is_incomplete && capture.locals.is_empty();
+    Parts { config_source, request, vcs, is_complete, request_is_complete }
+}
+
+/// Leaves the arguments that are told, without credentials; answers those that say which revision was built.
+fn told(args: &mut BTreeMap<String, String>) -> Map<String, Value> {
     args.retain(|key, _| !LEFT_OUT.contains(&key.as_str()) && !key.starts_with("attest:"));
+    for (key, value) in args.iter_mut() {
+        if key.starts_with("context:") {
+            *value = redacted(value);
+        }
+    }
     let mut vcs = Map::new();
     args.retain(|key, value| match key.strip_prefix("vcs:") {
         Some(name) => {
@@ -87,21 +114,40 @@ fn parts(about: &About<'_>, capture: &Capture, options: &ProvenanceOptions) -> P
         }
         None => true,
     });
+    vcs
+}
+
+/// Takes the user's own values away; whether there were any.
+fn scrub(args: &mut BTreeMap<String, String>) -> bool {
+    let before = args.len();
+    args.retain(|key, _| !key.starts_with("build-arg:") && !key.starts_with("label:"));
+    args.len() < before
+}
+
+/// What was asked of a client, where that is anything.
+fn root_request(root: &Asked, capture: &Capture, options: &ProvenanceOptions) -> Option<Value> {
+    let mut args = root.args.clone();
+    told(&mut args);
+    if root.frontend.is_empty() && args.is_empty() {
+        return None;
+    }
     let config_source = config_source(&mut args, capture);
-    for (key, value) in &mut args {
-        if key.starts_with("context:") {
-            *value = redacted(value);
-        }
-    }
-    let mut request_is_complete = !about.frontend.is_empty();
     if !options.is_max {
-        let before = args.len();
-        args.retain(|key, _| !key.starts_with("build-arg:") && !key.starts_with("label:"));
-        request_is_complete &= before == args.len();
+        scrub(&mut args);
     }
-    let request = request(about, args, capture, options);
-    let is_complete = !capture.is_incomplete && capture.locals.is_empty();
-    Parts { config_source, request, vcs, is_complete, request_is_complete }
+    let request = frontend_and_args(&root.frontend, &args);
+    Some(object([("configSource", config_source.into()), ("request", request.into())]).into())
+}
+
+fn frontend_and_args(frontend: &str, args: &BTreeMap<String, String>) -> Map<String, Value> {
+    let mut request = Map::new();
+    if !frontend.is_empty() {
+        request.insert("frontend".into(), frontend.into());
+    }
+    if !args.is_empty() {
+        request.insert("args".into(), json!(args));
+    }
+    request
 }
 
 /// Where the definition of the build came from; what is said here is not said again among the arguments.
@@ -129,13 +175,7 @@ fn request(
     capture: &Capture,
     options: &ProvenanceOptions,
 ) -> Map<String, Value> {
-    let mut request = Map::new();
-    if !about.frontend.is_empty() {
-        request.insert("frontend".into(), about.frontend.into());
-    }
-    if !args.is_empty() {
-        request.insert("args".into(), json!(args));
-    }
+    let mut request = frontend_and_args(&about.asked.frontend, &args);
     let list = |ids: &BTreeMap<String, bool>| {
         let one = |(id, optional): (&String, &bool)| match optional {
             true => json!({ "id": id, "optional": true }),
@@ -157,9 +197,22 @@ fn request(
 }
 
 /// Values are moved, for of a large graph a copy is much.
-fn definition(steps: Steps) -> Definition {
-    let mut all = steps.steps;
-    for source in all.iter_mut().filter_map(|step| step.pointer_mut("/op/Op/source")) {
+fn definition(steps: Steps, layers: Map<String, Value>) -> Definition {
+    let locations: Map<String, Value> = steps.locations.into_iter().collect();
+    let infos = steps.sources.into_iter().map(|(mut info, read_from)| {
+        if let (Some(info), Some(read_from)) = (info.as_object_mut(), read_from) {
+            info.extend(graph(read_from));
+        }
+        info
+    });
+    let infos: Vec<Value> = infos.collect();
+    let source = (!infos.is_empty()).then(|| object([("locations", locations.into()), ("infos", infos.into())]).into());
+    Definition { config: Some(graph(steps.graph).into()), source, layers }
+}
+
+/// A graph without the credentials of its URLs.
+fn graph(mut steps: Numbered) -> Map<String, Value> {
+    for source in steps.steps.iter_mut().filter_map(|step| step.pointer_mut("/op/Op/source")) {
         for place in URLS {
             if let Some(url) = source.pointer_mut(place) {
                 *url = redacted(url.as_str().unwrap_or_default()).into();
@@ -168,11 +221,7 @@ fn definition(steps: Steps) -> Definition {
     }
     let by_digest: Map<String, Value> =
         steps.by_digest.into_iter().map(|(digest, step)| (digest.as_str().to_owned(), step.into())).collect();
-    let config = object([("llbDefinition", all.into()), ("digestMapping", by_digest.into())]);
-    let locations: Map<String, Value> = steps.locations.into_iter().collect();
-    let is_told = !steps.sources.is_empty();
-    let source = is_told.then(|| object([("locations", locations.into()), ("infos", steps.sources.into())]).into());
-    Definition { config: Some(config.into()), source }
+    object([("llbDefinition", steps.steps.into()), ("digestMapping", by_digest.into())])
 }
 
 fn object<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
@@ -180,12 +229,15 @@ fn object<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
 }
 
 /// What is BuildKit's own to say.
-fn metadata(source: Option<Value>, vcs: Map<String, Value>) -> Value {
+fn metadata(source: Option<Value>, layers: Map<String, Value>, vcs: Map<String, Value>) -> Value {
     let mut metadata = Map::new();
     if !vcs.is_empty() {
         metadata.insert("vcs".into(), vcs.into());
     }
     metadata.extend(source.map(|source| ("source".to_owned(), source)));
+    if !layers.is_empty() {
+        metadata.insert("layers".into(), layers.into());
+    }
     metadata.into()
 }
 
@@ -214,7 +266,7 @@ fn v1(
         "startedOn": about.started.to_string(),
         "finishedOn": about.finished.to_string(),
     });
-    run["buildkit_metadata"] = metadata(definition.source, parts.vcs);
+    run["buildkit_metadata"] = metadata(definition.source, definition.layers, parts.vcs);
     if parts.is_complete && !capture.has_network {
         run["buildkit_hermetic"] = true.into();
     }
@@ -255,7 +307,7 @@ fn v02(
         },
         "reproducible": options.reproducible,
     });
-    run[METADATA_KEY] = metadata(definition.source, parts.vcs);
+    run[METADATA_KEY] = metadata(definition.source, definition.layers, parts.vcs);
     if parts.is_complete && !capture.has_network {
         run[HERMETIC_KEY] = true.into();
     }

@@ -20,7 +20,7 @@ mod file;
 mod source;
 mod steps;
 
-pub use steps::{Steps, steps};
+pub use steps::{Numbered, Steps, steps};
 
 use std::fmt::{self, Write as _};
 

@@ -7,52 +7,81 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Digest, Edge, Graph, GraphError, Op, Vertex,
+    Digest, Edge, Graph, GraphError, Op, Vertex, VertexId,
     op::{
         CacheSharing, Chown, ContentCache, CopyAction, ExecOp, FileAction, FileActionKind, Mount, MountKind, NetMode,
-        SecurityMode, UserOpt,
+        SecurityMode, SourceFile, UserOpt,
     },
+    wire::Limits,
 };
 
 /// Attributes that are of one build and not of the definition.
 const SESSION_ATTRS: [&str; 2] = ["local.session", "local.unique"];
 
-/// A graph as steps.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Steps {
+/// Ops by numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Numbered {
     /// Each with `id`, `op` and `inputs`, inputs first.
     pub steps: Vec<Value>,
     /// The step of each digest.
     pub by_digest: BTreeMap<Digest, String>,
+}
+
+/// A graph as steps, and the texts that it comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Steps {
+    /// The graph.
+    pub graph: Numbered,
     /// Where each step comes from: by its id, `locations` that name source texts by their index.
     pub locations: BTreeMap<String, Value>,
-    /// The source texts: `filename`, `language`, `data` in base64.
-    pub sources: Vec<Value>,
+    /// The source texts: `filename`, `language`, `data` in base64; and the graph that each was read from, if any.
+    pub sources: Vec<(Value, Option<Numbered>)>,
 }
 
 /// The steps that `edge` is made of.
 ///
 /// # Errors
-/// When `edge` is not of this graph.
+/// When `edge` is not of this graph, or a source text says of itself that it was read from what is no definition.
 pub fn steps(graph: &Graph, edge: Edge) -> Result<Steps, GraphError> {
     let (graph, edge) = graph.subgraph(edge)?;
-    let input = |edge: &Edge| format!("step{}:{}", edge.vertex.0, edge.output);
-    let mut all = Steps { steps: vec![], by_digest: BTreeMap::new(), locations: BTreeMap::new(), sources: vec![] };
+    let located = graph.iter().filter(|(_, vertex)| !vertex.meta.locations.is_empty());
+    let locations = located.map(|(id, vertex)| (step(id), locations(vertex))).collect();
+    let sources = graph.sources().iter().map(|file| source(file)).collect::<Result<_, _>>()?;
+    Ok(Steps { graph: numbered(&graph, edge)?, locations, sources })
+}
+
+fn step(id: VertexId) -> String {
+    format!("step{}", id.0)
+}
+
+/// The steps of a graph that `edge` needs all of.
+fn numbered(graph: &Graph, edge: Edge) -> Result<Numbered, GraphError> {
+    let input = |edge: &Edge| format!("{}:{}", step(edge.vertex), edge.output);
+    let mut all = Numbered::default();
     for (id, vertex) in graph.iter() {
-        let name = format!("step{}", id.0);
         let inputs: Vec<String> = vertex.inputs.iter().map(input).collect();
-        all.steps.push(object([("id", name.clone().into()), ("op", op(vertex)), ("inputs", inputs.into())]));
-        if !vertex.meta.locations.is_empty() {
-            all.locations.insert(name.clone(), locations(vertex));
-        }
-        all.by_digest.insert(vertex.digest.clone(), name);
+        all.steps.push(object([("id", step(id).into()), ("op", op(vertex)), ("inputs", inputs.into())]));
+        all.by_digest.insert(vertex.digest.clone(), step(id));
     }
     // BuildKit's definitions end with a vertex that only says which output is the result.
-    all.steps.push(json!({ "id": format!("step{}", graph.len()), "op": { "Op": {} }, "inputs": [input(&edge)] }));
-    all.sources = graph.sources().iter().map(|file| {
-        compact(json!({ "filename": file.filename, "language": file.language, "data": BASE64_STANDARD.encode(&file.data) }))
-    }).collect();
+    let last = format!("step{}", graph.len());
+    all.steps.push(json!({ "id": last, "op": { "Op": {} }, "inputs": [input(&edge)] }));
+    all.by_digest.insert(Digest::of(&graph.head(edge)?), last);
     Ok(all)
+}
+
+fn source(file: &SourceFile) -> Result<(Value, Option<Numbered>), GraphError> {
+    let text = json!({
+        "filename": file.filename, "language": file.language, "data": BASE64_STANDARD.encode(&file.data),
+    });
+    let definition = file.definition.as_ref().map(|definition| {
+        let (graph, edge) = Graph::decode_bytes(definition.clone(), &Limits::default())
+            .map_err(|error| error.at(format_args!("source text {}", file.filename)))?;
+        let Some(edge) = edge else { return Ok(Numbered::default()) };
+        let (graph, edge) = graph.subgraph(edge)?;
+        numbered(&graph, edge)
+    });
+    Ok((compact(text), definition.transpose()?))
 }
 
 fn locations(vertex: &Vertex) -> Value {
@@ -77,6 +106,7 @@ fn op(vertex: &Vertex) -> Value {
         Op::Source(op) => {
             let attrs: BTreeMap<_, _> =
                 op.attrs.iter().filter(|(key, _)| !SESSION_ATTRS.contains(&key.as_str())).collect();
+            let attrs = (!attrs.is_empty()).then_some(attrs);
             ("source", json!({ "identifier": op.identifier, "attrs": attrs }))
         }
         Op::Exec(op) => ("exec", exec(op)),
@@ -95,9 +125,9 @@ fn op(vertex: &Vertex) -> Value {
     let platform = vertex.platform.as_ref().map(|platform| {
         compact(json!({ "Architecture": platform.architecture, "OS": platform.os, "Variant": platform.variant }))
     });
-    let constraints = (!vertex.constraints.is_empty()).then(|| json!({ "filter": vertex.constraints }));
+    let constraints = compact(json!({ "filter": vertex.constraints }));
     let body = Map::from_iter([(kind.to_owned(), compact(body))]).into();
-    object([("Op", body), ("platform", platform.into()), ("constraints", constraints.into())])
+    object([("Op", body), ("platform", platform.into()), ("constraints", constraints)])
 }
 
 fn exec(op: &ExecOp) -> Value {
@@ -148,11 +178,11 @@ fn mount(mount: &Mount) -> Value {
     if !name.is_empty() {
         value[name] = options;
     }
-    let mut value = compact(value);
-    // Zero is an input and an output like any other, so these are always said.
     value["input"] = number(mount.input);
-    value["output"] = number(mount.output);
-    value
+    // What Go's client writes of files that the client sends is an output as good as none.
+    let is_sent = matches!(mount.kind, MountKind::Secret { .. } | MountKind::Ssh { .. });
+    value["output"] = if is_sent { 0.into() } else { number(mount.output) };
+    compact(value)
 }
 
 fn action(action: &FileAction) -> Value {

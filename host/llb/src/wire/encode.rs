@@ -116,17 +116,25 @@ impl Graph {
     /// When `edge` is not of this graph.
     pub fn encode(&self, edge: impl Into<Option<Edge>>) -> Result<pb::Definition, GraphError> {
         let Some(edge) = edge.into() else { return Ok(pb::Definition::default()) };
-        let head = pb::Op { inputs: vec![input(self, edge)?], ..pb::Op::default() }.encode_to_vec();
+        let head = self.head(edge)?;
         let vertices: Vec<&Vertex> = self.reachable(edge).into_iter().map(|id| &**self.vertex(id)).collect();
         let mut metadata: BTreeMap<String, pb::OpMetadata> =
             vertices.iter().map(|vertex| (vertex.digest.to_string(), to_pb::metadata(&vertex.meta))).collect();
         let head_meta = pb::OpMetadata { caps: head_caps(&vertices), ..pb::OpMetadata::default() };
         metadata.insert(crate::Digest::of(&head).to_string(), head_meta);
         Ok(pb::Definition {
-            def: vertices.iter().map(|vertex| vertex.bytes.clone()).chain([head.into()]).collect(),
+            def: vertices.iter().map(|vertex| vertex.bytes.clone()).chain([head]).collect(),
             metadata,
             source: Some(self.source_maps(&vertices)),
         })
+    }
+
+    /// The bytes of the op that ends the definition of `edge`: it only names the edge.
+    ///
+    /// # Errors
+    /// When `edge` is not of this graph.
+    pub(crate) fn head(&self, edge: Edge) -> Result<Bytes, GraphError> {
+        Ok(pb::Op { inputs: vec![input(self, edge)?], ..pb::Op::default() }.encode_to_vec().into())
     }
 
     /// Locations by digest, and the source texts that they name.

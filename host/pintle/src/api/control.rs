@@ -214,17 +214,20 @@ fn what(
     opts: BTreeMap<String, String>,
     inputs: BTreeMap<String, proto::pb::Definition>,
 ) -> Result<What, Failure> {
+    // Our own switches are no options of a frontend.
+    let opts = opts.into_iter().filter(|(key, _)| !key.starts_with("pintle.")).collect();
     if !name.is_empty() {
         let inputs = inputs.into_iter().map(|(name, input)| Ok((name, decode(input)?)));
         let inputs = inputs.collect::<Result<_, Failure>>()?;
-        // Our own switches are no options of a frontend.
-        let opts = opts.into_iter().filter(|(key, _)| !key.starts_with("pintle.")).collect();
         return Ok(What::Frontend { name, request: frontend::Request { opts, inputs } });
     }
     match definition {
         Some(definition) if !definition.def.is_empty() => Ok(What::Definition(decode(definition)?)),
         // A build with neither is one whose frontend the client runs itself, through the gateway.
-        _ => Ok(What::Custom { frontend: client.clone(), request: frontend::Request::default() }),
+        _ => {
+            let request = frontend::Request { opts, ..frontend::Request::default() };
+            Ok(What::Custom { frontend: client.clone(), request })
+        }
     }
 }
 

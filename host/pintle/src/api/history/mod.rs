@@ -278,7 +278,8 @@ impl History {
     }
 
     async fn put_statement(&self, attestation: &build::Attestation) -> Result<wire::Descriptor, store::Error> {
-        let blob = self.put(STATEMENT_TYPE, attestation.predicate.clone()).await?;
+        let predicate = attestation.predicate.bytes().map_err(store::Error::Other)?;
+        let blob = self.put(STATEMENT_TYPE, predicate).await?;
         let kind = attestation.predicate_type.clone();
         Ok(wire::Descriptor { annotations: [(PREDICATE_KEY.to_string(), kind)].into(), ..blob })
     }

@@ -232,7 +232,7 @@ impl End {
             End::Built(exporter, None) => Ok((exporter, Vec::new())),
             End::Built(exporter, Some(provenance)) => {
                 let statements = provenance.statements().unwrap_or_else(|failure| {
-                    tracing::warn!("the record of a build lacks how it was made: {failure}");
+                    tracing::warn!("the record of a build lacks how it was made: {failure:#}");
                     Vec::new()
                 });
                 Ok((exporter, statements))
