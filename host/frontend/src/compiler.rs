@@ -37,8 +37,9 @@ pub enum Compiler {
 impl Compiler {
     /// Bytes of address space that compiling one component may use.
     pub const ADDRESS_SPACE: u64 = 8 << 30;
-    /// Time that compiling one component may take.
-    pub const DEADLINE: Duration = Duration::from_secs(120);
+    /// Time that compiling one component may take. It works without ever waiting, and its processor time has a limit of its own
+    /// ([`Limits::compiling`]); so this is for a machine that is too busy to give it any.
+    pub const DEADLINE: Duration = Duration::from_secs(900);
     /// Bytes of machine code that one component may become.
     pub const ARTIFACT_BYTES: u64 = 512 << 20;
 
