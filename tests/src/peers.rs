@@ -69,8 +69,9 @@ pub fn daemon(dir: &Path) -> anyhow::Result<()> {
 /// `cgo` is 0 for programs that are to be linked statically.
 fn build(dir: &Path, tools: &[(&str, &str)], cgo: &str, stamp: &str) -> anyhow::Result<()> {
     let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
-    let versions =
+    let mut versions =
         OURS.iter().map(|name| std::fs::read(module.join(name))).collect::<std::io::Result<Vec<_>>>()?.concat();
+    versions.extend(tools.iter().flat_map(|(_, package)| package.bytes()));
     let stamp = dir.join(stamp);
     if std::fs::read(&stamp).is_ok_and(|built| built == versions) {
         return Ok(());
