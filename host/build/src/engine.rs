@@ -1,6 +1,10 @@
 //! The engine: what all builds share.
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use exporters::Exporter;
 use llb::Platform;
@@ -54,7 +58,7 @@ struct Inner {
     caches: Vec<Arc<dyn caches::Backend>>,
     executor: Arc<dyn exec::Executor>,
     frontends: Frontends,
-    worker: Worker,
+    worker: Mutex<Worker>,
     entitlements: Entitlements,
     cdi: Arc<exec::Cdi>,
 }
@@ -114,7 +118,7 @@ impl Engine {
             caches,
             executor,
             frontends,
-            worker,
+            worker: Mutex::new(worker),
             entitlements,
             cdi: Arc::new(config.cdi.clone()),
         });
@@ -158,9 +162,17 @@ impl Engine {
         &self.0.frontends
     }
 
-    /// What the engine is as a worker, now. Blocks a little.
+    /// What the engine is as a worker, as it was when somebody last looked.
     pub fn worker(&self) -> Worker {
-        Worker { platforms: ops::machine::platforms(&host_platform()), ..self.0.worker.clone() }
+        self.0.worker.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the engine is as a worker, now: emulators of other processors come and go. Blocks.
+    pub fn look_at_worker(&self) -> Worker {
+        let platforms = ops::machine::platforms(&host_platform());
+        let mut worker = self.0.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        worker.platforms = platforms;
+        worker.clone()
     }
 
     /// What builds may ask for.
@@ -234,7 +246,7 @@ fn worker(store: &Store, executor: &dyn exec::Executor, config: &Config) -> anyh
     Ok(Worker {
         id: worker_id(store)?,
         labels: labels.into_iter().map(|(key, value)| (key.to_string(), value)).collect(),
-        platforms: Vec::new(),
+        platforms: ops::machine::platforms(&host_platform()),
     })
 }
 

@@ -52,7 +52,7 @@ impl Op<Files> for FileVertex {
             Some(made) => made,
             None => self.act(inputs.clone(), mounted, &cx.progress).await?,
         };
-        copy.note(&made).await?;
+        copy.note(&made).await;
         Ok(made)
     }
 }

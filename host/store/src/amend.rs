@@ -5,7 +5,7 @@
 //! copied, into a layer over the noted result. Such a layer amends the one below: the two lie in two directories, and are one layer
 //! wherever layers are counted, packed or named. A part adds and replaces; what would take something away is made whole instead.
 
-use crate::{Snapshot, error::Result, record::LayerRecord};
+use crate::{Snapshot, error::Result};
 
 /// The fewest files of a tree of which it is noted what was made: fewer are sooner copied again.
 pub const NOTED_FILES_MIN: usize = 100;
@@ -24,8 +24,8 @@ impl Snapshot {
     /// Notes that `result` was made of this tree, by what `key` names. Of a tree that is no client's directory, or has too few files,
     /// nothing is noted.
     pub fn note(&self, key: &str, result: &Snapshot) -> Result<()> {
-        let Some(top) = self.0.layers.last().filter(|top| is_local(&top.record())) else { return Ok(()) };
-        if self.0.merged()?.map.len() < NOTED_FILES_MIN {
+        let Some(top) = self.0.layers.last() else { return Ok(()) };
+        if !self.is_of_client() || self.0.merged()?.map.len() < NOTED_FILES_MIN {
             return Ok(());
         }
         let (key, result) = (format!("{key} {}", self.name()), result.name());
@@ -35,6 +35,11 @@ impl Snapshot {
             record.notes.drain(..excess);
             record.notes.push((key, result));
         })
+    }
+
+    /// Whether this tree is a client's directory: of others, nothing is ever noted.
+    pub fn is_of_client(&self) -> bool {
+        self.0.layers.last().is_some_and(|top| top.record().kind == "source.local")
     }
 
     /// What was noted by this `key` of the largest part of this tree: of its lower layers, where those above add and replace files and
@@ -58,10 +63,6 @@ impl Snapshot {
         }
         Ok(None)
     }
-}
-
-fn is_local(record: &LayerRecord) -> bool {
-    record.kind == "source.local"
 }
 
 fn can_be_amended(result: &Snapshot) -> bool {

@@ -63,11 +63,17 @@ impl<'a> LoneCopy<'a> {
         trees.outputs().await
     }
 
-    /// Notes what the copy made.
-    pub async fn note(&self, made: &[Snapshot]) -> anyhow::Result<()> {
-        let [made] = made else { return Ok(()) };
+    /// Notes what the copy made. Where that cannot be done the next copy is done as a whole, so it is no error.
+    pub async fn note(&self, made: &[Snapshot]) {
+        let [made] = made else { return };
+        if !self.inputs[self.from].is_of_client() {
+            return;
+        }
         let (from, key, made) = (self.inputs[self.from].clone(), self.key.clone(), made.clone());
         let noting = tokio::task::spawn_blocking(move || from.note(&key, &made));
-        Ok(noting.await.context("noting broke off")??)
+        let noted = noting.await.context("noting broke off").and_then(|noted| Ok(noted?));
+        if let Err(error) = noted {
+            tracing::warn!("it could not be noted what was copied: {error:#}");
+        }
     }
 }

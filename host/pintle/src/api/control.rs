@@ -84,10 +84,12 @@ impl control_server::Control for Control {
         if let Some(filter) = request.into_inner().filter.first() {
             tracing::debug!(filter, "one worker: filters of workers choose nothing");
         }
-        let mut record = worker_record(&self.0.engine.worker());
         let engine = self.0.engine.clone();
-        let devices = tokio::task::spawn_blocking(move || engine.devices()).await;
-        record.cdi_devices = devices.unwrap_or_default().into_iter().map(device).collect();
+        let looked = tokio::task::spawn_blocking(move || (engine.look_at_worker(), engine.devices())).await;
+        let (worker, devices) =
+            looked.map_err(|error| Status::internal(format!("looking at the machine broke off: {error}")))?;
+        let mut record = worker_record(&worker);
+        record.cdi_devices = devices.into_iter().map(device).collect();
         Ok(Response::new(wire::ListWorkersResponse { record: vec![record] }))
     }
 
