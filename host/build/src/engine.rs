@@ -186,7 +186,7 @@ impl Engine {
     }
 
     /// What the ops of a build for `sessions` need.
-    pub(crate) fn environment(&self, sessions: Vec<Arc<dyn Session>>) -> Environment {
+    pub(crate) fn environment(&self, sessions: Vec<Arc<dyn Session>>, tracing: Option<ops::Tracing>) -> Environment {
         Environment {
             store: self.0.store.clone(),
             sources: self.0.sources.clone(),
@@ -195,6 +195,7 @@ impl Engine {
             platform: host_platform(),
             pins: ops::Pins::default(),
             cdi: self.0.cdi.clone(),
+            tracing,
         }
     }
 

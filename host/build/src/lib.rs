@@ -34,6 +34,7 @@ pub use frontends::{
 pub use journal::{Activity, Journal, Subscription};
 pub use lazy::names_match;
 pub use lock::{LOCK_BYTES_MAX, LOCK_FILE, LOCK_NAMES_MAX, Lock, LockError, Pins};
+pub use ops::{SpanId, Trace, Tracing};
 pub use permit::{Policies, QUESTIONS_MAX};
 pub use provenance::{Attest, Provenance, ProvenanceOptions, SbomOptions};
 pub use run::{Export, LateExports, Request, Response, What};

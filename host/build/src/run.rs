@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use exporters::{Built, Target};
 use frontend::{Definition, Origin, Output, SourceQuery};
 use futures::future::try_join_all;
+use ops::Tracing;
 use session::Session;
 
 use crate::{
@@ -51,6 +52,8 @@ pub struct Request {
     pub cache_imports: Vec<CacheOption>,
     /// Caches to fill.
     pub cache_exports: Vec<CacheOption>,
+    /// Where processes send spans, and the trace that they are of.
+    pub tracing: Option<Tracing>,
 }
 
 /// What to build.
@@ -112,7 +115,7 @@ impl Engine {
         self.check_exports(&request.exports)?;
         self.check_cache_exports(&request.cache_exports)?;
         let allowed = entitlements::grant(&request.entitlements, self.entitlements())?;
-        let environment = self.environment(request.sessions.clone());
+        let environment = self.environment(request.sessions.clone(), request.tracing);
         let state = State::new(
             self.clone(),
             environment,

@@ -101,6 +101,9 @@ impl Container {
         };
         let mut process = process(&op, self.limits.as_ref(), &self.environment, &mounts).await?;
         process.tty = tty;
+        if let Some(tracing) = &self.environment.tracing {
+            tracing.tell(&mut process, tracing.trace.build);
+        }
         process.keep.0.push(mounts);
         Ok(process)
     }

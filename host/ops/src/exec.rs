@@ -71,6 +71,7 @@ pub fn exit_code(exit: Exit) -> i32 {
 
 /// An exec op with what it needs to run.
 pub(crate) struct ExecVertex {
+    id: Arc<str>,
     key: String,
     op: ExecOp,
     resources: Option<op::LinuxResources>,
@@ -79,7 +80,8 @@ pub(crate) struct ExecVertex {
 
 impl ExecVertex {
     pub fn new(vertex: &llb::Vertex, op: ExecOp, key: String, environment: Environment) -> Self {
-        ExecVertex { key, op, resources: vertex.meta.linux_resources.clone(), environment }
+        let id = vertex.digest.shared();
+        ExecVertex { id, key, op, resources: vertex.meta.linux_resources.clone(), environment }
     }
 }
 
@@ -96,7 +98,10 @@ impl Op<Files> for ExecVertex {
     async fn run(&self, inputs: Vec<Snapshot>, cx: &Context) -> anyhow::Result<Vec<Snapshot>> {
         let Environment { store, sessions, executor, .. } = &self.environment;
         let mounts = mounts::prepare(&self.op, &inputs, store, sessions).await?;
-        let process = process(&self.op, self.resources.as_ref(), &self.environment, &mounts).await?;
+        let mut process = process(&self.op, self.resources.as_ref(), &self.environment, &mounts).await?;
+        if let Some(tracing) = &self.environment.tracing {
+            tracing.tell(&mut process, tracing.trace.of_vertex(&self.id));
+        }
         let io = Io { stdout: log(&cx.progress, 1), stderr: log(&cx.progress, 2), ..Io::default() };
         let exit = executor
             .run(process, io)

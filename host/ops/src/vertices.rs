@@ -16,6 +16,7 @@ use crate::{
     file::FileVertex,
     key,
     source::SourceVertex,
+    trace::Tracing,
     trees::{Tree, TreeKind},
 };
 
@@ -36,6 +37,8 @@ pub struct Environment {
     pub pins: Pins,
     /// Which devices there are.
     pub cdi: Arc<::exec::Cdi>,
+    /// Where processes send spans, and the trace that they are of.
+    pub tracing: Option<Tracing>,
 }
 
 /// What the sources of a build turned out to be: digests and commits, by their vertices. Cheap to clone.

@@ -98,6 +98,7 @@ impl Bench {
             platform,
             pins: Default::default(),
             cdi: Arc::default(),
+            tracing: None,
         };
         Bench { dir, environment, root, log: Arc::default() }
     }

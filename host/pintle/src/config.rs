@@ -45,12 +45,23 @@ pub struct Config {
     /// The parent cgroup of steps that name none.
     #[serde(default)]
     pub default_cgroup_parent: String,
+    /// Where steps send the spans of their traces.
+    #[serde(default)]
+    pub otel: Otel,
     /// Registries by name.
     #[serde(default)]
     pub registry: BTreeMap<String, Registry>,
     /// How build languages are found.
     #[serde(default)]
     pub frontends: Frontends,
+}
+
+/// The traces of steps.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Otel {
+    /// The socket; one beside the store where there is none.
+    pub socket_path: Option<PathBuf>,
 }
 
 /// What steps find in /etc/resolv.conf; what is empty is as on this machine.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"os"
 	"sort"
@@ -17,7 +18,11 @@ import (
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/appcontext"
+	// The application's context is then below the span that TRACEPARENT names.
+	_ "github.com/moby/buildkit/util/tracing/childprocess"
 	"github.com/pkg/errors"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
 type scene func(ctx context.Context, c gateway.Client) (*gateway.Result, error)
@@ -27,6 +32,10 @@ var scenes = map[string]scene{
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "span" {
+		span()
+		return
+	}
 	// What is not gRPC goes to standard error.
 	fmt.Fprintln(os.Stderr, "gofront begins")
 	do := option("do")
@@ -41,6 +50,25 @@ func main() {
 	}
 	if do == "two" {
 		os.Exit(4)
+	}
+}
+
+// span sends a span as the variables say, and nothing where they say nothing.
+func span() {
+	if os.Getenv("OTEL_TRACES_EXPORTER") != "otlp" {
+		return
+	}
+	// By itself the library takes no sockets of the variable.
+	socket := otlptracegrpc.WithEndpoint(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
+	exporter, err := otlptracegrpc.New(context.Background(), socket, otlptracegrpc.WithInsecure())
+	if err != nil {
+		log.Fatal(err)
+	}
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
+	_, span := provider.Tracer("gofront").Start(appcontext.Context(), "within "+os.Args[2])
+	span.End()
+	if err := provider.Shutdown(context.Background()); err != nil {
+		log.Fatal(err)
 	}
 }
 

@@ -59,29 +59,9 @@ func trace() {
 	header := fmt.Sprintf("00-%x-%x-01", id, parent)
 	_, err = c.ControlClient().Solve(metadata.AppendToOutgoingContext(ctx, "traceparent", header), &controlapi.SolveRequest{Ref: ref, Definition: def})
 	check(err)
-	_, err = c.ControlClient().UpdateBuildHistory(ctx, &controlapi.UpdateBuildHistoryRequest{Ref: ref, Finalize: true})
-	check(err)
-	record := record(ref)
-	fmt.Println(record.Trace.MediaType)
-	blob, err := content.ReadBlob(ctx, proxy.NewContentStore(c.ContentClient()), ocispecs.Descriptor{
-		Digest: digest.Digest(record.Trace.Digest), Size: record.Trace.Size,
-	})
-	check(err)
 	var names []string
 	var root string
-	spans := json.NewDecoder(bytes.NewReader(blob))
-	type context struct{ TraceID, SpanID string }
-	for {
-		var stub struct {
-			Name                string
-			SpanContext, Parent context
-			tracetest.SpanStub  `json:"-"`
-		}
-		if err := spans.Decode(&stub); errors.Is(err, io.EOF) {
-			break
-		} else {
-			check(err)
-		}
+	for _, stub := range recorded(ref) {
 		switch stub.Parent.SpanID {
 		case fmt.Sprintf("%x", parent):
 			root = stub.SpanContext.SpanID
@@ -102,6 +82,49 @@ func trace() {
 	check(err)
 	_, err = c.ControlClient().UpdateBuildHistory(ctx, &controlapi.UpdateBuildHistoryRequest{Ref: "none", Finalize: true})
 	fmt.Println(err)
+}
+
+// stub is what matters of a span in a record.
+type stub struct {
+	Name                string
+	SpanContext, Parent struct{ TraceID, SpanID string }
+	tracetest.SpanStub  `json:"-"`
+}
+
+// recorded reads the spans of a build's record, once it is finalized.
+func recorded(ref string) (list []stub) {
+	_, err := c.ControlClient().UpdateBuildHistory(ctx, &controlapi.UpdateBuildHistoryRequest{Ref: ref, Finalize: true})
+	check(err)
+	trace := record(ref).Trace
+	if trace.MediaType != "application/vnd.buildkit.otlp.json.v0" {
+		fmt.Println(trace.MediaType)
+	}
+	blob, err := content.ReadBlob(ctx, proxy.NewContentStore(c.ContentClient()), ocispecs.Descriptor{
+		Digest: digest.Digest(trace.Digest), Size: trace.Size,
+	})
+	check(err)
+	for spans := json.NewDecoder(bytes.NewReader(blob)); ; {
+		var one stub
+		if err := spans.Decode(&one); errors.Is(err, io.EOF) {
+			return list
+		} else {
+			check(err)
+		}
+		list = append(list, one)
+	}
+}
+
+// spans: what a step has said of itself is below the step in the record.
+func spans() {
+	names, list := map[string]string{}, recorded(os.Args[2])
+	for _, one := range list {
+		names[one.SpanContext.SpanID] = one.Name
+	}
+	for _, one := range list {
+		if strings.HasPrefix(one.Name, os.Args[3]) {
+			fmt.Printf("%s, below %s\n", one.Name, names[one.Parent.SpanID])
+		}
+	}
 }
 
 func record(ref string) *controlapi.BuildHistoryRecord {

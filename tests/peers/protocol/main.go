@@ -50,7 +50,7 @@ func main() {
 	}
 	map[string]func(){
 		"session-exporters": sessionExporters, "finalize-export": finalizeExport, "metadata": metadataOnly,
-		"file-action": fileAction, "trace": trace, "late": late, "collect": collect,
+		"file-action": fileAction, "trace": trace, "late": late, "collect": collect, "spans": spans,
 	}[os.Args[1]]()
 }
 

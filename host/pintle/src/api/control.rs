@@ -31,7 +31,7 @@ impl control_server::Control for Control {
     type ListenBuildHistoryStream = Messages<wire::BuildHistoryEvent>;
 
     async fn solve(&self, request: Request<wire::SolveRequest>) -> Answer<wire::SolveResponse> {
-        let trace = traces::Context::of_call(request.metadata());
+        let trace = self.0.traces.begin(traces::Context::of_call(request.metadata()));
         let request = request.into_inner();
         let id = request.r#ref.clone();
         if id.is_empty() {
@@ -42,15 +42,15 @@ impl control_server::Control for Control {
         let _listed = listed.ok_or_else(|| Status::already_exists(format!("a build {id} is there already")))?;
         let history = self.0.history.as_ref().filter(|_| !request.internal);
         let recording = history.map(|history| history.begin(&request, journal.clone()));
-        let result = self.build(request, journal.clone()).await.map_err(|failure| errors::end(&failure));
+        let result =
+            self.build(request, journal.clone(), trace.of_steps()).await.map_err(|failure| errors::end(&failure));
         journal.close();
         let (answer, end) = match result {
             Ok(built) => (Ok(built.exporter.clone()), End::Built(built.exporter, built.provenance)),
             Err(status) => (Err(status.clone()), End::Failed(status)),
         };
         if let Some(recording) = recording {
-            let trace = self.0.traces.of_build(trace, &id, journal);
-            recording.end(end, Some(trace)).await;
+            recording.end(end, Some(trace.ended(&id, journal))).await;
         }
         if let Some(sweeper) = &self.0.sweeper {
             sweeper.build_ended();
@@ -150,7 +150,12 @@ impl Control {
         session.map_err(|error| Failure::new("not-found", error.to_string()))
     }
 
-    async fn build(&self, request: wire::SolveRequest, journal: Journal) -> Result<build::Response, Failure> {
+    async fn build(
+        &self,
+        request: wire::SolveRequest,
+        journal: Journal,
+        tracing: Option<build::Tracing>,
+    ) -> Result<build::Response, Failure> {
         let attrs = request.frontend_attrs;
         // The build's own comes first; builds of one client may share another one, which holds directories of theirs.
         let shared = attrs.iter().filter(|(key, _)| key.starts_with(SHARED_SESSION)).map(|(_, id)| id.as_str());
@@ -203,6 +208,7 @@ impl Control {
             attest,
             cache_imports,
             cache_exports,
+            tracing,
         };
         self.0.engine.build(request, journal).await
     }

@@ -27,7 +27,7 @@ pub use guests::Guests;
 pub use history::Limits as HistoryLimits;
 pub use stdio::Stdio;
 pub use sweep::{Policy, Sweeper};
-pub use traces::Collector;
+pub use traces::{Collector, Socket as StepSocket, Traces, listen as listen_to_steps};
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ pub struct Api {
     pub history: Option<history::History>,
     /// Who keeps the store small.
     pub sweeper: Option<Sweeper>,
-    /// The spans that clients send.
+    /// The spans that others send.
     pub traces: traces::Traces,
     /// What a daemon remembers of builds in this store, where this engine remembers none.
     _held: Arc<Vec<store::Blob>>,
@@ -85,9 +85,9 @@ impl Api {
         Ok(Api { history, _held: Arc::default(), ..self })
     }
 
-    /// The same, and spans go on to a collector.
-    pub fn with_collector(self, collector: Option<Collector>) -> Self {
-        Api { traces: traces::Traces::to(collector), ..self }
+    /// The same with these traces.
+    pub fn with_traces(self, traces: Traces) -> Self {
+        Api { traces, ..self }
     }
 
     /// The same, and after builds the store is kept small.

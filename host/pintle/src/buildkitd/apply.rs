@@ -54,6 +54,7 @@ fn set(settings: &mut Settings, entry: Entry) -> anyhow::Result<()> {
         (["log", what], Value::Text(word)) => log(settings, what, &word)?,
         (["grpc", rest @ ..], value) => grpc(settings, rest, value)?,
         (["dns", what], Value::Texts(list)) => dns(settings, what, list)?,
+        (["otel", "socketPath"], Value::Text(path)) => settings.config.otel.socket_path = file(path),
         (["cdi", "disabled"], Value::Bool(off)) => settings.config.cdi.disabled = off,
         (["cdi", "specDirs"], Value::Texts(dirs)) => {
             settings.config.cdi.spec_dirs = dirs.into_iter().map(PathBuf::from).collect();

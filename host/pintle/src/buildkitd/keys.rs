@@ -49,7 +49,7 @@ pub const KEYS: &[(&str, Kind, Meaning)] = &[
     ("grpc/tls/ca", Text, Set),
     ("grpc/debugAddress", Text, Nothing("there is no debug server")),
     ("grpc/securityDescriptor", Text, Nothing("it is of Windows")),
-    ("otel/socketPath", Text, Nothing("steps get no socket for traces")),
+    ("otel/socketPath", Text, Set),
     ("cdi/disabled", Bool, Set),
     ("cdi/specDirs", Texts, Set),
     ("cdi/autoAllowed", Texts, Set),

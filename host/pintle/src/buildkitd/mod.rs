@@ -67,6 +67,15 @@ pub struct Flags {
     /// What builds may ask for; may be given several times.
     #[arg(long, value_name = "NAME")]
     allow_insecure_entitlement: Vec<build::Entitlement>,
+    /// Where steps send the spans of their traces, a socket.
+    #[arg(long, value_name = "PATH")]
+    otel_socket_path: Option<PathBuf>,
+    /// Steps may ask for no devices.
+    #[arg(long)]
+    cdi_disabled: bool,
+    /// Where files of the Container Device Interface are; may be given several times.
+    #[arg(long, value_name = "DIR")]
+    cdi_spec_dir: Vec<PathBuf>,
     /// Directories of the user, not of the system.
     #[arg(long)]
     rootless: bool,
@@ -192,6 +201,11 @@ impl Flags {
         let config = &mut settings.config;
         put(&mut config.executor, &self.oci_worker_binary);
         put(&mut config.max_parallelism, &self.oci_max_parallelism);
+        put(&mut config.otel.socket_path, &self.otel_socket_path);
+        config.cdi.disabled |= self.cdi_disabled;
+        if !self.cdi_spec_dir.is_empty() {
+            config.cdi.spec_dirs.clone_from(&self.cdi_spec_dir);
+        }
         let network = &mut config.network;
         network.mode = self.oci_worker_net.unwrap_or(network.mode);
         network.cni_pool_size = self.oci_cni_pool_size.unwrap_or(network.cni_pool_size);
@@ -335,7 +349,7 @@ mod tests {
         assert_eq!((last.all, last.max_used, last.reserved), (true, Some(2_000_000_000), Some(1000)));
         let trust = format!("{:?}", got.config.frontends.trust);
         assert!(trust.contains("Refuse") && trust.contains("docker.io/mine/lang"), "{trust}");
-        assert!(got.notes.iter().any(|note| note.contains("otel.socketPath")), "{:?}", got.notes);
+        assert_eq!(got.config.otel.socket_path.as_deref(), Some(Path::new("/x")));
     }
 
     #[test]

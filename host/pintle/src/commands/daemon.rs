@@ -1,7 +1,7 @@
 use build::Entitlement;
 
 use crate::{
-    api::{Api, Collector},
+    api::{Api, Collector, StepSocket, Traces, listen_to_steps},
     daemon, embedded, paths,
 };
 
@@ -46,10 +46,20 @@ pub async fn serve(
     policies: Vec<crate::api::Policy>,
 ) -> anyhow::Result<()> {
     let engine = embedded::engine(place, entitlements.iter().cloned().collect())?;
-    let api = Api::new(engine).with_history(history)?.with_policies(policies).with_collector(Collector::from_env()?);
+    let traces = Traces::new(Collector::from_env()?, trace_socket(place)?);
+    let api = Api::new(engine).with_history(history)?.with_policies(policies).with_traces(traces);
     daemon::serve(&api, options, embedded::listen_beside(&place.root)).await?;
     let closed = api.engine.store().closed();
     drop(api);
     embedded::store_closed(closed).await;
     Ok(())
+}
+
+/// Where steps send their spans: where the configuration says, else beside the store, if that can be.
+fn trace_socket(place: &embedded::Place) -> anyhow::Result<Option<StepSocket>> {
+    if let Some(path) = &place.config.otel.socket_path {
+        return listen_to_steps(path).map(Some);
+    }
+    let socket = listen_to_steps(&place.root.join("otel-grpc.sock"));
+    Ok(socket.inspect_err(|error| tracing::warn!("steps cannot send spans: {error:#}")).ok())
 }

@@ -1,11 +1,12 @@
 //! What a build said of itself, as spans: one of the call, and one of each vertex that ran.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use build::SpanId;
 use proto::opentelemetry::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
     resource::v1::Resource,
@@ -22,7 +23,7 @@ const SERVICE: &str = "pintle";
 pub fn of_build(context: &Context, id: &str, events: &[Arc<Event>]) -> ResourceSpans {
     let (first, last) = (events.first(), events.last());
     let root = Span {
-        span_id: new_id(),
+        span_id: context.trace.build.to_vec().into(),
         parent_span_id: context.parent.map(|parent| parent.to_vec()).unwrap_or_default().into(),
         name: "moby.buildkit.v1.Control/Solve".into(),
         kind: SpanKind::Server as i32,
@@ -79,18 +80,18 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// A span for each time that a vertex ran.
+/// A span for each time that a vertex ran. The last of a vertex is the one that its process was told of.
 fn vertices(context: &Context, root: &Span, events: &[Arc<Event>]) -> Vec<Span> {
     let mut names: HashMap<&str, &str> = HashMap::new();
     let mut running: HashMap<&str, Span> = HashMap::new();
-    let mut done = Vec::new();
+    let mut done: Vec<(&str, Span)> = Vec::new();
     for event in events {
         let vertex = &*event.vertex;
         match &event.kind {
             EventKind::Defined { name, .. } => drop(names.insert(vertex, name)),
             EventKind::Started => {
                 let span = Span {
-                    span_id: new_id(),
+                    span_id: new_id().to_vec().into(),
                     parent_span_id: root.span_id.clone(),
                     name: names.get(vertex).copied().unwrap_or_default().into(),
                     kind: SpanKind::Internal as i32,
@@ -104,21 +105,27 @@ fn vertices(context: &Context, root: &Span, events: &[Arc<Event>]) -> Vec<Span> 
                 let Some(mut span) = running.remove(vertex).filter(|_| done.len() < SPANS_MAX) else { continue };
                 span.end_time_unix_nano = nanoseconds(event.time);
                 span.status = error.as_ref().map(|error| failed(error));
-                done.push(span);
+                done.push((vertex, span));
             }
             _ => {}
         }
     }
-    done
+    let mut named = HashSet::new();
+    for (vertex, span) in done.iter_mut().rev().filter(|(vertex, _)| named.insert(*vertex)) {
+        span.span_id = context.trace.of_vertex(vertex).to_vec().into();
+    }
+    done.into_iter().map(|(_, span)| span).collect()
 }
 
 fn of_trace(context: &Context) -> Span {
-    Span { trace_id: context.trace.to_vec().into(), flags: 1, ..Span::default() }
+    Span { trace_id: context.trace.id.to_vec().into(), flags: context.trace.flags.into(), ..Span::default() }
 }
 
-fn new_id() -> bytes::Bytes {
+/// An id that no other span has.
+pub fn new_id() -> SpanId {
     // Random bits: the last eight bytes of such an id have the more of them, and are never all zero.
-    uuid::Uuid::new_v4().into_bytes()[8..].to_vec().into()
+    let random = uuid::Uuid::new_v4().into_bytes();
+    std::array::from_fn(|at| random[at + 8])
 }
 
 fn failed(message: &str) -> Status {
