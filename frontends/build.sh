@@ -61,7 +61,7 @@ if command -v python3 >/dev/null; then python examples/mopy mopy; fi
 # Components in Go, where it is there. Go itself knows what is to be built again.
 golang() {
   local directory=$1 name=$2
-  (cd "$directory" && GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -buildmode=c-shared -o "$out/examples/$name.module" .)
+  (cd "$directory" && GOOS=wasip1 GOARCH=wasm CGO_ENABLED=0 go build -trimpath -ldflags=-w -buildmode=c-shared -o "$out/examples/$name.module" .)
   "$tool" "$out/examples/$name.module" "$out/examples/$name.part"
   rm "$out/examples/$name.module"
   update "$out/examples/$name.part" "$out/examples/$name.wasm"

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 pub struct Case {
     /// What follows `===`.
     pub name: String,
+    /// The line of that, from 1.
+    pub line: usize,
     /// The lines before the first section.
     pub notes: String,
     /// In order.
@@ -59,7 +61,7 @@ pub fn parse(text: &str) -> anyhow::Result<CaseFile> {
     for (number, line) in text.strip_suffix('\n').unwrap_or(text).split('\n').enumerate() {
         let number = number + 1;
         if let Some(name) = line.strip_prefix("=== ") {
-            file.cases.push(Case { name: name.trim().into(), ..Case::default() });
+            file.cases.push(Case { name: name.trim().into(), line: number, ..Case::default() });
             continue;
         }
         let Some(case) = file.cases.last_mut() else {

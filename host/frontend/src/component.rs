@@ -87,8 +87,8 @@ pub struct Interfaces {
 /// Bytes that are no component.
 pub fn interfaces(bytes: &[u8]) -> Result<Interfaces, Error> {
     let malformed = |error| Error::invalid(format!("not a component: {error:#}"));
-    if Parser::is_core_wasm(bytes) {
-        return Err(Error::invalid("not a component: a core module"));
+    if let Some(instead) = no_component(bytes) {
+        return Err(Error::invalid(format!("not a component: {instead}")));
     }
     // Which of the proposals are spoken is the engine's to say, when it compiles.
     let types = Validator::new_with_features(WasmFeatures::all()).validate_all(bytes).map_err(malformed)?;
@@ -152,16 +152,22 @@ pub(crate) fn check_size(name: &str, size: u64, limit: usize) -> Result<(), Erro
     Ok(())
 }
 
+/// What bytes are that are plainly no component.
+fn no_component(bytes: &[u8]) -> Option<&'static str> {
+    match bytes.strip_prefix(MAGIC) {
+        None => Some("not WebAssembly"),
+        Some(rest) if rest.starts_with(CORE_MODULE) => Some(
+            "a core module, as compilers make them, and no component: `pintle frontend build` in its project makes one",
+        ),
+        Some(_) => None,
+    }
+}
+
 /// Refuses what is plainly no component, with what it is instead.
 pub(crate) fn check_bytes(name: &str, bytes: &[u8], limit: usize) -> Result<(), Error> {
     check_size(name, bytes.len() as u64, limit)?;
-    let Some(rest) = bytes.strip_prefix(MAGIC) else {
-        return Err(Error::invalid(format!("frontend {name}: not WebAssembly")));
-    };
-    if rest.starts_with(CORE_MODULE) {
-        return Err(Error::invalid(format!(
-            "frontend {name}: a core module, as compilers make them, and no component: `pintle frontend build` in its project makes one"
-        )));
+    if let Some(instead) = no_component(bytes) {
+        return Err(Error::invalid(format!("frontend {name}: {instead}")));
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! How a guest ended, for its user and for its author.
 
+use std::collections::BTreeSet;
+
 use wasmtime::{Trap, WasmBacktrace};
 
 use crate::{
@@ -14,6 +16,10 @@ const BACKTRACE: &str = "backtrace";
 const FRONTEND: &str = "frontend";
 /// What wasmtime says when a call hands over more than it may; it has no type of its own.
 const CALL_BYTES_TEXT: &str = "fuel allocated for hostcalls has been exhausted";
+/// The frames of a backtrace that may be one of recursion; wasmtime tells of the innermost 20 at most...
+const DEEP_FRAMES: usize = 20;
+/// ... and the most functions that they may be of.
+const DEEP_FUNCTIONS: usize = 4;
 
 /// A limit that was broken outside of the guest's code.
 pub(crate) fn breach(name: &str, breach: &Breach) -> Error {
@@ -56,10 +62,21 @@ fn broken(error: &wasmtime::Error, limits: &Limits) -> Option<Breach> {
 fn trapped(error: &wasmtime::Error, panic: Option<&str>) -> String {
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => "recursed until its stack was full".to_owned(),
+        // What compilers keep on a stack of their own, in the memory, ends there.
+        Some(trap @ Trap::MemoryOutOfBounds) if is_deep(error) => {
+            format!("recursed, as it looks, until its stack was full ({trap})")
+        }
         Some(trap) => panic.map_or_else(|| format!("trapped: {trap}"), panicked),
         None if error.is::<Exited>() => panic.map_or_else(|| Exited.to_string(), panicked),
         None => format!("broke the interface: {}", error.root_cause()),
     }
+}
+
+/// Whether a few functions called one another, as far as the backtrace goes.
+fn is_deep(error: &wasmtime::Error) -> bool {
+    let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
+    let functions: BTreeSet<u32> = frames.iter().map(wasmtime::FrameInfo::func_index).collect();
+    frames.len() >= DEEP_FRAMES && functions.len() <= DEEP_FUNCTIONS
 }
 
 /// Rust's text begins with `panicked at`, which is what it did, and Go's with `panic: `.

@@ -44,6 +44,12 @@ const ERRORS: &[(&str, usize, &str, &str)] = &[
     ),
     ("allocate", 1 << 30, "limit", "frontend guest needs more than 8 MiB of memory"),
     ("recurse", 1 << 30, "trap", "frontend guest recursed until its stack was full"),
+    (
+        "pile-up",
+        1 << 30,
+        "trap",
+        "frontend guest recursed, as it looks, until its stack was full (wasm trap: out of bounds memory access)",
+    ),
     ("supports", 1 << 30, "limit", "frontend guest used up its 30000000 instructions"),
     ("vertices", 101, "limit", "frontend guest makes a graph of more than 100 vertices"),
     (

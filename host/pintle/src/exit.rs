@@ -9,10 +9,18 @@ pub const INTERRUPTED: u8 = 130;
 /// Nobody reads what is printed any longer, as a shell reports it.
 pub const UNREAD: u8 = 141;
 
-/// Prints `error` with its causes, and answers the exit code for it.
+/// Prints `error`, and answers the exit code for it.
 pub fn report(error: anyhow::Error) -> ExitCode {
-    eprintln!("ERROR: {error:#}");
+    show(&error);
     ExitCode::from(FAILED)
+}
+
+/// Prints `error` with its causes. A failed build brings its own text: what failed, the lines that it comes from, and why.
+pub fn show(error: &anyhow::Error) {
+    match error.downcast_ref::<client::BuildError>() {
+        Some(failed) => eprintln!("{}", failed.render().trim_end()),
+        None => eprintln!("ERROR: {error:#}"),
+    }
 }
 
 /// The exit code of what a command came to; an error is printed.

@@ -251,6 +251,7 @@ class Errors(unittest.TestCase):
             (lambda cx: open("/not/there"), "'/not/there': a frontend has no files of its own: what it reads is read from a tree"),
             (lambda cx: recurse(0), " more ...\n"),
             (lambda cx: Result(cx.scratch(), {"a": {1}}), "the image's config cannot be written as JSON: Object of type set"),
+            (lambda cx: Result("made"), "the answer of build: state has to be a State, not str"),  # type: ignore[arg-type]
             (lambda cx: Platforms({"linux/amd64": cx.scratch()}), "build has to answer a Result for linux/amd64, not State"),
         ]
         for work, message in cases:
@@ -279,6 +280,14 @@ class Errors(unittest.TestCase):
             build(work)
         self.assertEqual(raised.exception.code, "internal")
         self.assertRegex(raised.exception.message, r"^KeyError: 'nothing'\n(?s:.*)test_sdk\.py:\d+, in work")
+
+
+    def test_files_of_a_component_are_called_as_in_the_project(self) -> None:
+        module: dict[str, Any] = {}
+        exec(compile("def work(cx, request): return cx.gone", "/0/deep/language.py", "exec"), module)
+        with self.assertRaises(FrontendError) as raised:
+            build(module["work"])
+        self.assertRegex(raised.exception.message, r"\n  deep/language\.py:1, in work$")
 
 
 class Answers(unittest.TestCase):

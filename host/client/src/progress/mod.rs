@@ -3,6 +3,7 @@
 //! A [`Display`] gets the engine's news and the time, and writes. It never looks at a clock or a terminal by itself, so that a
 //! recorded build looks the same each time.
 
+mod brief;
 mod format;
 mod plain;
 mod rawjson;
@@ -15,6 +16,7 @@ use std::{io::Write, time::Duration};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+pub use brief::Brief;
 pub use format::harmless;
 pub use plain::Plain;
 pub use rawjson::RawJson;
@@ -48,6 +50,8 @@ pub enum Mode {
     Tty,
     /// One JSON object a line, as the engine sends them.
     RawJson,
+    /// What is said alone: output, warnings, and the names of steps that take long.
+    Brief,
     /// Nothing.
     Quiet,
 }
@@ -99,6 +103,7 @@ pub fn for_stderr(mode: Mode, description: &str) -> anyhow::Result<Box<dyn Displ
             Box::new(Tty::new(err, Box::new(tty::stderr_size), description, colours))
         }
         Mode::RawJson => Box::new(RawJson::new(err)),
+        Mode::Brief => Box::new(Brief::new(err)),
         Mode::Quiet => Box::new(Quiet),
         Mode::Plain | Mode::Auto => Box::new(Plain::new(err)),
     })

@@ -7,6 +7,8 @@
 //! finish 1.000          there are no more news
 //! ---- plain
 //! ...
+//! ---- brief
+//! ...
 //! ---- tty 0.500        the screen at that time
 //! ...
 //! ---- tty              the screen at the end
@@ -94,9 +96,10 @@ fn play(display: &mut dyn Display, event: &Event) {
     }
 }
 
-fn plain(events: &[Event]) -> String {
+/// What a display writes that knows no terminal.
+fn written<D: Display>(display: impl FnOnce(Out) -> D, events: &[Event]) -> String {
     let out = Buffer::default();
-    let mut display = Plain::new(Box::new(out.clone()));
+    let mut display = display(Box::new(out.clone()));
     events.iter().for_each(|event| play(&mut display, event));
     String::from_utf8(out.0.lock().unwrap().clone()).unwrap()
 }
@@ -143,7 +146,8 @@ fn replay(text: &str) -> String {
         let shown = match head.split_once(' ') {
             Some(("tty", time)) => screen(&events, Some(at(time))),
             None if head == "tty" => screen(&events, None),
-            None if head == "plain" => plain(&events),
+            None if head == "plain" => written(Plain::new, &events),
+            None if head == "brief" => written(Brief::new, &events),
             _ => panic!("{head:?} is no display"),
         };
         write!(out, "---- {head}\n{shown}").unwrap();

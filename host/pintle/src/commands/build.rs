@@ -93,18 +93,7 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(args: Args, place: Place) -> ExitCode {
-    build(args, place).await.unwrap_or_else(report)
-}
-
-/// A failed build brings its own text: what failed, the lines that it comes from, and why.
-fn report(error: anyhow::Error) -> ExitCode {
-    match error.downcast_ref::<client::BuildError>() {
-        Some(failed) => {
-            eprintln!("{}", failed.render().trim_end());
-            ExitCode::from(exit::FAILED)
-        }
-        None => exit::report(error),
-    }
+    build(args, place).await.unwrap_or_else(exit::report)
 }
 
 async fn build(args: Args, place: Place) -> anyhow::Result<ExitCode> {

@@ -29,7 +29,7 @@ pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
     attrs.remove(api::LOCK);
     attrs.extend([(api::LOWER.to_string(), "true".to_string()), (api::FRESH.to_string(), "true".to_string())]);
     let link = args.frontend.open(place).await?;
-    let mut display = progress::for_stderr(progress::Mode::Quiet, "")?;
+    let mut display = progress::for_stderr(progress::Mode::Brief, "")?;
     let response = solve(&link, prepared, display.as_mut()).await;
     link.close().await?;
     let pins = response?.exporter.remove("pintle.pins").context("the daemon knows nothing of lock files")?;

@@ -57,7 +57,7 @@ pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
 pub async fn print(args: &Args, link: &Link) -> anyhow::Result<Vec<Used>> {
     let mut prepared = prepare(&args.frontend, &[], &[])?;
     prepared.request.frontend_attrs.insert(api::LOWER.into(), "true".into());
-    let mut display = progress::for_stderr(progress::Mode::Quiet, "")?;
+    let mut display = progress::for_stderr(progress::Mode::Brief, "")?;
     let response = solve(link, prepared, display.as_mut()).await;
     let mut used = Vec::new();
     for (key, value) in response?.exporter {

@@ -88,4 +88,10 @@ def _frames(stack: traceback.StackSummary) -> list[str]:
     """The author's frames, the innermost last."""
     own = PurePath(__file__).parent
     frames = [frame for frame in stack if PurePath(frame.filename).parent != own]
-    return [f"{frame.filename}:{frame.lineno}, in {frame.name}" for frame in frames]
+    return [f"{_shown(frame.filename)}:{frame.lineno}, in {frame.name}" for frame in frames]
+
+
+def _shown(filename: str) -> str:
+    """A component has its files below a number for each directory that they came from, which says nothing to the author."""
+    parts = filename.split("/", 2)
+    return parts[2] if len(parts) == 3 and parts[0] == "" and parts[1].isdigit() else filename

@@ -141,5 +141,7 @@ def _one(platform: str, result: Result) -> _wit.Output:
     key = f"containerimage.config/{platform}" if platform else "containerimage.config"
     if not isinstance(result, Result):
         raise TypeError(f"build has to answer a Result for {platform}, not {type(result).__name__}")
+    if not isinstance(result.state, State):
+        raise TypeError(f"the answer of build: state has to be a State, not {type(result.state).__name__}")
     metadata = [] if result.config is None else [(key, _text(_json(result.config, "the image's config")))]
     return _wit.Output([(platform, result.state.edge)], metadata)

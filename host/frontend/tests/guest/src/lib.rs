@@ -19,6 +19,7 @@ impl Frontend for Guest {
             "index" => Err(Error::invalid([""][times].to_owned())),
             "allocate" => allocate(times),
             "recurse" => Err(Error::invalid(recurse(times as u64).to_string())),
+            "pile-up" => Err(Error::invalid(pile_up(times as u64).to_string())),
             "log" => flood(times, || cx.log(Level::Info, "again and again and again")),
             "warn" => flood(times, || {
                 let _ = cx.warn(&Warning::new("mind the gap"));
@@ -97,6 +98,12 @@ fn allocate(bytes: usize) -> Result<Output> {
 fn recurse(depth: u64) -> u64 {
     let place = std::hint::black_box([depth; 16]);
     if depth == 0 { place[0] } else { recurse(depth - 1) + place[3] }
+}
+
+/// Needs much of the stack that lies in the memory, and little of the engine's.
+fn pile_up(depth: u64) -> u64 {
+    let place = std::hint::black_box([depth; 1024]);
+    if depth == 0 { place[0] } else { pile_up(depth - 1) + place[3] }
 }
 
 fn flood(times: usize, mut deed: impl FnMut()) -> Result<Output> {

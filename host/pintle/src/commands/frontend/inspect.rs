@@ -20,7 +20,7 @@ pub async fn run(inspect: &Inspect, library: &Library) -> anyhow::Result<()> {
     } else if what.ends_with(".wasm") {
         read(Path::new(what))?
     } else {
-        let reference: oci::Reference = what.parse()?;
+        let reference = super::registry::reference(what)?;
         let Some(entry) = library.find(&reference.to_string()) else {
             bail!(
                 "{reference}: not fetched yet: run pintle frontend pull {what} first, or name a file that ends in .wasm"

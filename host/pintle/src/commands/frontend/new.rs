@@ -50,6 +50,9 @@ struct About {
     also: Vec<String>,
     /// Where the SDK lies in `sdk/`.
     directory: String,
+    /// What a project cannot be called, for the language means something else by it.
+    #[serde(default)]
+    reserved: Vec<String>,
     /// How a project depends on the SDK of a registry.
     registry: String,
     /// How it depends on one of a directory, for which `{{path}}` stands.
@@ -63,8 +66,9 @@ fn languages() -> String {
 
 /// The name of a template, by any name of its language.
 fn language(named: &str) -> anyhow::Result<String> {
+    let named = &named.to_ascii_lowercase();
     for (name, files) in TEMPLATES {
-        if *name == named || about(name, files)?.also.iter().any(|other| other == named) {
+        if name == named || about(name, files)?.also.iter().any(|other| other == named) {
             return Ok((*name).to_owned());
         }
     }
@@ -75,13 +79,18 @@ pub fn run(new: &New) -> anyhow::Result<()> {
     let files = template(&new.lang)?;
     let about = about(&new.lang, files)?;
     let name = name(&new.path)?;
+    ensure!(
+        !about.reserved.iter().any(|reserved| reserved == name),
+        "{name}: is a word of {} itself: choose another name",
+        about.title
+    );
     let sdk = match &new.sdk {
         Some(dir) => about.path.replace("{{path}}", &sdk_dir(dir, &about)?),
         None => about.registry.clone(),
     };
     let taken = format!("{} is there already: choose another name, or remove it", new.path.display());
     ensure!(!new.path.exists(), taken);
-    fs::create_dir(&new.path).with_context(|| format!("make the directory {}", new.path.display()))?;
+    fs::create_dir_all(&new.path).with_context(|| format!("make the directory {}", new.path.display()))?;
     for (path, text) in files.iter().filter(|(path, _)| *path != ABOUT) {
         let target = new.path.join(path.strip_suffix(ENDING).unwrap_or(path));
         let text = text.replace("{{name}}", name).replace("{{sdk}}", &sdk);

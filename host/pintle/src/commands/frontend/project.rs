@@ -179,7 +179,8 @@ fn go(dir: &Path, output: Option<&Path>) -> anyhow::Result<PathBuf> {
     let made = tempfile::tempdir()?;
     let module = made.path().join("module.wasm");
     let mut build = Command::new("go");
-    build.args(["build", "-trimpath", "-ldflags=-s -w", "-buildmode=c-shared", "-o"]).arg(&module).arg(".");
+    // Names of functions stay (`-s` would take them too), so that a backtrace says where.
+    build.args(["build", "-trimpath", "-ldflags=-w", "-buildmode=c-shared", "-o"]).arg(&module).arg(".");
     build.envs([("GOOS", "wasip1"), ("GOARCH", "wasm"), ("CGO_ENABLED", "0")]);
     succeed(build.current_dir(dir), GO)?;
     let component = frontend::encode(&std::fs::read(&module)?)?;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use build::{Fetched, Freshness, Layout, LayoutName, PackedComponent, Signed};
 use bytes::Bytes;
 use frontend::{Entry, Library};
@@ -13,6 +13,15 @@ use crate::{
     commands::build::{LAYOUT, credentials},
     embedded::Place,
 };
+
+/// A name in a registry; who names a file of this machine is told so.
+pub fn reference(name: &str) -> anyhow::Result<Reference> {
+    ensure!(
+        !Path::new(name).is_file(),
+        "{name}: is a file: one that ends in .wasm is used as it is, by inspect and by --frontend, and push takes it to a registry"
+    );
+    Ok(name.parse()?)
+}
 
 /// A repository, reached with the logins of the docker config.
 pub fn repository(reference: &Reference, place: &Place) -> Repository {
@@ -67,7 +76,7 @@ pub async fn pull(pull: &Pull, library: &Library, place: &Place) -> anyhow::Resu
         (true, None) => bail!("{}: say with --as REGISTRY/NAME:TAG what builds are to call it", pull.name),
         (false, Some(_)) => bail!("--as: {} has a name already", pull.name),
         (false, None) => {
-            let reference = pull.name.parse()?;
+            let reference = reference(&pull.name)?;
             (fetch(&reference, library, place).await?, reference)
         }
     };

@@ -8,6 +8,7 @@ use super::watch::Watcher;
 use crate::{
     commands::lower,
     embedded::{Link, Place},
+    exit,
 };
 
 #[derive(clap::Args)]
@@ -40,7 +41,7 @@ pub async fn run(run: Run, place: Place) -> anyhow::Result<()> {
         // What changes while it runs makes it run again.
         let watcher = Watcher::new(&watched)?;
         if let Err(error) = once(&run, &link).await {
-            eprintln!("ERROR: {error:#}");
+            exit::show(&error);
         }
         eprintln!("waiting for a change");
         let changed = watcher.changed().await?;

@@ -60,6 +60,11 @@ impl CaseBridge {
         self.inner.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there were questions that the case has no answer for.
+    pub fn lacks_answers(&self) -> bool {
+        !self.said().unknown.is_empty()
+    }
+
     /// What the case and the questions do not have in common, a line each.
     pub fn mismatches(&self) -> Vec<String> {
         let said = self.said();

@@ -172,7 +172,7 @@ impl Given {
             None => (LOCALS.to_vec(), title),
         };
         let path = paths::clean(path);
-        let number = self.numbered(title.to_owned());
+        let number = self.numbered(format!("the file {title}"));
         for source in sources {
             let file = File { number, contents: body.as_bytes().into() };
             let before = self.trees.entry(source.into()).or_default().insert(path.clone(), file);

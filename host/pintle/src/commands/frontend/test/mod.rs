@@ -70,20 +70,32 @@ pub async fn run(test: Test, place: &Place) -> anyhow::Result<()> {
     let runtime = frontends::runtime(&place.root, place.config.limits()?)?;
     let frontend = load(&runtime, &component).await?;
     let (mut passed, mut failed) = (0, 0);
-    for path in files {
-        let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    for path in &files {
+        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         let mut file = frontend::cases::parse(&text).with_context(|| format!("in {}", path.display()))?;
-        let failures = run_file(&test, &frontend, &path, &mut file, &mut passed).await;
+        let failures = run_file(&test, &frontend, path, &mut file, &mut passed).await;
         failed += failures;
         let written = frontend::cases::print(&file);
         if test.update && written != text {
-            std::fs::write(&path, written).with_context(|| format!("write {}", path.display()))?;
+            std::fs::write(path, written).with_context(|| format!("write {}", path.display()))?;
         }
     }
-    ensure!(passed + failed > 0, "no case has a name with {:?} in it", test.filter.unwrap_or_default());
+    let count = passed + failed;
+    match &test.filter {
+        Some(filter) => ensure!(count > 0, "no case has a name with {filter:?} in it"),
+        None => ensure!(count > 0, "{}: no cases are in it: `=== NAME` begins one", shown(&files)),
+    }
     println!("{passed} passed, {failed} failed");
-    ensure!(failed == 0, "{failed} of {} cases failed", passed + failed);
+    ensure!(
+        failed == 0,
+        "{failed} of {count} cases failed: lines with - are what a case expects, and those with + what the frontend answers, \
+         which --update writes"
+    );
     Ok(())
+}
+
+fn shown(files: &[PathBuf]) -> String {
+    files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Runs the cases of a file, which have their new expectations afterwards; answers how many failed.
@@ -107,7 +119,7 @@ async fn run_file(test: &Test, frontend: &WasmFrontend, path: &Path, file: &mut 
             }
             Outcome::Differs(_, why) | Outcome::Broken(why) => {
                 failed += 1;
-                println!("FAILED   {title} ({})", path.display());
+                println!("FAILED   {title} ({}:{})", path.display(), case.line);
                 why.lines().for_each(|line| println!("{}", format!("    {line}").trim_end()));
             }
         }
@@ -124,12 +136,13 @@ async fn run_case(frontend: &WasmFrontend, case: &Case, dir: &Path) -> anyhow::R
     let answers = answer::sections(&outcome, &bridge.said().warnings)?;
     let right = with_answers(case, answers);
     let log = bridge.said().logs.iter().map(|line| format!("log {line}\n")).collect::<String>();
-    // What was answered without an answer that it needed says nothing.
+    let text = differences(case, &right);
     let mismatches: String = bridge.mismatches().iter().map(|line| format!("{line}\n")).collect();
     if !mismatches.is_empty() {
-        return Ok(Outcome::Broken(mismatches + &log));
+        // What was answered without an answer that it needed says nothing.
+        let text = if bridge.lacks_answers() { String::new() } else { text };
+        return Ok(Outcome::Broken(mismatches + &text + &log));
     }
-    let text = differences(case, &right);
     Ok(if text.is_empty() { Outcome::Passed } else { Outcome::Differs(right, text + &log) })
 }
 
