@@ -2,26 +2,31 @@
 //! SPEC.md): vendors lay files that say what a container needs for a device.
 
 mod edits;
+mod file;
+mod hooks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, ensure};
-use serde::Deserialize;
 
 pub use edits::Edits;
+pub use file::FILE_BYTES_MAX;
+use file::{File, FileDevice};
+pub use hooks::{Hook, of_runtime as runtime_hooks};
 
 /// Where files are looked for where nobody says where; later directories win.
 pub const DIRS: [&str; 2] = ["/etc/cdi", "/var/run/cdi"];
-/// A file is not larger, in bytes.
-pub const FILE_BYTES_MAX: u64 = 4 << 20;
 /// How many files a directory may have.
 pub const FILES_MAX: usize = 1000;
 /// BuildKit's annotations of a device: the word that it also answers to, and whether any build may use it.
 const CLASS: &str = "org.mobyproject.buildkit.device.class";
 const AUTO_ALLOW: &str = "org.mobyproject.buildkit.device.autoallow";
+/// What Go takes for true.
+const TRUE: [&str; 6] = ["1", "t", "T", "true", "TRUE", "True"];
 
 /// Which devices there are.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,11 +52,26 @@ pub struct Device {
     pub auto_allowed: bool,
     /// Annotations of its file and its own.
     pub annotations: BTreeMap<String, String>,
-    /// What a container needs for it.
-    pub edits: Edits,
+    /// The file that names it.
+    pub file: PathBuf,
+    /// What a container needs for any device of the file; not again where it has another one of them.
+    pub common: Option<Arc<Edits>>,
+    /// What it needs for this one.
+    pub own: Edits,
 }
 
 impl Device {
+    /// What a container needs for it.
+    pub fn edits(&self) -> impl Iterator<Item = &Edits> {
+        self.common.as_deref().into_iter().chain([&self.own])
+    }
+
+    /// Whether all that it needs can be had.
+    fn check(&self) -> anyhow::Result<()> {
+        let checked = self.edits().try_for_each(Edits::check_possible);
+        checked.with_context(|| format!("device {} of {}", self.name, self.file.display()))
+    }
+
     /// `VENDOR/CLASS`.
     pub fn kind(&self) -> &str {
         self.name.split_once('=').map_or(&self.name, |(kind, _)| kind)
@@ -60,30 +80,6 @@ impl Device {
     fn class(&self) -> Option<&str> {
         self.annotations.get(CLASS).map(String::as_str)
     }
-}
-
-/// A file.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct File {
-    #[serde(rename = "cdiVersion")]
-    _version: String,
-    kind: String,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
-    devices: Vec<FileDevice>,
-    #[serde(default)]
-    container_edits: Edits,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct FileDevice {
-    name: String,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
-    #[serde(default)]
-    container_edits: Edits,
 }
 
 impl Cdi {
@@ -127,33 +123,30 @@ impl Cdi {
         };
         let mut paths = list.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
         ensure!(paths.len() <= FILES_MAX, "{} has more than {FILES_MAX} files", dir.display());
+        paths.retain(|path| file::is_one(path));
         paths.sort();
         let mut devices = Vec::new();
         for path in paths {
-            let read = match path.extension().and_then(|extension| extension.to_str()) {
-                Some("json") => read(&path),
-                Some("yaml" | "yml") => Err(anyhow::anyhow!("YAML is not read: write it as JSON")),
-                _ => continue,
-            };
-            match read.with_context(|| path.display().to_string()) {
-                Ok(file) => devices.extend(self.of_file(file)),
+            match file::read(&path).with_context(|| path.display().to_string()) {
+                Ok(file) => devices.extend(self.of_file(&path, file)),
                 Err(error) => problems.push(format!("{error:#}")),
             }
         }
         Ok(devices)
     }
 
-    fn of_file(&self, file: File) -> Vec<Device> {
+    fn of_file(&self, path: &Path, file: File) -> Vec<Device> {
         let File { kind, annotations, devices, container_edits, .. } = file;
+        let common = Arc::new(container_edits);
         let device = |device: FileDevice| {
             let name = format!("{kind}={}", device.name);
             let mut annotations = annotations.clone();
             annotations.extend(device.annotations);
             let is_allowed = |name: &str| self.auto_allowed.contains(name);
-            let says_so = annotations.get(AUTO_ALLOW).is_some_and(|value| matches!(value.as_str(), "true" | "1"));
+            let says_so = annotations.get(AUTO_ALLOW).is_some_and(|value| TRUE.contains(&value.as_str()));
             let auto_allowed = is_allowed(&name) || is_allowed(&kind) || says_so;
-            let edits = container_edits.clone().and(device.container_edits);
-            Device { name, auto_allowed, annotations, edits }
+            let (file, common, own) = (path.to_path_buf(), Some(common.clone()), device.container_edits);
+            Device { name, auto_allowed, annotations, file, common, own }
         };
         devices.into_iter().map(device).collect()
     }
@@ -170,10 +163,19 @@ impl Cdi {
         for (name, optional) in asked {
             let devices = named(&all, name);
             ensure!(!devices.is_empty() || optional, "device {name:?}: {}", self.missing(&problems));
+            if devices.is_empty() {
+                tracing::warn!("a step does without the device {name:?}: {}", self.missing(&problems));
+            }
             for device in devices {
-                if !found.iter().any(|known| known.name == device.name) {
-                    found.push(device.clone());
+                if found.iter().any(|known| known.name == device.name) {
+                    continue;
                 }
+                device.check()?;
+                let mut device = device.clone();
+                if found.iter().any(|known| known.file == device.file) {
+                    device.common = None;
+                }
+                found.push(device);
             }
         }
         Ok(found)
@@ -202,26 +204,6 @@ fn named<'a>(all: &'a [Device], name: &str) -> Vec<&'a Device> {
         true => all.iter().filter(|device| device.class() == Some(name)).collect(),
         false => found,
     }
-}
-
-fn read(path: &Path) -> anyhow::Result<File> {
-    let size = std::fs::metadata(path)?.len();
-    ensure!(size <= FILE_BYTES_MAX, "it has more than {FILE_BYTES_MAX} bytes");
-    let file: File = serde_json::from_slice(&std::fs::read(path)?)?;
-    let (vendor, class) = file.kind.split_once('/').context("its kind is not VENDOR/CLASS")?;
-    ensure!(is_name(vendor, "_-.") && is_name(class, "_-"), "its kind {:?} is not VENDOR/CLASS", file.kind);
-    let edits = std::iter::once(&file.container_edits).chain(file.devices.iter().map(|one| &one.container_edits));
-    edits.into_iter().try_for_each(Edits::check)?;
-    for FileDevice { name, .. } in &file.devices {
-        ensure!(is_name(name, "_-.:"), "{name:?} is no name of a device");
-    }
-    Ok(file)
-}
-
-/// Letters and digits, and some more between them.
-fn is_name(text: &str, between: &str) -> bool {
-    let is_plain = |c: char| c.is_ascii_alphanumeric();
-    text.starts_with(is_plain) && text.ends_with(is_plain) && text.chars().all(|c| is_plain(c) || between.contains(c))
 }
 
 #[cfg(test)]
@@ -280,8 +262,24 @@ mod tests {
             assert_eq!(cdi.find([(absent, true)]).unwrap(), []);
         }
         let found = cdi.find([("v.com/some=*", false), ("v.com/some=a", false), ("v.com/all=1", false)]).unwrap();
-        let seen: Vec<_> = found.iter().map(|one| (one.edits.env.join(","), one.auto_allowed)).collect();
+        let env = |one: &Device| one.edits().flat_map(|edits| edits.env.clone()).collect::<Vec<_>>().join(",");
+        let seen: Vec<_> = found.iter().map(|one| (env(one), one.auto_allowed)).collect();
         let want = [("ALL=1,OF=second", false), ("ALL=1,OF=first", true), ("ALL=1,X=1", true)];
         assert_eq!(seen, want.map(|(env, allowed)| (env.to_string(), allowed)));
+        let both = cdi.find([("v.com/all=*", false)]).unwrap();
+        assert_eq!(both.iter().map(env).collect::<Vec<_>>(), ["ALL=1,X=1", "X=1"]);
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused_when_it_is_asked_for() {
+        let text = "cdiVersion: 1.1.0\nkind: v.com/c\ndevices:\n\
+            - {name: late, containerEdits: {hooks: [{hookName: poststop, path: /bin/x}]}}\n\
+            - {name: net, containerEdits: {netDevices: [{hostInterfaceName: eth1, name: eth0}]}}\n";
+        let (_dir, cdi) = cdi(&[("first/a.yaml", text)]);
+        assert_eq!(cdi.devices().len(), 2);
+        for (name, want) in [("late", "hook /bin/x"), ("net", "eth1")] {
+            let error = format!("{:#}", cdi.find([(format!("v.com/c={name}").as_str(), false)]).unwrap_err());
+            assert!(error.contains(want) && error.contains("a.yaml") && error.contains(name), "{error}");
+        }
     }
 }

@@ -19,7 +19,8 @@ use tokio::{
 };
 
 use crate::{
-    Exit, Io, Keep, MountKind, Process, Sink,
+    Device, Exit, Io, Keep, MountKind, Process, Sink,
+    cdi::Edits,
     cgroup::{self, Scope},
     pty::{self, Pty},
     seccomp,
@@ -157,6 +158,9 @@ fn make_mount_points(process: &Process) -> anyhow::Result<Stubs> {
     let mut above: Vec<PathBuf> =
         spec::default_mounts(process.insecure).iter().map(|(target, ..)| PathBuf::from(target)).collect();
     let mut wanted: Vec<(String, Kind)> = Vec::new();
+    for (target, is_dir) in process.devices.iter().flat_map(Device::edits).flat_map(Edits::targets) {
+        wanted.push((target.to_owned(), if is_dir { stubs::DIR } else { Kind::File }));
+    }
     for mount in &process.mounts {
         wanted.push((mount.target.clone(), kind_of(mount)?));
     }
@@ -166,10 +170,6 @@ fn make_mount_points(process: &Process) -> anyhow::Result<Stubs> {
         if !wanted.iter().any(|(target, _)| is_own(target)) {
             wanted.insert(0, (given.into(), Kind::File));
         }
-    }
-    for (target, source) in process.devices.iter().flat_map(|device| device.edits.targets()) {
-        let is_dir = source.is_dir();
-        wanted.push((target.to_owned(), if is_dir { stubs::DIR } else { Kind::File }));
     }
     for (target, kind) in wanted {
         let clean = spec::clean(&target)?;

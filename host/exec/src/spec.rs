@@ -17,7 +17,8 @@ use oci_spec::runtime::{
 };
 
 use crate::{
-    Mount, MountKind, Network, Process, Resources, User,
+    Device, Mount, MountKind, Network, Process, Resources, User,
+    cdi::{self, Edits},
     cgroup::{self, Scope},
     etc, seccomp, security, stubs,
     wire::{NetworkNamespace, StagedBind, StagedFile},
@@ -59,7 +60,7 @@ pub fn build(
     let mut staging = Staging { stage, files: Vec::new(), binds: Vec::new() };
     let opens_devices = opens_devices(process, cgroup, restrictor);
     let mut mounts = mounts(process, hostname, opens_devices, &mut staging)?;
-    let (devices, rules) = devices(process)?;
+    let (devices, rules) = devices(process, user)?;
     if cgroup.scope != Scope::Everywhere {
         mounts.retain(|mount| mount.typ().as_deref() != Some("cgroup"));
     }
@@ -73,12 +74,17 @@ pub fn build(
     if !process.insecure && restrictor == Restrictor::Runtime {
         linux = linux.seccomp(seccomp::default_profile(&security::DEFAULT_CAPABILITIES)?);
     }
+    if let Some(rdt) = edits(process).filter_map(|(_, edits)| edits.intel_rdt.clone()).last() {
+        linux = linux.intel_rdt(rdt);
+    }
     let mut linux = linux.build()?;
     if cgroup.scope != Scope::Everywhere {
         linux.set_resources(None);
     }
+    let hooks = cdi::runtime_hooks(edits(process).flat_map(|(_, edits)| &edits.hooks))?;
     let spec = SpecBuilder::default()
         .version("1.0.2")
+        .hooks(hooks)
         .root(RootBuilder::default().path(stage.join(ROOT)).readonly(process.readonly_root).build()?)
         .hostname(hostname)
         .process(oci_process(process, user, restrictor)?)
@@ -95,15 +101,22 @@ pub fn opens_devices(process: &Process, cgroup: &cgroup::Plan, restrictor: Restr
 }
 
 /// Device nodes to make, and what may be done with devices.
-fn devices(process: &Process) -> anyhow::Result<(Vec<LinuxDevice>, Vec<LinuxDeviceCgroup>)> {
+fn devices(process: &Process, user: &User) -> anyhow::Result<(Vec<LinuxDevice>, Vec<LinuxDeviceCgroup>)> {
     let (mut nodes, mut rules) = (security::devices(process.insecure)?, security::device_rules(process.insecure)?);
-    for device in &process.devices {
-        let found = device.edits.devices().with_context(|| format!("device {}", device.name))?;
-        let (more_nodes, more_rules): (Vec<_>, Vec<_>) = found.into_iter().unzip();
-        nodes.extend(more_nodes);
-        rules.extend(more_rules);
+    for (device, edits) in edits(process) {
+        for (node, rule) in edits.devices(user).with_context(|| format!("device {}", device.name))? {
+            // The last of several nodes at one place wins.
+            nodes.retain(|known: &LinuxDevice| known.path() != node.path());
+            nodes.push(node);
+            rules.extend(rule);
+        }
     }
     Ok((nodes, rules))
+}
+
+/// What the devices of a process change, in order.
+fn edits(process: &Process) -> impl Iterator<Item = (&Device, &Edits)> {
+    process.devices.iter().flat_map(|device| device.edits().map(move |edits| (device, edits)))
 }
 
 fn strings(list: &[&str]) -> Vec<String> {
@@ -134,7 +147,7 @@ fn oci_process(process: &Process, user: &User, restrictor: Restrictor) -> anyhow
     let nul = |s: &String| s.contains('\0');
     ensure!(!process.args.iter().any(nul) && !process.env.iter().any(nul), "an argument or variable has a NUL byte");
     let mut env = process.env.clone();
-    for variable in process.devices.iter().flat_map(|device| &device.edits.env) {
+    for variable in edits(process).flat_map(|(_, edits)| &edits.env) {
         let name = variable.split_once('=').map_or(variable.as_str(), |(name, _)| name);
         env.retain(|known| known.split_once('=').is_none_or(|(known, _)| known != name));
         env.push(variable.clone());
@@ -147,7 +160,7 @@ fn oci_process(process: &Process, user: &User, restrictor: Restrictor) -> anyhow
         env.retain(|e| !e.starts_with("HOME="));
         env.push(format!("HOME={}", user.home.as_deref().unwrap_or("/")));
     }
-    let own = user.groups.iter().chain(process.devices.iter().flat_map(|device| &device.edits.gids));
+    let own = user.groups.iter().chain(edits(process).flat_map(|(_, edits)| edits.gids()));
     let groups: Vec<u32> = if sys::user::may_set_groups() { own.copied().collect() } else { Vec::new() };
     let user = UserBuilder::default().uid(user.uid).gid(user.gid).additional_gids(groups).build()?;
     let mut built = ProcessBuilder::default()
@@ -294,13 +307,14 @@ fn mounts(
         let source = staging.file(text.into(), 0, 0, 0o644);
         all.push(oci_mount(Path::new(target), "bind", &source, vec!["nosuid", "noexec", "nodev", "rbind", "ro"])?);
     }
+    // What the process mounts itself lies over what its devices need.
+    for (device, edits) in edits(process) {
+        all.extend(edits.binds().with_context(|| format!("device {}", device.name))?);
+    }
     for mount in &process.mounts {
         all.push(
             own_mount(mount, process, opens_devices, staging).with_context(|| format!("mount at {}", mount.target))?,
         );
-    }
-    for device in &process.devices {
-        all.extend(device.edits.binds().with_context(|| format!("device {}", device.name))?);
     }
     Ok(without_duplicates(all))
 }
