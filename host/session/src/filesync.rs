@@ -46,7 +46,8 @@ pub(crate) async fn sync_dir(
 pub(crate) fn options(filter: &Filter) -> anyhow::Result<fsutil::Options> {
     let owner = rustix::process::geteuid().is_root().then_some((0, 0));
     let contents = filter.contents.as_ref().map(Matcher::new).transpose()?;
-    Ok(fsutil::Options { delete: true, keep_unchanged: true, owner, devices: false, contents })
+    let keep = if filter.all_sent { fsutil::Keep::Equal } else { fsutil::Keep::Unchanged };
+    Ok(fsutil::Options { delete: true, keep, owner, devices: false, contents })
 }
 
 fn explain(name: &str, status: &Status) -> Error {

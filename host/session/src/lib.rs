@@ -45,7 +45,7 @@ pub trait Session: Send + Sync + 'static {
     /// The directory `name` when the client lives in this process or shares its file system: nothing is copied through the wire.
     fn local_dir(&self, name: &str) -> Option<Arc<cap_std::fs::Dir>>;
     /// Makes `dest` (a directory that may hold an earlier state) equal to the client's directory `name`, as filtered. Files that are
-    /// unchanged (size, mtime, mode, owner, link) are not sent again. BuildKit's `FileSync.DiffCopy`.
+    /// unchanged (size, mtime, mode, owner, link) are not sent again, unless the filter says so. BuildKit's `FileSync.DiffCopy`.
     async fn sync_dir(
         &self,
         name: &str,
@@ -155,6 +155,8 @@ pub struct Filter {
     pub follow: Vec<String>,
     /// Of all files but these only the list is wanted, in [`fsutil::LISTING_FILE`]; `None` wants all.
     pub contents: Option<Vec<String>>,
+    /// Files are sent also where nothing that can be seen of them changed.
+    pub all_sent: bool,
 }
 
 /// What a bearer token is for.

@@ -7,7 +7,6 @@
 use std::{
     collections::HashMap,
     os::fd::{AsFd as _, OwnedFd},
-    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -55,16 +54,15 @@ struct Want {
     name: String,
     shared_key: String,
     filter: Filter,
-    /// Whether sizes and times are enough to tell that a file that was sent before is the same: BuildKit's `local.differ`.
-    compare: bool,
 }
 
 impl Want {
     fn read(request: &Request, session: &dyn Session) -> anyhow::Result<Want> {
         let attrs = Attrs(&request.attrs);
-        let compare = match attrs.text("local.differ").unwrap_or("metadata") {
-            "metadata" => true,
-            "none" => false,
+        // Whether sizes and times are enough to tell that a file that was sent before is the same.
+        let all_sent = match attrs.text("local.differ").unwrap_or("metadata") {
+            "metadata" => false,
+            "none" => true,
             other => bail!("source attribute local.differ is {other:?}: want metadata or none"),
         };
         let contents = match attrs.flag("local.metadatatransfer")? {
@@ -80,15 +78,15 @@ impl Want {
                 exclude: attrs.list("local.excludepatterns")?,
                 follow: attrs.list("local.followpaths")?,
                 contents,
+                all_sent,
             },
-            compare,
             name,
         })
     }
 
     /// Names the directory and what is selected of it, from one build to the next.
     fn key(&self) -> String {
-        let Filter { include, exclude, follow, contents } = &self.filter;
+        let Filter { include, exclude, follow, contents, all_sent: _ } = &self.filter;
         let text = serde_json::json!([self.shared_key, include, exclude, follow, contents]).to_string();
         hex::encode(Sha256::digest(text.as_bytes()))
     }
@@ -122,10 +120,7 @@ impl Source for LocalSource {
         let snapshot = match local {
             // Here inodes and times of change, which nobody can set, tell for certain what is the same.
             Some(dir) => self.take(request, &want, dir, previous).await,
-            None => {
-                let previous = previous.filter(|_| want.compare);
-                self.transfer(request, &want, &key, session.as_ref(), previous).await
-            }
+            None => self.transfer(request, &want, &key, session.as_ref(), previous).await,
         }
         .with_context(|| shown)?;
         let name = self.store.save(&snapshot)?;
@@ -182,10 +177,6 @@ impl LocalSource {
         previous: Option<Snapshot>,
     ) -> anyhow::Result<Snapshot> {
         let volume = self.store.volume(&format!("local-{key}"), RECORD_KIND)?;
-        if !want.compare {
-            let path = volume.path().to_path_buf();
-            tokio::task::spawn_blocking(move || empty(&path)).await??;
-        }
         let id = want.progress_id();
         // How much there is in all is not known before all is there.
         let report = |done: u64, _total: u64| (request.progress)(&id, &id, done, 0);
@@ -233,21 +224,6 @@ fn selection(dir: &Dir, filter: &Filter) -> anyhow::Result<patterns::Filter> {
 fn readable(dir: &Dir) -> anyhow::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(dir, ".", flags, Mode::empty()).context("cannot open the directory")
-}
-
-/// Removes what is in a directory.
-fn empty(dir: &Path) -> anyhow::Result<()> {
-    let clear = || -> std::io::Result<()> {
-        for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            match entry.file_type()?.is_dir() {
-                true => std::fs::remove_dir_all(entry.path())?,
-                false => std::fs::remove_file(entry.path())?,
-            }
-        }
-        Ok(())
-    };
-    clear().with_context(|| format!("cannot empty {}", dir.display()))
 }
 
 struct ResolvedLocal {

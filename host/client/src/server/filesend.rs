@@ -93,7 +93,7 @@ fn receive_tree(
     let work = async move {
         let root = tokio::task::spawn_blocking(move || make_root(&path)).await??;
         // Sizes and times of a reproducible result say nothing about its contents, so everything is taken anew.
-        let options = fsutil::Options { delete, keep_unchanged: false, owner: None, devices: true, contents: None };
+        let options = fsutil::Options { delete, keep: fsutil::Keep::None, owner: None, devices: true, contents: None };
         fsutil::receive(incoming, outgoing, root, options, &|_, _| ()).await
     };
     let answers = UnboundedReceiverStream::new(packets).map(|packet| Ok(RawMessage::of(&packet)));

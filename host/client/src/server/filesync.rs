@@ -73,6 +73,6 @@ fn filter(headers: &MetadataMap) -> Filter {
         include: metadata::list(headers, metadata::INCLUDE_PATTERNS),
         exclude: metadata::list(headers, metadata::EXCLUDE_PATTERNS),
         follow: metadata::list(headers, metadata::FOLLOW_PATHS),
-        contents: None,
+        ..Filter::default()
     }
 }

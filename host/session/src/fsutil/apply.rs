@@ -6,7 +6,6 @@
 use std::{
     collections::HashSet,
     ffi::OsStr,
-    fs::File,
     io,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
     sync::Arc,
@@ -21,6 +20,7 @@ use rustix::{
 use store::patterns::Matcher;
 
 use super::{
+    content::{Content, Place},
     listing::Listing,
     mode::{self, Kind},
     open_beneath,
@@ -33,8 +33,8 @@ use super::{
 pub struct Options {
     /// Deletes what the sender does not have.
     pub delete: bool,
-    /// Keeps files whose size, time, mode and owner are as announced. Without it every file is sent.
-    pub keep_unchanged: bool,
+    /// Which files stay that are there already.
+    pub keep: Keep,
     /// The owner of everything; `None` leaves files to who creates them.
     pub owner: Option<(u32, u32)>,
     /// Whether device nodes may be made.
@@ -43,9 +43,25 @@ pub struct Options {
     pub contents: Option<Matcher>,
 }
 
+/// Which regular files of a tree stay, of those that are in the list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Keep {
+    /// None: every file is sent and made anew.
+    #[default]
+    None,
+    /// Every file is sent, and those stay that have the content that came, and all else as announced.
+    Equal,
+    /// Those whose size, time, mode and owner are as announced; their content is not sent.
+    Unchanged,
+}
+
 /// A regular file whose content is still to come.
 #[derive(Debug)]
-pub(super) struct Wanted(Stat);
+pub(super) struct Wanted {
+    stat: Stat,
+    /// One of this name is there, which stays if its content is what comes.
+    may_stay: bool,
+}
 
 pub(super) struct Apply {
     root: Arc<OwnedFd>,
@@ -126,8 +142,15 @@ impl Apply {
             Kind::Regular => {
                 anyhow::ensure!(stat.size >= 0, "its size is {}", stat.size);
                 self.linkable.insert(stat.path.clone());
-                let same = self.options.keep_unchanged && found.is_some_and(|f| self.is_same(&stat, &f));
-                return Ok((!same).then_some(Wanted(stat)));
+                let is_same = || found.is_some_and(|found| self.is_same(&stat, &found));
+                return Ok(match self.options.keep {
+                    Keep::Unchanged if is_same() => None,
+                    Keep::Equal if is_same() => {
+                        let may_stay = xattrs::read(&parent, name) == stat.xattrs;
+                        Some(Wanted { stat, may_stay })
+                    }
+                    _ => Some(Wanted { stat, may_stay: false }),
+                });
             }
         }
         Ok(None)
@@ -183,7 +206,7 @@ impl Apply {
     fn node(&self, kind: Kind, parent: &OwnedFd, stat: &Stat, found: Option<rustix::fs::Stat>) -> anyhow::Result<()> {
         let (_, name) = split(&stat.path);
         anyhow::ensure!(kind == Kind::Fifo || self.options.devices, "device nodes are not accepted");
-        if self.options.keep_unchanged && found.is_some_and(|f| self.is_same(stat, &f)) {
+        if self.options.keep != Keep::None && found.is_some_and(|f| self.is_same(stat, &f)) {
             return Ok(());
         }
         let (file_type, major, minor) = match kind {
@@ -205,26 +228,20 @@ impl Apply {
         Ok(())
     }
 
-    /// Creates the file that was wanted, empty. What had its name is gone then.
-    pub(super) fn create(&mut self, wanted: &Wanted) -> anyhow::Result<File> {
-        let (dir, name) = split(&wanted.0.path);
-        let parent = self.parent_of_file(dir)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let create = || rustix::fs::openat(&parent, name, flags, Mode::RUSR | Mode::WUSR);
-        let created = match create() {
-            // A new file, for the old one may have other names.
-            Err(Errno::EXIST) => {
-                remove(&parent, name)?;
-                create()
-            }
-            other => other,
-        };
-        Ok(created?.into())
+    /// Makes ready for the content of the file that was wanted.
+    pub(super) fn create(&mut self, wanted: &Wanted) -> anyhow::Result<Content> {
+        let (dir, name) = split(&wanted.stat.path);
+        let place = Place { dir: self.parent_of_file(dir)?, name: name.to_owned() };
+        Ok(match wanted.may_stay {
+            true => Content::compared(place)?,
+            false => Content::new(&place)?,
+        })
     }
 
     /// Ends a file that has all of its content.
-    pub(super) fn finish_file(&mut self, wanted: &Wanted, file: &File) -> anyhow::Result<()> {
-        let stat = &wanted.0;
+    pub(super) fn finish_file(&mut self, wanted: &Wanted, content: &Content) -> anyhow::Result<()> {
+        let stat = &wanted.stat;
+        let Content::New(file) = content else { return Ok(()) };
         if let Some((uid, gid)) = self.options.owner {
             let made = rustix::fs::fstat(file)?;
             if (made.st_uid, made.st_gid) != (uid, gid) {
@@ -342,12 +359,12 @@ impl Apply {
 
 impl Wanted {
     pub(super) fn path(&self) -> &str {
-        &self.0.path
+        &self.stat.path
     }
 
     /// The announced size in bytes.
     pub(super) fn size(&self) -> u64 {
-        self.0.size.unsigned_abs()
+        self.stat.size.unsigned_abs()
     }
 }
 
@@ -372,7 +389,7 @@ fn stat_at(parent: &OwnedFd, name: &str) -> rustix::io::Result<Option<rustix::fs
 }
 
 /// Deletes `name` in `parent` with all that is in it. That it is not there is no error.
-fn remove<P: rustix::path::Arg + Copy>(parent: &OwnedFd, name: P) -> io::Result<()> {
+pub(super) fn remove<P: rustix::path::Arg + Copy>(parent: &OwnedFd, name: P) -> io::Result<()> {
     match rustix::fs::unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => {}

@@ -8,6 +8,7 @@
 //! Both directions exist at both ends: the engine receives contexts and sends exports.
 
 mod apply;
+mod content;
 mod listing;
 mod mirror;
 mod mode;
@@ -17,7 +18,7 @@ mod send;
 mod walk;
 mod xattrs;
 
-pub use apply::Options;
+pub use apply::{Keep, Options};
 pub use listing::LISTING_FILE;
 pub use mirror::mirror;
 pub use receive::receive;

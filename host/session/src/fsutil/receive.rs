@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    fs::File,
     io::Write,
     os::fd::OwnedFd,
     sync::Arc,
@@ -18,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::{
     ERROR_GRACE,
     apply::{Apply, Options, Wanted},
+    content::Content,
 };
 
 /// Bytes of contents that may wait for the thread that writes files.
@@ -203,7 +203,7 @@ struct Receiver {
 
 struct OpenFile {
     wanted: Wanted,
-    file: File,
+    content: Content,
     written: u64,
 }
 
@@ -269,15 +269,15 @@ impl Receiver {
                 self.open.len() < OPEN_FILES_MAX,
                 "the sender sends more than {OPEN_FILES_MAX} files at once"
             );
-            let file = self.apply.create(&wanted).with_context(|| format!("create {:?}", wanted.path()))?;
-            self.open.insert(id, OpenFile { wanted, file, written: 0 });
+            let content = self.apply.create(&wanted).with_context(|| format!("create {:?}", wanted.path()))?;
+            self.open.insert(id, OpenFile { wanted, content, written: 0 });
         }
         let open =
             self.open.get_mut(&id).with_context(|| format!("the sender sent content {id} that was not asked for"))?;
         let path = open.wanted.path();
         open.written += data.len() as u64;
         if !data.is_empty() {
-            return open.file.write_all(&data).with_context(|| format!("write {path:?}"));
+            return open.content.write_all(&data).with_context(|| format!("write {path:?}"));
         }
         // One that grew since it was listed, as a log does, is taken as it was read.
         let (written, announced) = (open.written, open.wanted.size());
@@ -285,7 +285,7 @@ impl Receiver {
             written >= announced,
             "{path:?} changed or vanished while it was read: of its {announced} bytes there were {written}"
         );
-        self.apply.finish_file(&open.wanted, &open.file).with_context(|| format!("finish {path:?}"))?;
+        self.apply.finish_file(&open.wanted, &open.content).with_context(|| format!("finish {path:?}"))?;
         self.open.remove(&id);
         // For many at once, since each time wakes both ends.
         if self.wanted.len() + self.open.len() <= REQUESTED_MAX / 2 {

@@ -18,7 +18,7 @@ use tonic::Status;
 use super::{receive::REQUESTED_MAX, *};
 use crate::Filter;
 
-const KEEP: Options = Options { delete: true, keep_unchanged: true, owner: None, devices: false, contents: None };
+const KEEP: Options = Options { delete: true, keep: Keep::Unchanged, owner: None, devices: false, contents: None };
 
 /// Sends `from` to `to` and returns how many files had to be read.
 async fn transfer(from: &Path, to: &Path, filter: &Filter, options: Options) -> anyhow::Result<usize> {
@@ -140,6 +140,38 @@ async fn large_files_come_whole() {
 }
 
 #[tokio::test]
+async fn what_comes_is_compared_with_what_is_there() {
+    let equal = || Options { keep: Keep::Equal, ..KEEP };
+    let (from, to, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let sizes = [0, 1, CHUNK_BYTES, CHUNK_BYTES * 2 + 7];
+    for size in sizes {
+        fs::write(from.path().join(size.to_string()), vec![b'y'; size]).unwrap();
+    }
+    let all = Filter::default();
+    let send = || transfer(from.path(), to.path(), &all, equal());
+    let inodes = || sizes.map(|size| fs::metadata(to.path().join(size.to_string())).unwrap().ino());
+    assert_eq!(send().await.unwrap(), sizes.len());
+    let first = inodes();
+    assert_eq!((send().await.unwrap(), inodes()), (sizes.len(), first), "all are sent, and none is made anew");
+    // What nobody can see but in the content: the size and the time of change are as before.
+    let large = CHUNK_BYTES * 2 + 7;
+    let path = from.path().join(large.to_string());
+    for (round, changed) in [0, CHUNK_BYTES - 1, CHUNK_BYTES, large - 1].into_iter().enumerate() {
+        let (old, other_name) = (to.path().join(large.to_string()), kept.path().join(round.to_string()));
+        fs::hard_link(&old, &other_name).unwrap();
+        let (before, modified) = (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().modified().unwrap());
+        let mut content = before.clone();
+        content[changed] = b'n';
+        fs::write(&path, &content).unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        send().await.unwrap();
+        assert_eq!(describe(from.path()), describe(to.path()), "byte {changed}");
+        assert!(fs::read(other_name).unwrap() == before, "byte {changed}: another name of the old file is as it was");
+        assert_eq!(inodes()[..3], first[..3], "byte {changed}: the others stay");
+    }
+}
+
+#[tokio::test]
 async fn an_export_adds_to_what_is_there() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::create_dir(from.path().join("d")).unwrap();
@@ -181,7 +213,7 @@ fn filters_leave_out_what_is_not_asked_for() {
             fs::write(tmp.path().join(file), file).unwrap();
         }
         let own = |list: &[&str]| list.iter().map(|s| s.to_string()).collect();
-        let filter = Filter { include: own(include), exclude: own(exclude), follow: own(follow), contents: None };
+        let filter = Filter { include: own(include), exclude: own(exclude), follow: own(follow), ..Filter::default() };
         let found: Vec<_> = walk_path(tmp.path(), &filter).unwrap().map(|e| e.unwrap().stat.path).collect();
         assert_eq!(found.join(" "), *want, "{filter:?}");
     }

@@ -102,6 +102,28 @@ async fn the_key_is_the_same_as_long_as_nothing_changes() {
 }
 
 #[tokio::test]
+async fn what_is_always_sent_is_the_same_where_its_content_is() {
+    let world = World::new();
+    let dir = world.dir.path().join("context");
+    write(&dir, &[("a", "1"), ("d/b", "2")]);
+    let key = async || {
+        let asked = request("local://context", &[("local.differ", "none")], &[shares(&dir, true)]);
+        world.resolve(&asked).await.unwrap().key()
+    };
+    let first = key().await;
+    assert_eq!(key().await, first);
+    let modified = fs::metadata(dir.join("d/b")).unwrap().modified().unwrap();
+    write(&dir, &[("d/b", "3")]);
+    fs::File::options().write(true).open(dir.join("d/b")).unwrap().set_modified(modified).unwrap();
+    let second = key().await;
+    assert_ne!(second, first, "one byte, and neither size nor time");
+    fs::remove_dir_all(dir.join("d")).unwrap();
+    assert_ne!(key().await, second);
+    let left = request("local://context", &[("local.differ", "none")], &[shares(&dir, true)]);
+    assert_eq!(world.files(&left).await.unwrap(), is(&[("a", "1")]));
+}
+
+#[tokio::test]
 async fn other_filters_and_names_do_not_mix() {
     let world = World::new();
     let dir = world.dir.path().join("context");
