@@ -26,7 +26,9 @@ pub struct Image {
 #[derive(Clone, Debug, Default)]
 pub struct Capture {
     images: Vec<Image>,
-    /// URL with fragment, without credentials, and commit.
+    /// Packages of blobs, and digests.
+    blobs: BTreeMap<String, String>,
+    /// URL with its ref as fragment, without credentials, and commit.
     git: BTreeMap<String, String>,
     /// URL without credentials, and digest.
     http: BTreeMap<String, String>,
@@ -82,12 +84,14 @@ impl Capture {
                 is_local: scheme == "oci-layout",
             }),
             "local" if !self.locals.iter().any(|name| name == rest) => self.locals.push(rest.into()),
-            "git" => {
-                let fragment = rest.split_once('#').map_or(String::new(), |(_, fragment)| format!("#{fragment}"));
-                let bare = rest.split('#').next().unwrap_or(rest);
-                let url = source.attrs.get("git.fullurl").cloned().unwrap_or_else(|| format!("https://{bare}"));
-                self.git.insert(redacted(&format!("{url}{fragment}")), pin.into());
+            "docker-image+blob" | "oci-layout+blob" => {
+                let kind = if scheme == "oci-layout+blob" { "oci" } else { "docker" };
+                if let Ok(name) = rest.parse() {
+                    let package = exporters::purl(kind, &name, None);
+                    self.blobs.insert(format!("{package}&ref_type=blob"), pin.into());
+                }
             }
+            "git" => self.git(source, rest, pin),
             "http" | "https" => {
                 self.http.insert(redacted(&source.identifier), pin.into());
             }
@@ -95,12 +99,23 @@ impl Capture {
         }
     }
 
+    /// A repository, which is the same one whatever directory of it is taken, and what git may be given to log in.
+    fn git(&mut self, source: &SourceOp, rest: &str, pin: &str) {
+        let (bare, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+        let url = source.attrs.get("git.fullurl").cloned().unwrap_or_else(|| format!("https://{bare}"));
+        let reference = fragment.split(':').next().unwrap_or_default();
+        let mark = if reference.is_empty() { "" } else { "#" };
+        self.git.insert(redacted(&format!("{url}{mark}{reference}")), pin.into());
+        let given = |name: &str| source.attrs.get(name).filter(|id| !id.is_empty());
+        for id in ["git.authtokensecret", "git.authheadersecret"].into_iter().filter_map(given) {
+            add(&mut self.secrets, id, true);
+        }
+        if let Some(id) = given("git.mountsshsock") {
+            add(&mut self.ssh, id, true);
+        }
+    }
+
     fn exec(&mut self, exec: &ExecOp) {
-        let add = |to: &mut BTreeMap<String, bool>, id: &str, optional: bool| {
-            let id = if id.is_empty() { "default" } else { id };
-            let known = to.entry(id.to_owned()).or_insert(optional);
-            *known &= optional;
-        };
         for mount in &exec.mounts {
             match &mount.kind {
                 MountKind::Secret { id, optional, .. } => add(&mut self.secrets, id, *optional),
@@ -124,9 +139,10 @@ impl Capture {
             let kind = if image.is_local { "oci" } else { "docker" };
             Some(material(&exporters::purl(kind, &name, platform.as_ref()), &image.digest))
         });
+        let blobs = self.blobs.iter().map(|(package, digest)| material(package, digest));
         let git = self.git.iter().map(|(url, commit)| material(url, &commit_digest(commit)));
         let http = self.http.iter().map(|(url, digest)| material(url, digest));
-        images.chain(git).chain(http).collect()
+        images.chain(blobs).chain(git).chain(http).collect()
     }
 
     /// Whether an image by digest is in the list by its tag too.
@@ -141,9 +157,44 @@ impl Capture {
     /// The source that a context given by its URL turned out to be.
     pub fn find(&self, uri: &str) -> Option<Value> {
         let uri = redacted(uri);
-        let git = self.git.get(&uri).map(|commit| material(&uri, &commit_digest(commit)));
+        let (repository, subdir) = by_fragment(&uri);
+        let git = self.git.get(&repository).map(|commit| {
+            let within = match (subdir.is_empty(), repository.contains('#')) {
+                (true, _) => repository.clone(),
+                (false, true) => format!("{repository}:{subdir}"),
+                (false, false) => format!("{repository}#:{subdir}"),
+            };
+            material(&within, &commit_digest(commit))
+        });
         git.or_else(|| self.http.get(&uri).map(|digest| material(&uri, digest)))
     }
+}
+
+/// Notes an id, which may be missing only if it may be missing everywhere.
+fn add(to: &mut BTreeMap<String, bool>, id: &str, optional: bool) {
+    let id = if id.is_empty() { "default" } else { id };
+    let known = to.entry(id.to_owned()).or_insert(optional);
+    *known &= optional;
+}
+
+/// The URL of a repository with its ref as fragment, and the directory: what the fragment or the query of a context says.
+fn by_fragment(uri: &str) -> (String, String) {
+    let (rest, fragment) = uri.split_once('#').unwrap_or((uri, ""));
+    let (url, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (reference, subdir) = fragment.split_once(':').unwrap_or((fragment, ""));
+    let (mut reference, mut subdir) = (reference.to_owned(), subdir.to_owned());
+    for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        let full = |prefix: &str| format!("{prefix}{}", value.strip_prefix(prefix).unwrap_or(value));
+        match key {
+            "ref" => reference = value.into(),
+            "tag" => reference = full("refs/tags/"),
+            "branch" => reference = full("refs/heads/"),
+            "subdir" => subdir = value.into(),
+            _ => {}
+        }
+    }
+    let mark = if reference.is_empty() { "" } else { "#" };
+    (format!("{url}{mark}{reference}"), subdir.trim_matches('/').to_owned())
 }
 
 fn commit_digest(commit: &str) -> String {
@@ -158,10 +209,13 @@ fn material(uri: &str, digest: &str) -> Value {
     }
 }
 
-/// A URL in which user and password are x's.
+/// A URL in which user and password are x's. In the name of an image there is none: what follows its `@` is a digest.
 pub fn redacted(url: &str) -> String {
     const MASK: &str = "xxxxx";
-    let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
+    const IMAGES: [&str; 4] = ["docker-image", "oci-layout", "docker-image+blob", "oci-layout+blob"];
+    let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| !IMAGES.contains(scheme)) else {
+        return url.into();
+    };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     let Some((login, host)) = authority.rsplit_once('@') else { return url.into() };
     let login = if login.contains(':') { format!("{MASK}:{MASK}") } else { MASK.into() };
@@ -180,6 +234,7 @@ mod tests {
             ("https://host/a@b", "https://host/a@b"),
             ("https://a:b@c@host/", "https://xxxxx:xxxxx@host/"),
             (".", "."),
+            ("oci-layout://name@sha256:ab", "oci-layout://name@sha256:ab"),
         ] {
             assert_eq!(redacted(url), want);
         }
@@ -203,18 +258,27 @@ mod tests {
         };
         let pinned = source(&format!("docker-image://docker.io/library/alpine:3@{digest}"), &[]);
         capture.vertex(&pinned, Some(&amd64), Some(&digest));
-        let git = source("git://u:p@host/r.git#main:sub", &[("git.fullurl", "https://u:p@host/r.git")]);
+        let login = [("git.fullurl", "https://u:p@host/r.git"), ("git.authtokensecret", "GIT_AUTH_TOKEN")];
+        let git = source("git://u:p@host/r.git#main:sub", &login);
         capture.vertex(&git, None, Some(&"cd".repeat(20)));
         capture.vertex(&source("https://u@host/f", &[]), None, Some(&digest));
         capture.vertex(&source("local://context", &[]), None, None);
+        let blob = source(&format!("docker-image+blob://host/a/b@{digest}"), &[]);
+        capture.vertex(&blob, None, Some(&digest));
         let hex = "ab".repeat(32);
         let want = json!([
             { "uri": "pkg:docker/alpine@3?platform=linux%2Famd64", "digest": { "sha256": hex } },
-            { "uri": "https://xxxxx:xxxxx@host/r.git#main:sub", "digest": { "sha1": "cd".repeat(20) } },
+            { "uri": format!("pkg:docker/host/a/b?digest=sha256:{hex}&ref_type=blob"), "digest": { "sha256": hex } },
+            { "uri": "https://xxxxx:xxxxx@host/r.git#main", "digest": { "sha1": "cd".repeat(20) } },
             { "uri": "https://xxxxx@host/f", "digest": { "sha256": hex } },
         ]);
         assert_eq!(Value::Array(capture.materials()), want);
         assert_eq!(capture.locals, ["context"]);
-        assert_eq!(capture.find("https://u:p@host/r.git#main:sub"), want.get(1).cloned());
+        assert_eq!(capture.secrets, [("GIT_AUTH_TOKEN".to_owned(), true)].into());
+        let found = |uri: &str| capture.find(uri).map(|found| found["uri"].clone());
+        assert_eq!(found("https://u:p@host/r.git#main:sub"), Some("https://xxxxx:xxxxx@host/r.git#main:sub".into()));
+        assert_eq!(found("https://u:p@host/r.git?ref=main"), Some("https://xxxxx:xxxxx@host/r.git#main".into()));
+        assert_eq!(found("https://u:p@host/r.git?branch=main"), None);
+        assert_eq!(by_fragment("u?branch=b&subdir=/s/"), ("u#refs/heads/b".to_owned(), "s".to_owned()));
     }
 }

@@ -5,7 +5,10 @@ mod layers;
 mod options;
 mod predicate;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -175,8 +178,11 @@ impl Results {
     fn capture(&self, top: &Top) -> Capture {
         let (state, tops) = (&self.state, &self.tops);
         let mut capture = Capture::default();
+        let used = self.pins(top);
         let images = lock(&state.images);
-        for image in images.iter().take(self.extent.images).filter(|image| is_for(image, &top.platform)) {
+        // One of another platform is of this result too when a step of it runs there.
+        let is_part = |image: &&Image| is_for(image, &top.platform) || used.contains(&image.digest);
+        for image in images.iter().take(self.extent.images).filter(is_part) {
             capture.image(image.clone());
         }
         drop(images);
@@ -191,6 +197,13 @@ impl Results {
             self.add(&mut capture, graph, *edge);
         }
         capture
+    }
+
+    /// What the sources of a result turned out to be.
+    fn pins(&self, top: &Top) -> HashSet<String> {
+        let graph = &top.definition.graph;
+        let digests = graph.reachable(top.edge).into_iter().map(|id| graph.vertex(id).digest.clone());
+        digests.filter_map(|digest| self.state.environment.pins.get(digest.as_str())).collect()
     }
 
     fn add(&self, capture: &mut Capture, graph: &Graph, edge: Edge) {

@@ -22,6 +22,8 @@ const METADATA_KEY: &str = "https://mobyproject.org/buildkit@v1#metadata";
 const HERMETIC_KEY: &str = "https://mobyproject.org/buildkit@v1#hermetic";
 /// Options that say where and for whom is built, and not what.
 const LEFT_OUT: [&str; 4] = ["cgroup-parent", "image-resolve-mode", "platform", "cache-imports"];
+/// BuildKit's number for how steps and images are made since its version 0.31, which is how they are made here.
+const COMPATIBILITY: u32 = 30;
 /// Where the component of a build language stands among what the build was made with.
 const COMPONENTS_KEY: &str = "frontendComponents";
 
@@ -128,10 +130,10 @@ fn scrub(args: &mut BTreeMap<String, String>) -> bool {
 fn root_request(root: &Asked, capture: &Capture, options: &ProvenanceOptions) -> Option<Value> {
     let mut args = root.args.clone();
     told(&mut args);
+    let config_source = config_source(&mut args, capture);
     if root.frontend.is_empty() && args.is_empty() {
         return None;
     }
-    let config_source = config_source(&mut args, capture);
     if !options.is_max {
         scrub(&mut args);
     }
@@ -188,6 +190,7 @@ fn request(
             request.insert(name.into(), list(ids).into());
         }
     }
+    request.insert("compatibilityVersion".into(), COMPATIBILITY.into());
     let mut locals = capture.locals.clone();
     locals.sort();
     if !locals.is_empty() {
