@@ -65,7 +65,9 @@ impl Lowerer<'_, '_> {
             Ok(Some(Token::new(text, token.span)).filter(|token| !token.text.is_empty()))
         };
         let (chown, chmod, checksum) = (flag(&copy.chown)?, flag(&copy.chmod)?, flag(&copy.checksum)?);
-        if let Some(chown) = chown.as_ref().filter(|chown| copy.link && names_somebody(&chown.text)) {
+        // With --chmod it is no layer of its own, and lies over what has the users.
+        let is_linked = copy.link && chmod.is_none();
+        if let Some(chown) = chown.as_ref().filter(|chown| is_linked && names_somebody(&chown.text)) {
             let message = format!(
                 "--chown={}: user and group names can't be resolved when used with --link, use numeric uid[:gid] instead",
                 chown.text
