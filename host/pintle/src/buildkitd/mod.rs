@@ -1,6 +1,7 @@
 //! The program under the name `buildkitd`: its flags and its configuration file, and behind them `pintle daemon`.
 
 mod apply;
+mod flags;
 mod gc;
 mod keys;
 mod read;
@@ -109,6 +110,8 @@ pub struct Flags {
     /// true, false or auto: there is no other worker.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     containerd_worker: Option<String>,
+    #[command(flatten)]
+    keys: flags::KeyFlags,
 }
 
 /// All that the daemon is told.
@@ -141,6 +144,7 @@ impl Flags {
         if let Some((path, text)) = self.file()? {
             apply::apply(&mut settings, read::read(&text, &path.display().to_string())?)?;
         }
+        apply::apply(&mut settings, self.keys.entries()?)?;
         self.over(&mut settings)?;
         let root = settings.root.clone();
         settings.gc.measure(&root);
@@ -362,6 +366,26 @@ mod tests {
             (Path::new("/b"), vec!["unix:///b".into(), "fd://".into()])
         );
         assert_eq!(got.log.level, crate::log::Level::Debug);
+    }
+
+    /// What buildx's drivers and BuildKit's own examples start the daemon with.
+    #[test]
+    fn flags_that_are_keys() {
+        let flags = ["--oci-worker-no-process-sandbox", "--oci-worker-rootless=true", "--oci-worker-selinux=false"];
+        let got = settings("", &flags).unwrap();
+        let named = |flag: &str| got.notes.iter().any(|note| note.starts_with(&format!("{flag}: has no effect")));
+        assert!(named(flags[0]) && named("--oci-worker-rootless") && got.notes.len() == 2, "{:?}", got.notes);
+        assert!(settings("", &["--oci-worker-gc=false"]).unwrap().gc.policies().is_empty());
+        let kept = settings("", &["--oci-worker-gc-keepstorage", "1,2,3"]).unwrap().gc.policies();
+        let last = kept.last().unwrap();
+        assert_eq!((last.reserved, last.min_free, last.max_used), (Some(1_000_000), Some(2_000_000), Some(3_000_000)));
+        for (flags, want) in [
+            (["--oci-worker-gc-keepstorage", "1,x"], "want megabytes, RESERVED[,FREE[,MAXIMUM]]"),
+            (["--oci-worker-apparmor-profile", "x"], "AppArmor profiles are not supported"),
+        ] {
+            let error = settings("", &flags).unwrap_err();
+            assert!(error.contains(want), "{error}");
+        }
     }
 
     #[test]
