@@ -103,7 +103,9 @@ impl Reader<'_> {
 
     fn lock(&self, root: &DeTable<'_>) -> Result<Lock, LockError> {
         let mut lock = Lock::default();
-        let Some(version) = root.get("version") else { return self.error(0, format!("want version = {VERSION}")) };
+        let Some(version) = root.get("version") else {
+            return self.error(0, format!("want version = {VERSION}: write the file anew with `pintle lock`"));
+        };
         let number = version.get_ref().as_integer().and_then(|number| number.as_str().parse::<i64>().ok());
         if number != Some(VERSION) {
             let why = format!("this program reads version {VERSION}: write the file anew with `pintle lock`");
@@ -133,10 +135,10 @@ impl Reader<'_> {
         for (key, value) in table {
             let name = key.get_ref().as_ref();
             let is_file = with_files && is_file(name);
-            let is_complete =
-                name.parse::<Reference>().is_ok_and(|own| own.to_string() == name && own.digest().is_none());
-            if !is_file && !is_complete {
-                return self.error(key.span().start, format!("name {name:?}: want REGISTRY/NAME:TAG, complete"));
+            let own = name.parse::<Reference>().ok().filter(|own| own.digest().is_none()).map(|own| own.to_string());
+            if !is_file && own.as_deref() != Some(name) {
+                let such = own.map(|own| format!(", as in {own:?}")).unwrap_or_default();
+                return self.error(key.span().start, format!("name {name:?}: want REGISTRY/NAME:TAG, complete{such}"));
             }
             let digest = value.get_ref().as_str().filter(|digest| oci::is_digest(digest));
             let Some(digest) = digest else {
@@ -250,11 +252,11 @@ mod tests {
     #[test]
     fn mistakes_have_their_line() {
         let table = [
-            ("", 1, "want version = 1"),
+            ("", 1, "want version = 1: write the file anew with `pintle lock`"),
             ("\nversion = 2", 2, "pintle lock"),
             ("version = 1\nfrontend = {}", 2, "unknown key \"frontend\""),
             ("version = 1\n\nimages = 5", 3, "want a table"),
-            ("version = 1\n[images]\nalpine = \"x\"", 3, "complete"),
+            ("version = 1\n[images]\nalpine = \"x\"", 3, "complete, as in \"docker.io/library/alpine:latest\""),
             ("version = 1\n[images]\n\"./a.wasm\" = \"x\"", 3, "complete"),
             ("version = 1\n[frontends]\n\"./a.wasm\" = \"sha256:1\"", 3, "want a digest"),
             ("version = 1\n[frontends]\n\"a.wasm\" = 1", 3, "want a digest"),

@@ -325,7 +325,7 @@ impl Config {
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
-        let config: Config = toml::from_str(text)?;
+        let config: Config = toml::from_str(text).map_err(hinted)?;
         config.max_bytes()?;
         config.frontends()?;
         config.limits()?;
@@ -392,6 +392,21 @@ impl Config {
     }
 }
 
+/// What TOML's reader says, after what is likely meant, where the key is one of another place or file.
+fn hinted(error: toml::de::Error) -> anyhow::Error {
+    let message = error.message();
+    let is_unknown = |keys: &[&str]| keys.iter().any(|key| message.starts_with(&format!("unknown field `{key}`")));
+    let hint = match () {
+        () if is_unknown(&["frontend", "trust", "rule", "unlisted"]) => "rules on frontends stand in frontends.trust",
+        () if is_unknown(&["worker", "grpc"]) => "buildkitd.toml is read by this program when it is called buildkitd",
+        () if message == "invalid type: map, expected a sequence" => {
+            "each table of a list begins in two brackets: [[...]]"
+        }
+        () => return error.into(),
+    };
+    anyhow::Error::new(error).context(hint)
+}
+
 #[cfg(test)]
 mod tests {
     use super::Config;
@@ -441,6 +456,13 @@ mod tests {
             ("[[frontends.trust.rule]]\ngrants = [\"all\"]", "unknown variant `all`"),
             ("[[frontends.trust.rule]]\ndigests = [\"x\"]", "line 2"),
             ("[[frontends.trust.rule]]\nkeys = [\"/no/such\"]", "open /no/such"),
+            ("[trust]\nunlisted = \"warn\"", "rules on frontends stand in frontends.trust: TOML parse error at line 1"),
+            (
+                "[frontends]\nunlisted = \"warn\"",
+                "rules on frontends stand in frontends.trust: TOML parse error at line 2",
+            ),
+            ("[frontends.trust.rule]\nnames = [\"a\"]", "two brackets: [[...]]: TOML parse error at line 1"),
+            ("[worker.oci]\ngc = true", "when it is called buildkitd: TOML parse error at line 1"),
             ("frontends.policy = \"/no/such\"", "frontends.policy: open /no/such"),
             ("[frontends]\npolicy = \"/x\"\ntrust.unlisted = \"warn\"", "not in both"),
             ("[registry.\"a\"]\nmirror = []", "unknown field `mirror`"),

@@ -50,7 +50,7 @@ struct Rule {
 
 /// The parts of an [`Identity`].
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "{ subject = \"...\", issuer = \"...\" }")]
 struct Who {
     subject: String,
     issuer: String,
@@ -130,7 +130,7 @@ impl FrontendPolicy {
         let at = |offset: usize| lock::line(text, offset);
         let policy: FrontendPolicy = toml::from_str(text).map_err(|error| PolicyError {
             line: error.span().map_or(1, |span| at(span.start)),
-            why: error.message().to_owned(),
+            why: hinted(error.message()),
         })?;
         if policy.rule.len() > Self::RULES_MAX {
             let why = format!("{} rules; {} are allowed", policy.rule.len(), Self::RULES_MAX);
@@ -154,6 +154,20 @@ impl FrontendPolicy {
         let rules = self.rule.iter().map(|rule| rule.trust(&mut files)).collect::<Result<_, _>>()?;
         Ok(Trust { origin: origin.to_owned(), rules, unlisted: self.unlisted })
     }
+}
+
+/// What TOML's reader says, with what is likely meant: it knows the shape that is wrong, and not whose it is.
+fn hinted(message: &str) -> String {
+    let hint = match message {
+        _ if message.contains("field `frontends`") || message.contains("field `trust`") => {
+            ": a policy's file has its rules without the prefix frontends.trust"
+        }
+        "invalid type: map, expected a sequence" => ": a rule begins with [[rule]], in two brackets",
+        "wanted string or table" => ": a word in quotes",
+        _ if message.ends_with("expected a sequence") => ": a list stands in brackets: [\"...\", \"...\"]",
+        _ => "",
+    };
+    format!("{message}{hint}")
 }
 
 /// What a policy names.
@@ -267,6 +281,17 @@ Z9wGBF1CsswXQn7ZnRQHLilLBAyecqcw30FXUWxlDlYZ59Y5FJE5H8iLcA==
     fn mistakes_have_their_line() {
         for (text, line, why) in [
             ("unlisted = \"ask\"", 1, "unknown variant `ask`"),
+            ("unlisted = true", 1, "wanted string or table: a word in quotes"),
+            (
+                "\nfrontends.trust.unlisted = \"warn\"",
+                2,
+                "expected `unlisted` or `rule`: a policy's file has its rules without",
+            ),
+            ("[[trust.rule]]", 1, "without the prefix frontends.trust"),
+            ("[rule]\nnames = [\"a\"]", 1, "a rule begins with [[rule]]"),
+            ("[[rule]]\nnames = \"a\"", 2, "a list stands in brackets"),
+            ("[[rule]]\ngrants = \"images\"", 2, "a list stands in brackets"),
+            ("[[rule]]\nroot = \"a\"\nidentities = [\"a\"]", 3, "expected { subject = \"...\", issuer = \"...\" }"),
             ("\n[[rules]]", 2, "unknown field `rules`"),
             ("[[rule]]\n\ngrants = [\"all\"]", 3, "unknown variant `all`"),
             ("[[rule]]\ndigests = [\n\"sha256:1\"]", 2, "digest \"sha256:1\": want sha256: and 64 hexadecimal digits"),
