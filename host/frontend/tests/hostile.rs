@@ -10,7 +10,7 @@ use common::{
     run,
 };
 use frontend::{Limits, Options, Runtime, testing::FakeBridge};
-use wasm_encoder::HeapType;
+use wasm_encoder::{BlockType, HeapType, MemArg};
 
 /// Small limits, so that each is reached in no time.
 fn limits() -> Limits {
@@ -187,6 +187,71 @@ const BY_HAND: &[(&str, Guest, &str, &str)] = &[
         "trap",
         "frontend guest [..]cannot leave component instance[..]",
     ),
+    ("a loop before anything is asked of it", Guest { start: LOOP, ..NOTHING }, "limit", USED_UP),
+    ("a loop after it returned", Guest { after: LOOP, ..NOTHING }, "limit", USED_UP),
+    ("a loop while it is handed something", Guest { realloc: LOOP, ..NOTHING }, "limit", USED_UP),
+    (
+        "a trap after it returned",
+        Guest {
+            after: |sink| {
+                sink.unreachable();
+            },
+            ..NOTHING
+        },
+        "trap",
+        "frontend guest trapped: wasm trap: wasm `unreachable` instruction executed",
+    ),
+    (
+        "more memory at first than there may be",
+        Guest { pages: 1 << 15, ..NOTHING },
+        "limit",
+        "frontend guest needs more than 8 MiB of memory",
+    ),
+    (
+        "a ref that it drops, and was never given",
+        Guest {
+            build: |sink| {
+                sink.i32_const(1).call(modules::DROP);
+            },
+            ..NOTHING
+        },
+        "trap",
+        "frontend guest broke the interface: unknown handle index 1",
+    ),
+    (
+        "a text that is no UTF-8",
+        Guest {
+            build: |sink| {
+                sink.i32_const(2000).i32_const(0xff).i32_store8(BYTE);
+                sink.i32_const(1024).i32_const(4).i32_const(2000).i32_const(1).call(modules::LOG);
+            },
+            ..NOTHING
+        },
+        "trap",
+        "frontend guest broke the interface: [..]utf-8[..]",
+    ),
+    (
+        "a text that is longer than its memory",
+        Guest {
+            build: |sink| {
+                sink.i32_const(1024).i32_const(4).i32_const(0).i32_const(-1).call(modules::LOG);
+            },
+            ..NOTHING
+        },
+        "trap",
+        "frontend guest broke the interface: [..]out of bounds[..]",
+    ),
+    (
+        "an answer that is not aligned",
+        Guest {
+            build: |sink| {
+                sink.i32_const(17).return_();
+            },
+            ..NOTHING
+        },
+        "trap",
+        "frontend guest broke the interface: [..]aligned[..]",
+    ),
     (
         "a ref that it was never given",
         Guest {
@@ -222,8 +287,13 @@ const BY_HAND: &[(&str, Guest, &str, &str)] = &[
     ),
 ];
 
-const NOTHING: Guest = Guest { build: |_| {}, realloc: |_| {}, after: |_| {} };
+const NOTHING: Guest = Guest::IDLE;
 const FUNC: HeapType = HeapType::FUNC;
+const BYTE: MemArg = MemArg { offset: 0, align: 0, memory_index: 0 };
+const USED_UP: &str = "frontend guest used up its 30000000 instructions";
+const LOOP: modules::Deed = |sink| {
+    sink.loop_(BlockType::Empty).br(0).end();
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deeds_that_no_compiler_writes() {
@@ -273,6 +343,63 @@ async fn files_that_are_cut_off_or_changed() {
     assert!(refused > 100 && taken > 10, "{refused} refused, {taken} taken");
     let guest = runtime.load(whole, "guest").await.expect("it is a frontend");
     run(&guest, &FakeBridge::new(), "", 0).await.expect("the whole file runs");
+}
+
+/// Sections that say that they hold more than there is are refused before anything is made room for.
+#[tokio::test(flavor = "multi_thread")]
+async fn counts_that_lie() {
+    let runtime = Runtime::new(Options { limits: limits(), ..Options::default() }).expect("the engine is set up");
+    let header = |layer: u8| [b"\0asm".as_slice(), &[if layer == 0 { 1 } else { 13 }, 0, layer, 0]].concat();
+    let section = |id: u8, body: &[u8]| [&[id, u8::try_from(body.len()).expect("it is short")], body].concat();
+    const HUGE: [u8; 5] = [0xff, 0xff, 0xff, 0xff, 0x0f];
+    for id in 1..=13 {
+        let module = [header(0), section(id, &HUGE)].concat();
+        // A module is section 1 of a component.
+        for body in [section(id, &HUGE), section(1, &module)] {
+            let bytes = [header(1), body].concat();
+            let error = runtime.load(bytes, "guest").await.err().expect("there is nothing in it");
+            assert!(error.message.starts_with("frontend guest: not a component that can be run: "), "{id}: {error:?}");
+        }
+    }
+}
+
+/// What a file may hold much of is no more than its size; all of it is within the limits of the engine or refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn pieces_of_data_without_number() {
+    let runtime = Runtime::new(Options { limits: limits(), ..Options::default() }).expect("the engine is set up");
+    let many = modules::component(Guest { pieces: 90_000, ..NOTHING });
+    let guest = runtime.load(many, "guest").await.expect("it is a frontend");
+    run(&guest, &FakeBridge::new(), "", 0).await.expect("they are empty");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warnings_carry_a_text_as_long_as_they_are_few() {
+    let Some(component) = component("hostile-guest") else { return };
+    let runtime = Runtime::new(Options::default()).expect("the engine is set up");
+    let guest = runtime.load(component, "guest").await.expect("it is a frontend");
+    let (bridge, bytes) = (FakeBridge::new(), 6 << 20);
+    run(&guest, &bridge, "warn-at-length", bytes).await.expect("warning is no error");
+    let warnings = bridge.warnings();
+    let texts = warnings.iter().map(|warning| warning.source.as_ref().map(|(file, _)| file.data.len()));
+    assert_eq!(texts.collect::<Vec<_>>(), [Some(bytes), Some(bytes), Some(0), Some(0)]);
+    assert!(warnings.iter().all(|warning| warning.source.as_ref().is_some_and(|(file, _)| file.filename == "f")));
+    let detail: usize = warnings[0].detail.iter().map(|line| line.len() + 1).sum();
+    let limit = Limits::default().error_bytes;
+    assert!((limit..limit + 20).contains(&detail), "{detail}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_text_in_every_field() {
+    let Some(component) = component("hostile-guest") else { return };
+    let runtime = Runtime::new(Options { limits: limits(), ..Options::default() }).expect("the engine is set up");
+    let guest = runtime.load(component, "guest").await.expect("it is a frontend");
+    let bridge = FakeBridge::new();
+    // Each call takes several of them.
+    let outcome = run(&guest, &bridge, "huge-fields", 1 << 17).await;
+    let error = outcome.expect_err("such a platform is none");
+    assert!(error.message.len() <= limits().error_bytes + 4, "{} bytes", error.message.len());
+    assert!(bridge.logs().iter().all(|(_, line)| line.len() <= limits().log_bytes + 4));
+    run(&guest, &bridge, "honest", 0).await.expect("an honest build works after it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -225,6 +225,21 @@ pub(super) fn cut(mut text: String, bytes: usize) -> String {
     text
 }
 
+/// The first lines of a text, up to so many bytes.
+pub(super) fn cut_lines<'a>(lines: impl Iterator<Item = &'a str>, bytes: usize) -> Vec<String> {
+    let mut left = bytes;
+    let mut cut_off = Vec::new();
+    for line in lines {
+        cut_off.push(cut(line.to_owned(), left));
+        // An empty line counts too.
+        left = left.saturating_sub(line.len() + 1);
+        if left == 0 {
+            break;
+        }
+    }
+    cut_off
+}
+
 // Go's `os.FileMode` bits, which a `Stat` has.
 const GO_DIR: u32 = 1 << 31;
 const GO_SYMLINK: u32 = 1 << 27;

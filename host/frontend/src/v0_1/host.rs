@@ -5,7 +5,7 @@ use wasmtime::{Result, component::Resource};
 use super::{
     Guest, GuestRef,
     bindings::pintle::frontend::host::{FileInfo, Host, HostRef, Solved, SourceMeta, SourceQuery},
-    convert::{Answer, Fault, answer, cut, file_info, locations},
+    convert::{Answer, Fault, answer, cut, cut_lines, file_info, locations},
     llb::scheme_words,
     wit::{self, Attr, Content, Edge, Location},
 };
@@ -14,6 +14,9 @@ use crate::{
     limits::Breach,
     words::{Table, from_wire, platform},
 };
+
+/// Bytes of source texts that the warnings of one call carry: each carries its own, and is kept, and sent to the client, with it.
+const WARNED_BYTES_MAX: usize = 16 << 20;
 
 impl HostRef for Guest {
     fn start(&mut self, this: Resource<GuestRef>) -> Result<()> {
@@ -254,16 +257,28 @@ impl Guest {
             }
             return Ok(());
         }
+        let source = location.map(|found| (self.warned_of(found.file), found.ranges));
         let bytes = self.limits.error_bytes;
         self.bridge.warn(Warning {
             level: attrs.number("level").unwrap_or(1),
             short: cut(message, bytes),
-            detail: attrs.list("detail").map(|line| cut(line.to_owned(), bytes)).collect(),
+            detail: cut_lines(attrs.list("detail"), bytes),
             url: cut(attrs.text("url"), bytes),
-            source: location.map(|found| (self.graph.sources()[found.file as usize].clone(), found.ranges)),
+            source,
             vertex,
         });
         Ok(())
+    }
+
+    /// The source text that a warning is about, or its name alone where warnings have carried enough of texts.
+    fn warned_of(&mut self, file: u32) -> Arc<llb::op::SourceFile> {
+        let source = &self.graph.sources()[file as usize];
+        self.warned_bytes = self.warned_bytes.saturating_add(source.data.len());
+        if self.warned_bytes <= WARNED_BYTES_MAX {
+            return source.clone();
+        }
+        let (filename, language) = (source.filename.clone(), source.language.clone());
+        Arc::new(llb::op::SourceFile { filename, language, ..llb::op::SourceFile::default() })
     }
 }
 

@@ -74,6 +74,8 @@ pub(crate) struct Guest {
     limits: Limits,
     log_bytes: usize,
     warnings: usize,
+    /// Bytes of the source texts that they carry, each as often as there are warnings of it.
+    warned_bytes: usize,
     /// What the guest said before it trapped.
     pub(crate) panic: Option<String>,
     /// Host calls so far.
@@ -101,6 +103,7 @@ impl Guest {
             limits,
             log_bytes: 0,
             warnings: 0,
+            warned_bytes: 0,
             panic: None,
             calls: 0,
             world: World::new(),

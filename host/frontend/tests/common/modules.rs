@@ -2,8 +2,8 @@
 
 use wasm_encoder::{
     CodeSection, ConstExpr, DataSection, EntityType, ExportKind, ExportSection, Function, FunctionSection,
-    ImportSection, InstructionSink, MemorySection, MemoryType, Module, RefType, TableSection, TableType, TypeSection,
-    ValType,
+    ImportSection, InstructionSink, MemorySection, MemoryType, Module, RefType, StartSection, TableSection, TableType,
+    TypeSection, ValType,
 };
 
 /// Where a guest of ours keeps what it answers, and what it is given.
@@ -15,30 +15,36 @@ const TEXTS: (i32, &[u8]) = (1024, b"info/a");
 /// What a function of a guest does before it answers. Local 0 and up are its parameters.
 pub type Deed = fn(&mut InstructionSink<'_>);
 
-/// A guest whose functions do these deeds: `build`, what is called to place what the guest is given, and what is called after `build`.
+/// A guest whose functions do these deeds: `build`, what is called to place what the guest is given, what is called after `build`, and
+/// what is called before all. Its memory has so many pages at first, and so many empty pieces of data are put into it.
 #[derive(Clone, Copy)]
 pub struct Guest {
     pub build: Deed,
     pub realloc: Deed,
     pub after: Deed,
+    pub start: Deed,
+    pub pages: u64,
+    pub pieces: usize,
 }
 
-impl Default for Guest {
-    fn default() -> Guest {
-        Guest { build: |_| {}, realloc: |_| {}, after: |_| {} }
-    }
+impl Guest {
+    /// One that does nothing.
+    pub const IDLE: Guest = Guest { build: |_| {}, realloc: |_| {}, after: |_| {}, start: |_| {}, pages: 4, pieces: 0 };
 }
 
 /// The functions that a guest imports, by their numbers, with the number of their parameters.
-const IMPORTS: [(&str, &str, u32, bool); 3] = [
+const IMPORTS: [(&str, &str, u32, bool); 4] = [
     ("pintle:frontend/host@0.1.0", "log", 4, false),
     ("pintle:frontend/llb@0.1.0", "supports", 2, true),
     ("pintle:frontend/host@0.1.0", "[method]ref.start", 1, false),
+    ("pintle:frontend/host@0.1.0", "[resource-drop]ref", 1, false),
 ];
 /// Logs a line.
 pub const LOG: u32 = 0;
 /// Starts the ref whose handle is on the stack.
 pub const START: u32 = 2;
+/// Drops it.
+pub const DROP: u32 = 3;
 
 /// Calls [`LOG`].
 pub fn log(sink: &mut InstructionSink<'_>) {
@@ -70,6 +76,7 @@ pub fn module(guest: Guest) -> Vec<u8> {
         ("request", ty(6, true), (|_: &mut InstructionSink<'_>| {}) as Deed, Some(ANSWER)),
         ("cabi_realloc", ty(4, true), guest.realloc, Some(GIVEN)),
         ("cabi_post_build", ty(1, false), guest.after, None),
+        ("start", ty(0, false), guest.start, None),
     ];
     let (mut declared, mut exports, mut code) = (FunctionSection::new(), ExportSection::new(), CodeSection::new());
     exports.export("memory", ExportKind::Memory, 0);
@@ -89,11 +96,21 @@ pub fn module(guest: Guest) -> Vec<u8> {
     let table = TableType { element_type: RefType::FUNCREF, minimum: 1, maximum: None, table64: false, shared: false };
     tables.table(table);
     let mut memories = MemorySection::new();
-    memories.memory(MemoryType { minimum: 4, maximum: None, memory64: false, shared: false, page_size_log2: None });
+    memories.memory(MemoryType {
+        minimum: guest.pages,
+        maximum: None,
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
     let mut data = DataSection::new();
     data.active(0, &ConstExpr::i32_const(TEXTS.0), TEXTS.1.iter().copied());
+    for _ in 0..guest.pieces {
+        data.active(0, &ConstExpr::i32_const(0), []);
+    }
     let mut module = Module::new();
     module.section(&types).section(&imports).section(&declared).section(&tables).section(&memories);
-    module.section(&exports).section(&code).section(&data);
+    let start = StartSection { function_index: IMPORTS.len() as u32 + functions.len() as u32 - 1 };
+    module.section(&exports).section(&start).section(&code).section(&data);
     module.finish()
 }

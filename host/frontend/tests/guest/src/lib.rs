@@ -24,6 +24,8 @@ impl Frontend for Guest {
             "warn" => flood(times, || {
                 let _ = cx.warn(&Warning::new("mind the gap"));
             }),
+            "warn-at-length" => warn_at_length(cx, times),
+            "huge-fields" => huge_fields(cx, &"x".repeat(times)),
             "supports" => flood(times, || {
                 cx.supports("op.diff");
             }),
@@ -109,6 +111,34 @@ fn pile_up(depth: u64) -> u64 {
 fn flood(times: usize, mut deed: impl FnMut()) -> Result<Output> {
     (0..times).for_each(|_| deed());
     Ok(Output::default())
+}
+
+/// Warnings of a text of so many bytes, each with as many lines.
+fn warn_at_length(cx: &Host, bytes: usize) -> Result<Output> {
+    let file = cx.source_file("f", "", "x".repeat(bytes), None)?;
+    let lines = vec!["a line"; bytes / 100];
+    for _ in 0..4 {
+        cx.warn(&Warning::new("mind the gap").detail(lines.clone()).at(file.location((1, 0), (1, 1))))?;
+    }
+    Ok(Output::default())
+}
+
+/// A long text wherever there may be one. What is refused is no matter here.
+fn huge_fields(cx: &Host, long: &str) -> Result<Output> {
+    let file = cx.source_file(long, long, long, None)?;
+    let named =
+        cx.scratch().file().mkfile(file::Mkfile::new(long, long)).name(long).at(file.location((1, 0), (1, 1))).add()?;
+    let _ = cx.image("a").platform(long).add();
+    let _ = cx.image("a").attr(long, long).add();
+    let _ = cx.local(long).include([long]).shared_key(long).add();
+    let _ = cx.op(long, &[], &[], None, &VertexOptions::new());
+    let _ = named.run([long]).env(long, long).cwd(long).mount(mount::Cache::new(long, long)).add();
+    let _ = cx.warn(&Warning::new(long).detail([long]).url(long));
+    let _ = cx.solve_frontend(long, &[], &[(long.to_owned(), named.clone())]);
+    let _ = cx.resolve(vec![SourceQuery::image(long)]);
+    cx.log(Level::Info, long);
+    let _ = cx.solve(&named)?.read_file(long);
+    Ok(Output::new(named.clone()).platform(long, named).metadata("x", "y"))
 }
 
 fn vertices(cx: &Host, times: usize) -> Result<Output> {
