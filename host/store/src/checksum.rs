@@ -51,6 +51,9 @@ impl Tree {
     }
 }
 
+/// What makes a path a pattern.
+const WILDCARDS: [char; 4] = ['*', '?', '[', '\\'];
+
 fn checksum(merged: &Merged, path: &str, options: &ChecksumOptions) -> Result<Sha> {
     let filter = Filter::new(&options.include, &options.exclude).map_err(Error::other)?;
     let path = if path.is_empty() { "." } else { path };
@@ -67,9 +70,9 @@ fn checksum(merged: &Merged, path: &str, options: &ChecksumOptions) -> Result<Sh
     Ok(hash.finalize().into())
 }
 
-/// Paths that a pattern of the whole path matches.
+/// Paths that a pattern of the whole path matches. There may be none, but what stands before the pattern's wildcards must be there.
 fn wildcard(merged: &Merged, pattern: &str) -> Result<Vec<String>> {
-    if !pattern.contains(['*', '?', '[', '\\']) {
+    if !pattern.contains(WILDCARDS) {
         return Ok(vec![clean(pattern)]);
     }
     let pattern = clean(pattern);
@@ -93,7 +96,11 @@ fn wildcard(merged: &Merged, pattern: &str) -> Result<Vec<String>> {
         }
         found = next;
     }
-    if found.is_empty() { Err(Error::NotFound(pattern)) } else { Ok(found) }
+    if found.is_empty() {
+        let above: Vec<&str> = names.iter().copied().take_while(|name| !name.contains(WILDCARDS)).collect();
+        resolve(merged, above.join("/").as_bytes(), true)?;
+    }
+    Ok(found)
 }
 
 /// The path that `path` leads to, through symlinks as in a root of its own; of the last name only where `follow` says so.

@@ -53,10 +53,13 @@ pub fn copy(source: &Dir, dest: &Dir, action: &CopyAction, owner: Option<Owner>)
         vec![components(&action.src)]
     };
     if sources.is_empty() {
+        let above = paths::before_wildcards(&action.src);
+        let is_there = paths::find(source, &above, true)?.is_some();
+        anyhow::ensure!(is_there, "{:?}: not found", format!("/{}", join(&above).display()));
         if action.allow_empty_wildcard {
             return Ok(());
         }
-        bail!("{:?}: nothing matches", action.src);
+        bail!("{:?}: not found", action.src);
     }
     if !action.create_dest_path {
         check_parent(dest, &components(&action.dest))?;
@@ -133,6 +136,8 @@ impl<'a> Copier<'a> {
     /// Copies one source, which a wildcard may have found.
     fn copy_source(&mut self, names: &[OsString]) -> anyhow::Result<()> {
         let shown = || format!("/{}", join(names).display());
+        // Names of one file that several sources have are files of their own.
+        self.links.clear();
         let from = paths::find(self.source, names, self.action.follow_symlink)?
             .with_context(|| format!("{:?}: not found", shown()))?;
         if self.action.attempt_unpack && unpack::unpack(&from, self)? {

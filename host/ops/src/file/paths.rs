@@ -30,6 +30,12 @@ pub fn components(path: &str) -> Vec<OsString> {
     names
 }
 
+/// The names of a pattern before the first that has wildcards.
+pub fn before_wildcards(pattern: &str) -> Vec<OsString> {
+    let is_plain = |name: &OsString| !name.to_string_lossy().contains(['*', '?', '[', '\\']);
+    components(pattern).into_iter().take_while(is_plain).collect()
+}
+
 /// `names` joined, relative; `.` when there is none.
 pub fn join(names: &[OsString]) -> PathBuf {
     if names.is_empty() { PathBuf::from(".") } else { names.iter().collect() }

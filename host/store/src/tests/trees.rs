@@ -294,7 +294,14 @@ fn checksums_of_selections() {
         assert_eq!(sum(&one, "link", &follow).await.unwrap(), sum(&one, "app", &follow).await.unwrap());
         let not = ChecksumOptions::default();
         assert_eq!(sum(&one, "link", &not).await.unwrap(), sum(&more, "link", &not).await.unwrap());
-        for missing in ["nope", "app/a.txt/x", "up/passwd", "x/*/y"] {
+        for nothing in ["app/*.none", "*/*/none", "non*"] {
+            assert_eq!(
+                sum(&one, nothing, &options(true, &[], &[])).await.unwrap(),
+                sum(&more, "app/*.none", &options(true, &[], &[])).await.unwrap(),
+                "{nothing}"
+            );
+        }
+        for missing in ["nope", "app/a.txt/x", "up/passwd", "nope/*/y", "nope/x*"] {
             let answer = sum(&one, missing, &options(missing.contains('*'), &[], &[])).await;
             assert!(matches!(answer, Err(Error::NotFound(_))), "{missing}: {answer:?}");
         }
