@@ -126,7 +126,7 @@ func TestErrorsHaveTheirPlaces(t *testing.T) {
 		{"", "Earthfile: empty: want VERSION 0.8 in the first line", ""},
 		{"FROM alpine", "Earthfile: want VERSION 0.8 in the first line", "FROM alpine"},
 		{"VERSION 2", "VERSION 2: this frontend reads 0.6, 0.7 and 0.8", "VERSION 2"},
-		{"VERSION 0.8\nFROM alpine:3.20", "no target +all; there are ", ""},
+		{"VERSION 0.8\nFROM alpine:3.20", "no target +all, which is built unless --target names another; there are ", ""},
 		{"VERSION 0.8\nall:\n  RUN make", "RUN: there is no FROM before it", "  RUN make"},
 		{"VERSION 0.8\n  FROM a", "FROM: indented before there is a target", "  FROM a"},
 		{"VERSION 0.8\nall:\nFROM a", "FROM: want a target, as in `name:`; commands of a target are indented", "FROM a"},

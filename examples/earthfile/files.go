@@ -147,6 +147,9 @@ func (r *recipe) saveImage(c command) error {
 	if !r.inTarget {
 		return pintle.Errorf("SAVE IMAGE: want it in a target")
 	}
+	if rest, err = expand(rest, r.lookup); err != nil {
+		return err
+	}
 	if rest != "" {
 		r.cx.Log("info", "SAVE IMAGE "+rest+": the name of the image is what the build is told with --tag")
 	}

@@ -68,6 +68,9 @@ func (l *lowering) context() (pintle.State, error) {
 
 // result is what a build of a target gives: the files that it saves locally, or else its image.
 func (l *lowering) result(target string) (pintle.Result, error) {
+	if _, ok := l.file.targets[target]; !ok && target == defaultTarget {
+		return pintle.Result{}, pintle.Errorf("no target +%s, which is built unless --target names another; there are %s", target, strings.Join(l.file.order, ", "))
+	}
 	made, err := l.target(target, nil)
 	if err != nil {
 		return pintle.Result{}, err

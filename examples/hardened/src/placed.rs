@@ -60,11 +60,20 @@ impl Sources {
         let text = error.without_snippet().to_string();
         // What it says of the place is shown with the place.
         let (message, _) = text.rsplit_once(" at line ").unwrap_or((&text, ""));
-        let refused = Error::invalid(message);
+        let refused = Error::invalid(in_our_words(message));
         match (error.location(), self.0.last()) {
             (Some(location), Some(source)) => refused.at(source.location(location)),
             _ => refused,
         }
+    }
+}
+
+/// What YAML's reader says of a shape that is wrong is about its own events.
+fn in_our_words(message: &str) -> &str {
+    match message {
+        "expected sequence start" => "want a list: [...], or a line for each entry, which begins with -",
+        "expected mapping start" => "want keys with values",
+        other => other,
     }
 }
 

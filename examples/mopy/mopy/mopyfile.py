@@ -167,6 +167,8 @@ class Reader:
         dependency = Dependency(self.text(node).strip(), self.at(node))
         if dependency.text.startswith("/") or not dependency.text:
             raise self.error(node, f"pip {node.value}: a path of the context begins with ./")
+        if dependency.text.startswith("-"):
+            raise self.error(node, f"pip {node.value}: want a package, and no option; a file of them is ./PATH/requirements.txt")
         if dependency.is_local and ".." in dependency.text.split("/"):
             raise self.error(node, f"pip {node.value}: leads out of the context")
         return dependency
@@ -195,7 +197,7 @@ class Reader:
         if node.tag == NULL:
             return []
         if not isinstance(node, yaml.SequenceNode):
-            raise self.error(node, "want a list")
+            raise self.error(node, "want a list: a line for each entry, which begins with -")
         return [read(item) for item in node.value]
 
     def texts(self, node: yaml.Node) -> dict[str, str]:

@@ -180,6 +180,7 @@ class Reader {
   }
 
   object(value: unknown, at: string): Json {
+    if (value === undefined) this.fail(at, "is missing: want an object");
     if (typeof value !== "object" || value === null || Array.isArray(value)) this.fail(at, "want an object");
     return value as Json;
   }

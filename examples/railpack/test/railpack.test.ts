@@ -132,6 +132,7 @@ test("mistakes are named with their place", () => {
     [{ steps: [step, step], deploy }, /steps\[1\]: the second step named "a"/],
     [{ steps: [{ ...step, commands: [{ go: 1 }] }], deploy }, /steps\[0\].commands\[0\]: want a command/],
     [{ steps: [{ ...step, commands: ["COPY:a"] }], deploy }, /steps\[0\].commands\[0\]: want COPY:SRC DEST/],
+    [{ deploy: {} }, /deploy.base: is missing: want an object/],
     [{ deploy: { base: {} } }, /deploy.base: want one of image, step and local/],
     [{ deploy: { base: { step: "b" } }, steps: [step] }, /no step "b"; there are a/],
     [{ deploy: { base: { step: "a" } }, steps: [{ name: "a", inputs: [{ step: "a" }] }] }, /step "a" builds on itself/],
