@@ -81,6 +81,12 @@ function usage(problem) {
   process.exitCode = 2;
 }
 
+/** What is wrong with the author's files the bundler has shown already; where it was called from says nothing to the author. */
+function refused(error) {
+  if (!Array.isArray(error?.errors)) throw error;
+  process.exitCode = 1;
+}
+
 const [command, ...rest] = process.argv.slice(2);
 if (command === "build") {
   const debug = rest.includes("--debug");
@@ -89,9 +95,9 @@ if (command === "build") {
   const [output] = at < 0 ? [] : words.splice(at, 2).slice(1);
   const [entry] = words;
   if (words.length !== 1 || (at >= 0 && output === undefined)) usage("build needs one entry file");
-  else await build(entry, output ?? entry.replace(/\.[^./]+$/, "") + ".wasm", debug);
+  else await build(entry, output ?? entry.replace(/\.[^./]+$/, "") + ".wasm", debug).catch(refused);
 } else if (command === "test" && rest.length > 0) {
-  await test(rest);
+  await test(rest).catch(refused);
 } else {
   usage(command === undefined ? "no command" : `cannot ${[command, ...rest].join(" ")}`);
 }

@@ -1,4 +1,8 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { bind, cache, copy, diff, type Frontend, FrontendError, merge, mkdir, mkfile, op, rm, scanned, secret, ssh, symlink, tmpfs } from "@pintle/sdk";
 import { FakeHost } from "@pintle/sdk/testing";
@@ -240,5 +244,19 @@ test("what has another type is refused with its name, before it gets to the host
       assert.ok(error.message.startsWith(message), `${error.message} is not ${message}`);
       return true;
     });
+  }
+});
+
+test("a file that is no TypeScript is shown with its line, and not where the bundler was called from", () => {
+  const directory = mkdtempSync(join(tmpdir(), "pintle-js-"));
+  try {
+    const entry = join(directory, "broken.ts");
+    writeFileSync(entry, "export const a = 1;\nconst b };\n");
+    const built = spawnSync(process.execPath, ["bin/pintle-js.mjs", "build", entry], { encoding: "utf8" });
+    assert.equal(built.status, 1);
+    assert.match(built.stderr, /broken\.ts:2:/);
+    assert.doesNotMatch(built.stderr, /\n {4}at /);
+  } finally {
+    rmSync(directory, { recursive: true });
   }
 });
