@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Api, errors,
+    filters::Filters,
     gateway::ClientFrontend,
     history::{End, History},
     late_exports::SessionExports,
@@ -81,14 +82,19 @@ impl control_server::Control for Control {
     }
 
     async fn list_workers(&self, request: Request<wire::ListWorkersRequest>) -> Answer<wire::ListWorkersResponse> {
-        if let Some(filter) = request.into_inner().filter.first() {
-            tracing::debug!(filter, "one worker: filters of workers choose nothing");
-        }
+        let filters = Filters::parse(&request.into_inner().filter, &["id", "labels."])?;
         let engine = self.0.engine.clone();
         let looked = tokio::task::spawn_blocking(move || (engine.look_at_worker(), engine.devices())).await;
         let (worker, devices) =
             looked.map_err(|error| Status::internal(format!("looking at the machine broke off: {error}")))?;
         let mut record = worker_record(&worker);
+        let get = |field: &str| match field.strip_prefix("labels.") {
+            Some(name) => record.labels.get(name).cloned(),
+            None => Some(record.id.clone()),
+        };
+        if !filters.matches(get) {
+            return Ok(Response::new(wire::ListWorkersResponse::default()));
+        }
         record.cdi_devices = devices.into_iter().map(device).collect();
         Ok(Response::new(wire::ListWorkersResponse { record: vec![record] }))
     }

@@ -8,6 +8,7 @@ mod content;
 mod control;
 mod ending;
 mod errors;
+mod filters;
 mod gateway;
 mod guests;
 mod history;

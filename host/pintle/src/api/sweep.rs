@@ -5,7 +5,10 @@ use std::time::Duration;
 use build::Engine;
 use tokio::sync::watch;
 
-use super::usage::Filters;
+use super::{
+    filters::Filters,
+    usage::{FIELDS, matches},
+};
 
 /// How long after a build the store is swept: what the build used is let go then.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -32,12 +35,13 @@ pub struct Policy {
 impl Policy {
     /// Refuses filters that cannot be read.
     pub fn check(filters: &[String]) -> anyhow::Result<()> {
-        Filters::parse(filters).map(drop).map_err(|status| anyhow::anyhow!("{}", status.message()))
+        Filters::parse(filters, &FIELDS).map(drop).map_err(|status| anyhow::anyhow!("{}", status.message()))
     }
 
     fn sweep(&self, engine: &Engine) -> anyhow::Result<()> {
-        let filters = Filters::parse(&self.filters).map_err(|status| anyhow::anyhow!("{}", status.message()))?;
-        let filter = |record: &store::DiskRecord| filters.match_all(record);
+        let filters =
+            Filters::parse(&self.filters, &FIELDS).map_err(|status| anyhow::anyhow!("{}", status.message()))?;
+        let filter = |record: &store::DiskRecord| matches(&filters, record);
         let Policy { all, keep_duration, reserved, max_used, min_free, .. } = *self;
         let prune =
             store::Prune { all, roots: false, keep_duration, reserved, max_used, min_free, filter: Some(&filter) };
