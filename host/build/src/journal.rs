@@ -7,12 +7,16 @@ use std::{
 };
 
 use llb::Digest;
-use solver::progress::{CANCELED, Event, EventKind, Sink};
+use solver::progress::{CANCELED, Event, EventKind, Sink, Warning};
 use tokio::{sync::watch, time::Instant};
 
 /// How many bytes of process output a journal keeps for listeners that attach late. Older output is dropped first; events that
 /// are not output are always kept.
 pub const MAX_LOG_BYTES: usize = 8 << 20;
+
+/// How many bytes of warnings a journal takes, with the texts that they are about. All are kept, and whoever runs a frontend of his
+/// own can give any number of them; those that come after are left out.
+pub const MAX_WARNING_BYTES: usize = 64 << 20;
 
 /// How often it is said how far a part of a vertex is. A transfer of many small files knows it anew for each of them, and each word of
 /// it costs every listener something.
@@ -39,6 +43,8 @@ struct Events {
     kept: VecDeque<(u64, Arc<Event>)>,
     next: u64,
     log_bytes: usize,
+    /// Of all warnings that came, also of those that were left out.
+    warning_bytes: usize,
     /// Vertices that have begun and not ended.
     running: BTreeSet<Arc<str>>,
     /// How far the parts of vertices are that have not ended, by vertex and by the part's id.
@@ -69,6 +75,20 @@ impl Events {
         if self.log_bytes > MAX_LOG_BYTES {
             drop_old_logs(self);
         }
+    }
+
+    /// Gives back an event, unless it is a warning for which there is no room; of those, the first says so.
+    fn admitted(&mut self, event: Event) -> Option<Event> {
+        let EventKind::Warning(warning) = &event.kind else { return Some(event) };
+        let had_room = self.warning_bytes <= MAX_WARNING_BYTES;
+        self.warning_bytes = self.warning_bytes.saturating_add(warning_len(warning));
+        if self.warning_bytes <= MAX_WARNING_BYTES {
+            return Some(event);
+        }
+        let short =
+            format!("the warnings of this build have more than {MAX_WARNING_BYTES} bytes: the rest is left out");
+        let last = Warning { level: 1, short: short.into_bytes(), ..Warning::default() };
+        had_room.then_some(Event { kind: EventKind::Warning(last), ..event })
     }
 
     /// Gives back the event of a part when it is time to say it; else keeps it in place of the one before.
@@ -137,7 +157,7 @@ impl Journal {
             }
             _ => {}
         }
-        let Some(event) = events.due(event) else { return };
+        let Some(event) = events.admitted(event).and_then(|event| events.due(event)) else { return };
         events.push(event);
         let count = events.next;
         drop(events);
@@ -189,6 +209,14 @@ impl Journal {
 
 fn log_len(event: &Event) -> usize {
     if let EventKind::Log { data, .. } = &event.kind { data.len() } else { 0 }
+}
+
+/// What a warning takes, in bytes: what it says, and what it takes beside that.
+fn warning_len(warning: &Warning) -> usize {
+    let detail: usize = warning.detail.iter().map(|line| line.len() + size_of::<Vec<u8>>()).sum();
+    let source = warning.source.as_ref().map_or(0, |(name, language, data)| name.len() + language.len() + data.len());
+    let ranges = std::mem::size_of_val(&warning.ranges[..]);
+    size_of::<Event>() + warning.short.len() + warning.url.len() + detail + source + ranges
 }
 
 /// Drops the older half of the output, so that the cost of dropping is spread over many events.
@@ -426,6 +454,32 @@ mod tests {
         assert!(bytes <= MAX_LOG_BYTES, "{bytes} bytes are kept");
         let others = events.iter().filter(|event| !matches!(event.kind, EventKind::Log { .. })).count();
         assert_eq!(others, 3, "defined, started and completed are all there");
+    }
+
+    #[test]
+    fn warnings_are_bounded_and_the_first_that_is_left_out_says_so() {
+        let journal = Journal::default();
+        let text = vec![b'x'; 1 << 20];
+        let warning = || Warning { source: Some(("f".into(), "l".into(), text.clone())), ..Warning::default() };
+        let most = MAX_WARNING_BYTES / text.len();
+        for _ in 0..2 * most {
+            let kind = EventKind::Warning(warning());
+            journal.add(Event { vertex: "v".into(), time: SystemTime::UNIX_EPOCH, kind });
+        }
+        journal.add(log("what else is said is kept"));
+        let events = journal.events_so_far();
+        let kept: Vec<&Warning> = events
+            .iter()
+            .filter_map(|event| if let EventKind::Warning(warning) = &event.kind { Some(warning) } else { None })
+            .collect();
+        let bytes: usize = kept.iter().map(|warning| warning_len(warning)).sum();
+        assert_eq!(
+            (kept.len(), events.len()),
+            (most, most + 1),
+            "all that there is room for, and the word of the rest"
+        );
+        assert!(bytes <= MAX_WARNING_BYTES, "{bytes} bytes are kept");
+        assert!(String::from_utf8_lossy(&kept[most - 1].short).ends_with("the rest is left out"));
     }
 
     #[test]
