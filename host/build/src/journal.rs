@@ -211,7 +211,7 @@ fn log_len(event: &Event) -> usize {
     if let EventKind::Log { data, .. } = &event.kind { data.len() } else { 0 }
 }
 
-/// What a warning takes, in bytes: what it says, and what it takes beside that.
+/// What a warning takes, in bytes.
 fn warning_len(warning: &Warning) -> usize {
     let detail: usize = warning.detail.iter().map(|line| line.len() + size_of::<Vec<u8>>()).sum();
     let source = warning.source.as_ref().map_or(0, |(name, language, data)| name.len() + language.len() + data.len());

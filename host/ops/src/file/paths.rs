@@ -32,7 +32,7 @@ pub fn components(path: &str) -> Vec<OsString> {
 
 /// The names of a pattern before the first that has wildcards.
 pub fn before_wildcards(pattern: &str) -> Vec<OsString> {
-    let is_plain = |name: &OsString| !name.to_string_lossy().contains(['*', '?', '[', '\\']);
+    let is_plain = |name: &OsString| !glob::is_pattern(&name.to_string_lossy());
     components(pattern).into_iter().take_while(is_plain).collect()
 }
 

@@ -28,10 +28,9 @@ impl Filters {
     /// Names what cannot be read.
     pub fn parse(filters: &[String], fields: &[&str]) -> Result<Self, Status> {
         // An empty filter has no term, and matches all: buildx sends one.
-        let terms = |filter: &String| {
+        let parse = |filter: &String| -> Result<Vec<_>, Status> {
             filter.split(',').filter(|term| !term.is_empty()).map(|text| term(text, fields)).collect()
         };
-        let parse = |filter: &String| -> Result<Vec<_>, Status> { terms(filter) };
         Ok(Filters(filters.iter().map(parse).collect::<Result<_, _>>()?))
     }
 
