@@ -216,17 +216,20 @@ impl<W: World> Node<W> {
         }
     }
 
+    /// Tells that the cache answered. A look-up that was shown stands for itself: to its user the work was done.
+    pub(crate) fn say_cached(&self) {
+        let shown = self.phase.compare_exchange(LOOKED_UP, ENDED, Ordering::Relaxed, Ordering::Relaxed);
+        if shown.is_err() {
+            self.say(EventKind::Cached);
+        }
+    }
+
     pub(crate) fn is_started(&self) -> bool {
         self.phase.load(Ordering::Relaxed) == STARTED
     }
 
     pub(crate) fn is_ended(&self) -> bool {
         self.phase.load(Ordering::Relaxed) == ENDED
-    }
-
-    /// Its key was looked up, and nothing was told of it since.
-    pub(crate) fn is_looked_up(&self) -> bool {
-        self.phase.load(Ordering::Relaxed) == LOOKED_UP
     }
 
     /// Marks the node as swept, and tells whether it was already.

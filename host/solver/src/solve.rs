@@ -410,14 +410,14 @@ impl<W: World> Build<W> {
                 continue;
             };
             node.say(EventKind::Explained { hit: true, why: format!("from record {}: {}", record.0, hit.why) });
-            node.say(EventKind::Cached);
+            node.say_cached();
             return Ok(Some(Arc::new(Made { outputs, record })));
         }
         for imported in self.imports() {
             let Some(outputs) = imported.outputs(hit.class).await else { continue };
             let record = self.adopt(&imported, hit.class, &outputs).await.map_err(|cause| self.fail(node, cause))?;
             node.say(EventKind::Explained { hit: true, why: format!("from an imported cache: {}", hit.why) });
-            node.say(EventKind::Cached);
+            node.say_cached();
             return Ok(Some(Arc::new(Made { outputs, record })));
         }
         Ok(None)
@@ -512,10 +512,7 @@ impl<W: World> Build<W> {
         for node in self.graph().below(&[top.id], |node| !node.swept()) {
             if !node.is_ended() && !node.result.is_running() {
                 node.say(EventKind::Explained { hit: true, why: explain::UNNEEDED.into() });
-                // A look-up that was shown has done its part.
-                if !node.is_looked_up() {
-                    node.say(EventKind::Cached);
-                }
+                node.say_cached();
             }
         }
     }
