@@ -6,6 +6,7 @@ use futures::StreamExt;
 use proto::control;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
 
 use crate::{
     connect::Connection,
@@ -63,6 +64,9 @@ pub struct SolveResponse {
 }
 
 /// Runs a build to its end and shows how it goes on: opens a session, solves, follows the status. Dropping the future cancels it.
+///
+/// The build is a task of its own, so that one thread does all of it, whoever shows it: threads that wake each other for each message
+/// would take longer than the messages.
 pub async fn build(
     connection: &Connection,
     session_id: String,
@@ -71,11 +75,25 @@ pub async fn build(
     request: SolveRequest,
     display: &mut dyn Display,
 ) -> Result<SolveResponse, BuildError> {
-    let session = SessionHandle::open(connection, session_id, shared_key, attachments).await;
-    let session = session.map_err(|status| BuildError::from_status("cannot open a session", status))?;
     let (news, incoming) = mpsc::unbounded_channel();
-    let (solved, ()) = tokio::join!(solve(connection, session.id(), request, news), drive(display, incoming));
-    solved
+    let (connection, shared_key) = (connection.clone(), shared_key.to_owned());
+    let solving = AbortOnDropHandle::new(tokio::spawn(async move {
+        let session = SessionHandle::open(&connection, session_id.clone(), &shared_key, attachments);
+        // The engine waits for the session, so it need not be there when the build is asked for.
+        let session = async {
+            match session.await {
+                Ok(_open) => std::future::pending().await,
+                Err(status) => Err(BuildError::from_status("cannot open a session", status)),
+            }
+        };
+        tokio::select! {
+            biased;
+            failed = session => failed,
+            solved = solve(&connection, &session_id, request, news) => solved,
+        }
+    }));
+    drive(display, incoming).await;
+    solving.await.map_err(|error| BuildError::from_status("the build ended", Status::internal(error.to_string())))?
 }
 
 /// Runs a build within an open session. Its news go to `news`, which is closed at the end.

@@ -141,6 +141,7 @@ enum Threads {
 
 /// Runs `work` to its end, and closes what it opened.
 fn block_on(threads: Threads, opened: &embedded::Opened, work: impl Future<Output = ExitCode>) -> ExitCode {
+    sys::allocator::join_free_blocks_at_once();
     limits::raise_open_files();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Threads::One = threads {

@@ -166,6 +166,23 @@ impl<W: World> Build<W> {
         Ok(Link { vertex, entry, imports: self.imports(), engine })
     }
 
+    /// The newest record of each vertex that `top` was made of in this build, by the vertex's id, inputs first. Vertices that have
+    /// none, and those that this build was not asked for, are left out.
+    pub fn records(&self, top: &Arc<Vertex<W>>) -> Result<Vec<(Arc<str>, RecordId)>, SolveError> {
+        let graph = self.graph();
+        let top = graph.find(&top.id).map(|node| node.id);
+        let nodes = graph.below(top.as_slice(), |node| node.known().is_some());
+        drop(graph);
+        let one = |node: &Arc<Node<W>>| {
+            let record = match node.result.get() {
+                Some(made) => Some(made.record.clone()),
+                None => self.engine().memory.newest(self.look(node)?.class).map_err(|cause| node.error(cause))?,
+            };
+            Ok(record.map(|record| (node.vertex.id.clone(), record)))
+        };
+        nodes.iter().filter_map(|node| one(node).transpose()).collect()
+    }
+
     /// Works out the classes of `vertex` and all below it by their definitions: nothing runs but the look-ups of sources' keys.
     async fn define(&self, vertex: &Arc<Vertex<W>>) -> Result<Arc<Node<W>>, SolveError> {
         let (node, undefined) = {

@@ -1,6 +1,6 @@
 //! The layers that steps are known to have made.
 
-use llb::text::Numbered;
+use llb::text::Steps;
 use serde_json::{Map, Value, json};
 use store::Descriptor;
 
@@ -10,13 +10,12 @@ use crate::{bridge::State, cache::Top};
 const DESCRIPTORS_MAX: usize = 50_000;
 
 /// The chains of layers by the step and output that they are (`step3:0`): those that are blobs now.
-pub(super) fn of(state: &State, top: &Top, steps: &Numbered) -> anyhow::Result<Map<String, Value>> {
+pub(super) fn of(state: &State, top: &Top, steps: &Steps<'_>) -> anyhow::Result<Map<String, Value>> {
     let mut told = Told::default();
-    let links = state.build.chain(std::slice::from_ref(&top.vertex)).map_err(|error| anyhow::anyhow!("{error}"))?;
-    for link in links {
-        let step = link.vertex.parse().ok().and_then(|digest: llb::Digest| steps.by_digest.get(&digest));
-        let (Some(step), Some(record)) = (step, link.entry.records.first()) else { continue };
-        for (output, name) in ops::snapshots_of(record).enumerate() {
+    let records = state.build.records(&top.vertex).map_err(|error| anyhow::anyhow!("{error}"))?;
+    for (vertex, record) in records {
+        let Some(step) = vertex.parse().ok().and_then(|digest| steps.id(&digest)) else { continue };
+        for (output, name) in ops::snapshots_of(&record).enumerate() {
             let chains = state.environment.store.known_blobs(name)?;
             if !chains.is_empty() && !told.add(format!("{step}:{output}"), &chains) {
                 return Ok(told.layers);

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use exporters::{Attestation, Predicate, Witness};
 use jiff::Timestamp;
-use llb::{Edge, Graph};
+use llb::{Edge, Graph, text::Steps};
 
 pub(crate) use capture::{Capture, Image};
 pub use options::{Attest, ProvenanceOptions, SbomOptions};
@@ -155,8 +155,8 @@ impl Results {
         let asked = lock(&state.asked).clone().unwrap_or_default();
         let root = lock(&state.root).clone().filter(|root| *root != asked);
         let components = lock(&state.components).clone();
-        let steps = options.is_max.then(|| llb::text::steps(&top.definition.graph, top.edge)).transpose()?;
-        let layers = steps.as_ref().map(|steps| layers::of(state, top, &steps.graph)).transpose()?;
+        let steps = options.is_max.then(|| Steps::of(&top.definition.graph, top.edge)).transpose()?;
+        let layers = steps.as_ref().map(|steps| layers::of(state, top, steps)).transpose()?;
         let platform = &state.environment.platform;
         let about = predicate::About {
             id: &self.build.id,
@@ -170,8 +170,7 @@ impl Results {
             steps,
             layers: layers.unwrap_or_default(),
         };
-        let predicate = predicate::predicate(about, &self.capture(top), options);
-        Ok(serde_json::to_vec(&predicate)?.into())
+        Ok(predicate::predicate(about, &self.capture(top), options)?.into())
     }
 
     /// What went into a result, and into what frontends solved to get there, but not into the other results.

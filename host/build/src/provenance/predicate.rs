@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use llb::text::{Numbered, Steps};
+use llb::text::Steps;
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -49,7 +50,7 @@ pub struct About<'a> {
     /// Who signed build languages and what they may ask, by name, where rules say so.
     pub trust: Value,
     /// What the result is made of, for mode=max.
-    pub steps: Option<Steps>,
+    pub steps: Option<Steps<'a>>,
     /// The layers that its steps are, for mode=max.
     pub layers: Map<String, Value>,
 }
@@ -63,26 +64,49 @@ struct Parts {
     request_is_complete: bool,
 }
 
-/// What is said of a result.
-pub fn predicate(mut about: About<'_>, capture: &Capture, options: &ProvenanceOptions) -> Value {
+/// What is said of a result, as JSON.
+///
+/// # Errors
+/// A source text that says of itself that it was read from what is no definition.
+pub fn predicate(mut about: About<'_>, capture: &Capture, options: &ProvenanceOptions) -> anyhow::Result<Vec<u8>> {
     let layers = std::mem::take(&mut about.layers);
-    let definition = about.steps.take().map(|steps| definition(steps, layers)).unwrap_or_default();
+    let source = about.steps.as_ref().map(source).transpose()?.flatten();
     let parts = parts(&about, capture, options);
-    match options.is_v02 {
-        true => v02(&about, definition, capture, options, parts),
-        false => v1(&about, definition, capture, options, parts),
+    let metadata = metadata(source, layers, &parts);
+    Ok(match options.is_v02 {
+        true => serde_json::to_vec(&v02(&about, metadata, capture, options, parts)),
+        false => serde_json::to_vec(&v1(&about, metadata, capture, options, parts)),
+    }?)
+}
+
+/// A graph as `buildConfig` has it, without the credentials of its URLs. It is made as it is written.
+struct Config<'a>(&'a Steps<'a>);
+
+impl Serialize for Config<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("llbDefinition", &Each(|| self.0.iter().map(without_credentials)))?;
+        map.serialize_entry("digestMapping", &Pairs(self.0.digests()))?;
+        map.end()
     }
 }
 
-/// What the result is made of, where that is said.
-#[derive(Default)]
-struct Definition {
-    /// The graph, for `buildConfig`.
-    config: Option<Value>,
-    /// The texts that it comes from, and the places in them.
-    source: Option<Value>,
-    /// The layers that steps are.
-    layers: Map<String, Value>,
+/// A list that is made as it is written.
+struct Each<F>(F);
+
+impl<F: Fn() -> I, I: Iterator<Item = Value>> Serialize for Each<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
+/// A map of pairs that are in order.
+struct Pairs<'a>(Vec<(&'a llb::Digest, String)>);
+
+impl Serialize for Pairs<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(digest, step)| (digest.as_str(), step)))
+    }
 }
 
 fn parts(about: &About<'_>, capture: &Capture, options: &ProvenanceOptions) -> Parts {
@@ -199,32 +223,30 @@ fn request(
     request
 }
 
-/// Values are moved, for of a large graph a copy is much.
-fn definition(steps: Steps, layers: Map<String, Value>) -> Definition {
-    let locations: Map<String, Value> = steps.locations.into_iter().collect();
-    let infos = steps.sources.into_iter().map(|(mut info, read_from)| {
-        if let (Some(info), Some(read_from)) = (info.as_object_mut(), read_from) {
-            info.extend(graph(read_from));
+/// The texts that the result comes from, and the places in them.
+fn source(steps: &Steps<'_>) -> anyhow::Result<Option<Value>> {
+    let locations: Map<String, Value> = steps.locations().collect();
+    let infos = steps.sources()?.into_iter().map(|(mut info, read_from)| {
+        if let (Some(info), Some(read_from)) = (info.as_object_mut(), read_from)
+            && let Value::Object(graph) = serde_json::to_value(Config(&read_from))?
+        {
+            info.extend(graph);
         }
-        info
+        Ok(info)
     });
-    let infos: Vec<Value> = infos.collect();
-    let source = (!infos.is_empty()).then(|| object([("locations", locations.into()), ("infos", infos.into())]).into());
-    Definition { config: Some(graph(steps.graph).into()), source, layers }
+    let infos = infos.collect::<anyhow::Result<Vec<Value>>>()?;
+    Ok((!infos.is_empty()).then(|| object([("locations", locations.into()), ("infos", infos.into())]).into()))
 }
 
-/// A graph without the credentials of its URLs.
-fn graph(mut steps: Numbered) -> Map<String, Value> {
-    for source in steps.steps.iter_mut().filter_map(|step| step.pointer_mut("/op/Op/source")) {
+fn without_credentials(mut step: Value) -> Value {
+    if let Some(source) = step.pointer_mut("/op/Op/source") {
         for place in URLS {
             if let Some(url) = source.pointer_mut(place) {
                 *url = redacted(url.as_str().unwrap_or_default()).into();
             }
         }
     }
-    let by_digest: Map<String, Value> =
-        steps.by_digest.into_iter().map(|(digest, step)| (digest.as_str().to_owned(), step.into())).collect();
-    object([("llbDefinition", steps.steps.into()), ("digestMapping", by_digest.into())])
+    step
 }
 
 fn object<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
@@ -232,10 +254,10 @@ fn object<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
 }
 
 /// What is BuildKit's own to say.
-fn metadata(source: Option<Value>, layers: Map<String, Value>, vcs: Map<String, Value>) -> Value {
+fn metadata(source: Option<Value>, layers: Map<String, Value>, parts: &Parts) -> Value {
     let mut metadata = Map::new();
-    if !vcs.is_empty() {
-        metadata.insert("vcs".into(), vcs.into());
+    if !parts.vcs.is_empty() {
+        metadata.insert("vcs".into(), parts.vcs.clone().into());
     }
     metadata.extend(source.map(|source| ("source".to_owned(), source)));
     if !layers.is_empty() {
@@ -253,15 +275,38 @@ fn components(about: &About<'_>, to: &mut Map<String, Value>) {
     }
 }
 
-fn v1(
-    about: &About<'_>,
-    definition: Definition,
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct V1<'a> {
+    build_definition: DefinitionV1<'a>,
+    run_details: Value,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DefinitionV1<'a> {
+    build_type: &'static str,
+    resolved_dependencies: Value,
+    external_parameters: Value,
+    internal_parameters: Internal<'a>,
+}
+
+#[derive(Serialize)]
+struct Internal<'a> {
+    #[serde(rename = "buildConfig", skip_serializing_if = "Option::is_none")]
+    config: Option<Config<'a>>,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+fn v1<'a>(
+    about: &'a About<'_>,
+    metadata: Value,
     capture: &Capture,
     options: &ProvenanceOptions,
     parts: Parts,
-) -> Value {
+) -> V1<'a> {
     let mut internal = Map::new();
-    internal.extend(definition.config.map(|config| ("buildConfig".to_owned(), config)));
     internal.insert("builderPlatform".into(), about.platform.as_str().into());
     components(about, &mut internal);
     let mut run = json!({
@@ -269,7 +314,7 @@ fn v1(
         "startedOn": about.started.to_string(),
         "finishedOn": about.finished.to_string(),
     });
-    run["buildkit_metadata"] = metadata(definition.source, definition.layers, parts.vcs);
+    run["buildkit_metadata"] = metadata;
     if parts.is_complete && !capture.has_network {
         run["buildkit_hermetic"] = true.into();
     }
@@ -278,24 +323,36 @@ fn v1(
     if options.reproducible {
         run["buildkit_reproducible"] = true.into();
     }
-    let mut definition = json!({
-        "buildType": BUILD_TYPE_V1,
-        "resolvedDependencies": capture.materials(),
-        "externalParameters": { "configSource": parts.config_source, "request": parts.request },
-    });
-    definition["internalParameters"] = internal.into();
-    let mut details = json!({ "builder": { "id": options.builder_id } });
-    details["metadata"] = run;
-    object([("buildDefinition", definition), ("runDetails", details)]).into()
+    let mut run_details = json!({ "builder": { "id": options.builder_id } });
+    run_details["metadata"] = run;
+    let build_definition = DefinitionV1 {
+        build_type: BUILD_TYPE_V1,
+        resolved_dependencies: json!(capture.materials()),
+        external_parameters: json!({ "configSource": parts.config_source, "request": parts.request }),
+        internal_parameters: Internal { config: about.steps.as_ref().map(Config), rest: internal },
+    };
+    V1 { build_definition, run_details }
 }
 
-fn v02(
-    about: &About<'_>,
-    definition: Definition,
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct V02<'a> {
+    builder: Value,
+    build_type: &'static str,
+    materials: Value,
+    invocation: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    build_config: Option<Config<'a>>,
+    metadata: Value,
+}
+
+fn v02<'a>(
+    about: &'a About<'_>,
+    metadata: Value,
     capture: &Capture,
     options: &ProvenanceOptions,
     mut parts: Parts,
-) -> Value {
+) -> V02<'a> {
     if let Some(path) = parts.config_source.remove("path") {
         parts.config_source.insert("entryPoint".into(), path);
     }
@@ -310,21 +367,18 @@ fn v02(
         },
         "reproducible": options.reproducible,
     });
-    run[METADATA_KEY] = metadata(definition.source, definition.layers, parts.vcs);
+    run[METADATA_KEY] = metadata;
     if parts.is_complete && !capture.has_network {
         run[HERMETIC_KEY] = true.into();
     }
-    let mut predicate = json!({
-        "builder": { "id": options.builder_id },
-        "buildType": BUILD_TYPE_V02,
-        "materials": capture.materials(),
-        "invocation": {
+    V02 {
+        builder: json!({ "id": options.builder_id }),
+        build_type: BUILD_TYPE_V02,
+        materials: json!(capture.materials()),
+        invocation: json!({
             "configSource": parts.config_source, "parameters": parts.request, "environment": environment,
-        },
-    });
-    if let Some(config) = definition.config {
-        predicate["buildConfig"] = config;
+        }),
+        build_config: about.steps.as_ref().map(Config),
+        metadata: run,
     }
-    predicate["metadata"] = run;
-    predicate
 }

@@ -20,7 +20,7 @@ mod file;
 mod source;
 mod steps;
 
-pub use steps::{Numbered, Steps, steps};
+pub use steps::Steps;
 
 use std::fmt::{self, Write as _};
 

@@ -1,9 +1,10 @@
 //! The steps of a graph as BuildKit writes them into provenance (`solver/llbsolver/provenance/buildconfig.go`): ops as JSON with the
 //! names of `solver/pb/ops.proto`, and inputs by the number of their step.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -18,70 +19,90 @@ use crate::{
 /// Attributes that are of one build and not of the definition.
 const SESSION_ATTRS: [&str; 2] = ["local.session", "local.unique"];
 
-/// Ops by numbers.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Numbered {
-    /// Each with `id`, `op` and `inputs`, inputs first.
-    pub steps: Vec<Value>,
-    /// The step of each digest.
-    pub by_digest: BTreeMap<Digest, String>,
+/// The steps that an edge is made of, numbered from 0, inputs first. They are written one at a time: of a large graph they are much.
+pub struct Steps<'a> {
+    graph: Cow<'a, Graph>,
+    edge: Edge,
+    /// Of BuildKit's last vertex, which only says which output is the result.
+    last: Digest,
 }
 
-/// A graph as steps, and the texts that it comes from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Steps {
-    /// The graph.
-    pub graph: Numbered,
-    /// Where each step comes from: by its id, `locations` that name source texts by their index.
-    pub locations: BTreeMap<String, Value>,
-    /// The source texts: `filename`, `language`, `data` in base64; and the graph that each was read from, if any.
-    pub sources: Vec<(Value, Option<Numbered>)>,
-}
+impl<'a> Steps<'a> {
+    /// The steps that `edge` of `graph` is made of.
+    ///
+    /// # Errors
+    /// When `edge` is not of this graph.
+    pub fn of(graph: &'a Graph, edge: Edge) -> Result<Self, GraphError> {
+        let last = Digest::of(&graph.head(edge)?);
+        if graph.reachable(edge).len() == graph.len() {
+            return Ok(Steps { graph: Cow::Borrowed(graph), edge, last });
+        }
+        let (graph, edge) = graph.subgraph(edge)?;
+        Ok(Steps { graph: Cow::Owned(graph), edge, last })
+    }
 
-/// The steps that `edge` is made of.
-///
-/// # Errors
-/// When `edge` is not of this graph, or a source text says of itself that it was read from what is no definition.
-pub fn steps(graph: &Graph, edge: Edge) -> Result<Steps, GraphError> {
-    let (graph, edge) = graph.subgraph(edge)?;
-    let located = graph.iter().filter(|(_, vertex)| !vertex.meta.locations.is_empty());
-    let locations = located.map(|(id, vertex)| (step(id), locations(vertex))).collect();
-    let sources = graph.sources().iter().map(|file| source(file)).collect::<Result<_, _>>()?;
-    Ok(Steps { graph: numbered(&graph, edge)?, locations, sources })
+    /// The id of the step of this digest, if it is one of them.
+    pub fn id(&self, digest: &Digest) -> Option<String> {
+        self.graph.find(digest).map(step)
+    }
+
+    /// Each step with its `id`, `op` and `inputs`.
+    pub fn iter(&self) -> impl Iterator<Item = Value> {
+        let input = |edge: &Edge| format!("{}:{}", step(edge.vertex), edge.output);
+        let one = move |(id, vertex): (VertexId, &Arc<Vertex>)| {
+            let inputs: Vec<String> = vertex.inputs.iter().map(input).collect();
+            object([("id", step(id).into()), ("op", op(vertex)), ("inputs", inputs.into())])
+        };
+        let last = json!({ "id": self.last_id(), "op": { "Op": {} }, "inputs": [input(&self.edge)] });
+        self.graph.iter().map(one).chain([last])
+    }
+
+    /// The digest of each step and its id, in the order of the digests.
+    pub fn digests(&self) -> Vec<(&Digest, String)> {
+        let vertices = self.graph.iter().map(|(id, vertex)| (&vertex.digest, step(id)));
+        let mut digests: Vec<_> = vertices.chain([(&self.last, self.last_id())]).collect();
+        digests.sort_unstable_by_key(|(digest, _)| *digest);
+        digests
+    }
+
+    /// Where steps come from: by the step's id, `locations` that name source texts by their index.
+    pub fn locations(&self) -> impl Iterator<Item = (String, Value)> {
+        let located = self.graph.iter().filter(|(_, vertex)| !vertex.meta.locations.is_empty());
+        located.map(|(id, vertex)| (step(id), locations(vertex)))
+    }
+
+    /// The source texts: `filename`, `language`, `data` in base64; and the steps that each was read from, if any.
+    ///
+    /// # Errors
+    /// A source text that says of itself that it was read from what is no definition.
+    pub fn sources(&self) -> Result<Vec<(Value, Option<Steps<'static>>)>, GraphError> {
+        self.graph.sources().iter().map(|file| source(file)).collect()
+    }
+
+    fn last_id(&self) -> String {
+        format!("step{}", self.graph.len())
+    }
 }
 
 fn step(id: VertexId) -> String {
     format!("step{}", id.0)
 }
 
-/// The steps of a graph that `edge` needs all of.
-fn numbered(graph: &Graph, edge: Edge) -> Result<Numbered, GraphError> {
-    let input = |edge: &Edge| format!("{}:{}", step(edge.vertex), edge.output);
-    let mut all = Numbered::default();
-    for (id, vertex) in graph.iter() {
-        let inputs: Vec<String> = vertex.inputs.iter().map(input).collect();
-        all.steps.push(object([("id", step(id).into()), ("op", op(vertex)), ("inputs", inputs.into())]));
-        all.by_digest.insert(vertex.digest.clone(), step(id));
-    }
-    // BuildKit's definitions end with a vertex that only says which output is the result.
-    let last = format!("step{}", graph.len());
-    all.steps.push(json!({ "id": last, "op": { "Op": {} }, "inputs": [input(&edge)] }));
-    all.by_digest.insert(Digest::of(&graph.head(edge)?), last);
-    Ok(all)
-}
-
-fn source(file: &SourceFile) -> Result<(Value, Option<Numbered>), GraphError> {
+fn source(file: &SourceFile) -> Result<(Value, Option<Steps<'static>>), GraphError> {
     let text = json!({
         "filename": file.filename, "language": file.language, "data": BASE64_STANDARD.encode(&file.data),
     });
-    let definition = file.definition.as_ref().map(|definition| {
-        let (graph, edge) = Graph::decode_bytes(definition.clone(), &Limits::default())
-            .map_err(|error| error.at(format_args!("source text {}", file.filename)))?;
-        let Some(edge) = edge else { return Ok(Numbered::default()) };
-        let (graph, edge) = graph.subgraph(edge)?;
-        numbered(&graph, edge)
-    });
-    Ok((compact(text), definition.transpose()?))
+    Ok((compact(text), file.definition.as_ref().map(|bytes| read_from(file, bytes)).transpose()?.flatten()))
+}
+
+/// What a source text was read from, unless that is nothing.
+fn read_from(file: &SourceFile, definition: &Bytes) -> Result<Option<Steps<'static>>, GraphError> {
+    let (graph, edge) = Graph::decode_bytes(definition.clone(), &Limits::default())
+        .map_err(|error| error.at(format_args!("source text {}", file.filename)))?;
+    let Some(edge) = edge else { return Ok(None) };
+    let last = Digest::of(&graph.head(edge)?);
+    let (graph, edge) = graph.subgraph(edge)?;
+    Ok(Some(Steps { graph: Cow::Owned(graph), edge, last }))
 }
 
 fn locations(vertex: &Vertex) -> Value {

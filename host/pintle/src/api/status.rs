@@ -13,9 +13,11 @@ const MAX_LOG_CHUNK_BYTES: usize = 1 << 20;
 /// times within one message is said once, as it is at the end.
 #[derive(Default)]
 pub struct Status {
-    vertices: HashMap<Arc<str>, Told>,
-    /// The vertices that the message is to have which is being written, in the order of their first change.
-    changed: Vec<Arc<str>>,
+    /// Where vertices are in [`Status::told`].
+    places: HashMap<Arc<str>, usize>,
+    told: Vec<Told>,
+    /// The places of those that the message is to have which is being written, in the order of their first change.
+    changed: Vec<usize>,
 }
 
 /// A vertex as it is now.
@@ -49,12 +51,11 @@ impl Status {
     /// Adds the vertices that changed to a message.
     fn finish(&mut self, mut response: StatusResponse) -> StatusResponse {
         response.vertexes.reserve(self.changed.len());
-        for id in self.changed.drain(..) {
-            if let Some(told) = self.vertices.get_mut(&id) {
-                told.is_changed = false;
-                told.is_open = told.vertex.started.is_some() && told.vertex.completed.is_none();
-                response.vertexes.push(told.vertex.clone());
-            }
+        for place in self.changed.drain(..) {
+            let told = &mut self.told[place];
+            told.is_changed = false;
+            told.is_open = told.vertex.started.is_some() && told.vertex.completed.is_none();
+            response.vertexes.push(told.vertex.clone());
         }
         response
     }
@@ -71,12 +72,7 @@ impl Status {
                     progress_group: group.as_deref().and_then(progress_group),
                     ..Vertex::default()
                 };
-                let before = self.vertices.get(id);
-                if before.is_none_or(|told| !told.is_changed) {
-                    self.changed.push(id.clone());
-                }
-                let is_open = before.is_some_and(|told| told.is_open);
-                self.vertices.insert(id.clone(), Told { vertex, is_open, is_changed: true });
+                self.define(id, vertex);
             }
             EventKind::Started => {
                 response.vertexes.extend(self.close(id));
@@ -125,20 +121,36 @@ impl Status {
         }
     }
 
+    fn define(&mut self, id: &Arc<str>, vertex: Vertex) {
+        let place = *self.places.entry(id.clone()).or_insert_with(|| {
+            self.told.push(Told { vertex: Vertex::default(), is_open: false, is_changed: false });
+            self.told.len() - 1
+        });
+        self.change_at(place, |told| *told = vertex);
+    }
+
     /// A vertex that has ended and begins again, where the listener does not know yet that it had ended: clients know each time that a
     /// vertex runs by when it began, and wait for all of them.
     fn close(&mut self, id: &Arc<str>) -> Option<Vertex> {
-        let told = self.vertices.get_mut(id).filter(|told| told.is_open && told.vertex.completed.is_some())?;
+        let told = &mut self.told[*self.places.get(id)?];
+        if !told.is_open || told.vertex.completed.is_none() {
+            return None;
+        }
         told.is_open = false;
         Some(told.vertex.clone())
     }
 
     fn change(&mut self, id: &Arc<str>, change: impl FnOnce(&mut Vertex)) {
-        if let Some(told) = self.vertices.get_mut(id) {
-            change(&mut told.vertex);
-            if !std::mem::replace(&mut told.is_changed, true) {
-                self.changed.push(id.clone());
-            }
+        if let Some(place) = self.places.get(id) {
+            self.change_at(*place, change);
+        }
+    }
+
+    fn change_at(&mut self, place: usize, change: impl FnOnce(&mut Vertex)) {
+        let told = &mut self.told[place];
+        change(&mut told.vertex);
+        if !std::mem::replace(&mut told.is_changed, true) {
+            self.changed.push(place);
         }
     }
 }

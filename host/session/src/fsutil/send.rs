@@ -90,10 +90,10 @@ where
     }
 }
 
-/// Starts the thread that lists files and the one that reads them; the future waits for both.
+/// Starts the thread that lists files; the future waits for it, and for the one that reads them once a file is asked for.
 fn start(
     trees: Vec<Tree>,
-    wanted: mpsc::UnboundedReceiver<u32>,
+    mut wanted: mpsc::UnboundedReceiver<u32>,
     out: &Out,
 ) -> impl Future<Output = anyhow::Result<()>> + use<> {
     let (table, roots) = (Table::default(), trees.iter().map(|tree| tree.walk.root()).collect::<Vec<_>>());
@@ -102,11 +102,15 @@ fn start(
         move || out.or_tell(list(trees, &table, &out))
     });
     let out = out.clone();
-    let reader = tokio::task::spawn_blocking(move || out.or_tell(answer(&roots, &table, wanted, &out)));
+    let reader = async move {
+        let Some(first) = wanted.recv().await else { return Ok(()) };
+        let read = move || out.or_tell(answer(&roots, &table, (first, wanted), &out));
+        tokio::task::spawn_blocking(read).await.context("the thread that reads files died")?
+    };
     async {
         let (listed, read) = tokio::join!(lister, reader);
         listed.context("the thread that lists files died")??;
-        read.context("the thread that reads files died")?
+        read
     }
 }
 
@@ -197,14 +201,15 @@ fn directory(path: &str, mod_time: Option<i64>) -> Stat {
     Stat { path: path.to_owned(), mode, mod_time: mod_time.unwrap_or(0), ..Stat::default() }
 }
 
+/// Sends the content of the first file that is wanted, and of those that are wanted after it.
 fn answer(
     roots: &[Arc<OwnedFd>],
     table: &Table,
-    mut wanted: mpsc::UnboundedReceiver<u32>,
+    (first, mut others): (u32, mpsc::UnboundedReceiver<u32>),
     out: &Out,
 ) -> anyhow::Result<()> {
     let mut buffer = BytesMut::new();
-    while let Some(id) = wanted.blocking_recv() {
+    for id in std::iter::once(first).chain(std::iter::from_fn(|| others.blocking_recv())) {
         let entry = table.lock().unwrap_or_else(PoisonError::into_inner).get_mut(id as usize).map(Option::take);
         match entry.with_context(|| format!("the receiver asked for file {id}, which was not listed"))? {
             Some(Listed { tree, path, size }) => {

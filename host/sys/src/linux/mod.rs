@@ -1,6 +1,7 @@
 //! Linux.
 
 pub mod activation;
+pub mod allocator;
 pub mod file;
 pub mod mount;
 pub mod namespaces;

@@ -8,6 +8,12 @@ fn unsupported<T>() -> io::Result<T> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// The C library's allocator.
+pub mod allocator {
+    /// Nothing: it is not glibc's.
+    pub fn join_free_blocks_at_once() {}
+}
+
 /// Sockets of a service manager.
 pub mod activation {
     /// None.

@@ -6,6 +6,7 @@ mod recording;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, SystemTime},
 };
 
@@ -16,6 +17,7 @@ use prost::Message;
 use proto::control::{self as wire, BuildHistoryEvent, BuildHistoryEventType as Kind, BuildHistoryRecord as Record};
 use store::{Blob, Store};
 use tokio::sync::{
+    Semaphore,
     broadcast::{self, error::RecvError},
     watch,
 };
@@ -71,6 +73,8 @@ struct Shared {
     events: broadcast::Sender<BuildHistoryEvent>,
     /// Builds that were answered and are being recorded; what is held here is let go when that is done.
     ending: Mutex<BTreeMap<String, watch::Receiver<()>>>,
+    /// Whoever writes a record, which of a large build is much work. Builds that go on have half of the processors for themselves.
+    writing: Semaphore,
 }
 
 struct Entry {
@@ -106,6 +110,7 @@ impl History {
             pending: Mutex::default(),
             events,
             ending: Mutex::default(),
+            writing: Semaphore::new(thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2))),
         })))
     }
 

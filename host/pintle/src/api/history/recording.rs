@@ -135,6 +135,8 @@ impl Recording {
         let (done, is_done) = watch::channel(());
         history.ending().insert(id.clone(), is_done);
         tokio::spawn(async move {
+            // It is never closed.
+            let turn = history.0.writing.acquire().await;
             if let Err(error) = finish(&history, &id, journal, end).await {
                 tracing::warn!("build {id} is not recorded: {error}");
                 history.table().remove(&id);
@@ -144,6 +146,7 @@ impl Recording {
                 Some(trace) => tokio::task::spawn_blocking(|| trace.close()).await.ok(),
                 None => None,
             };
+            drop(turn);
             history.ending().remove(&id);
             drop(done);
             match (pending, closed) {
