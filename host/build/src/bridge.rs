@@ -276,6 +276,8 @@ pub(crate) struct BuildBridge {
     pub state: Arc<State>,
     /// How many frontends called one another to get here.
     depth: usize,
+    /// What it is called.
+    name: String,
     /// What it may ask.
     grants: Grants,
     /// What the frontend says, once it says something.
@@ -285,13 +287,22 @@ pub(crate) struct BuildBridge {
 impl BuildBridge {
     /// For a frontend of a build that is `depth` calls of frontends deep, and may ask everything.
     pub fn new(state: Arc<State>, depth: usize) -> BuildBridge {
-        BuildBridge { state, depth, grants: Grants::all(), said: Mutex::default() }
+        BuildBridge { state, depth, name: String::new(), grants: Grants::all(), said: Mutex::default() }
     }
 
-    /// The same for one that may ask `grants` alone.
-    fn granted(mut self, grants: Grants) -> BuildBridge {
+    /// The same for one of this name that may ask `grants` alone.
+    fn granted(mut self, name: &str, grants: Grants) -> BuildBridge {
+        self.name = shown_name(name).to_owned();
         self.grants = grants;
         self
+    }
+
+    fn check(&self, grant: Grant, what: impl FnOnce() -> String) -> Result<(), Error> {
+        self.grants.check(grant, what).map_err(|missing| missing.of(&self.name))
+    }
+
+    fn check_solve(&self, definition: &Definition) -> Result<(), Error> {
+        self.grants.check_solve(definition).map_err(|missing| missing.of(&self.name))
     }
 }
 
@@ -306,16 +317,16 @@ impl Drop for BuildBridge {
 #[async_trait]
 impl Bridge for BuildBridge {
     async fn solve(&self, definition: Definition, options: SolveOptions) -> Result<Arc<dyn Ref>, Error> {
-        if !options.cache_imports.is_empty() {
-            self.grants.check(Grant::Registry)?;
+        if let Some(cache) = options.cache_imports.first() {
+            self.check(Grant::Registry, || format!("name a cache of the kind {:?}", cache.kind))?;
         }
         let caches = options.cache_imports.into_iter();
         let caches: Vec<_> = caches.map(|cache| CacheOption { kind: cache.kind, attrs: cache.attrs }).collect();
         self.state.import(&caches).await;
-        self.grants.check_solve(&definition)?;
+        self.check_solve(&definition)?;
         let definition = nested::expand(&self.state, definition, 0).await?;
         // What a build op unfolds to is part of it.
-        self.grants.check_solve(&definition)?;
+        self.check_solve(&definition)?;
         let result = LazyRef::new(self.state.clone(), definition);
         if options.evaluate {
             result.evaluate().await?;
@@ -324,9 +335,9 @@ impl Bridge for BuildBridge {
     }
 
     async fn solve_frontend(&self, source: &str, request: Request) -> Result<SolvedFrontend, Error> {
-        self.grants.check(Grant::Registry)?;
+        self.check(Grant::Registry, || format!("call the frontend {source:?}"))?;
         let output = self.state.frontend(source, request, self.depth + 1, &self.grants).await?;
-        output.refs.iter().try_for_each(|(_, definition)| self.grants.check_solve(definition))?;
+        output.refs.iter().try_for_each(|(_, definition)| self.check_solve(definition))?;
         let refs = output.refs.into_iter().map(|(platform, definition)| {
             let result: Arc<dyn Ref> = LazyRef::new(self.state.clone(), definition);
             (platform, result)
@@ -335,13 +346,13 @@ impl Bridge for BuildBridge {
     }
 
     async fn new_container(&self, spec: ContainerSpec) -> Result<Arc<dyn Container>, Error> {
-        self.grants.check(Grant::Processes)?;
+        self.check(Grant::Processes, || "start a container".to_owned())?;
         container::new(&self.state, spec).await
     }
 
     async fn resolve_sources(&self, queries: Vec<SourceQuery>) -> Vec<Result<SourceMeta, Error>> {
         let answers = queries.into_iter().map(|query| async {
-            self.grants.check_query(&query)?;
+            self.grants.check_query(&query).map_err(|missing| missing.of(&self.name))?;
             self.state.resolve_source(query).await
         });
         futures::future::join_all(answers).await
@@ -404,13 +415,27 @@ impl State {
         let finder = Arc::new(BuildBridge::new(self.clone(), depth));
         let Found { frontend, grants } = self.engine.frontends().find(source, &request, &finder).await?;
         let grants = grants.within(outer);
-        let bridge = Arc::new(BuildBridge::new(self.clone(), depth).granted(grants.clone()));
-        let output = self.call(&*frontend, source, bridge, request).await?;
+        let bridge = Arc::new(BuildBridge::new(self.clone(), depth).granted(source, grants.clone()));
+        let output = self.call(&*frontend, source, bridge, request).await;
+        let output = output.map_err(|error| self.with_rule(source, error))?;
         let extras = output.extras.iter().map(|extra| &extra.definition);
         let mut results = output.refs.iter().map(|(_, definition)| definition).chain(extras);
-        results.try_for_each(|definition| grants.check_result(definition))?;
+        let checked = results.try_for_each(|definition| grants.check_result(definition));
+        checked.map_err(|missing| missing.of(shown_name(source)))?;
         lock(&self.components).extend(frontend.component().map(|digest| (source.to_string(), digest)));
         Ok(output)
+    }
+
+    /// An error of a frontend, where it went over a limit that a rule set it, with a word of that.
+    fn with_rule(&self, source: &str, mut error: Error) -> Error {
+        let verdicts = lock(&self.verdicts);
+        let is_ruled = |limit: &str| verdicts.get(source).is_some_and(|verdict| verdict.limits.has(limit));
+        for (key, value) in &mut error.detail {
+            if key == frontend::LIMIT && is_ruled(value) {
+                *key = frontend::RULED_LIMIT.to_owned();
+            }
+        }
+        error
     }
 
     /// Calls a frontend, unless what it would answer is known.

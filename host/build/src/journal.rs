@@ -291,6 +291,12 @@ impl Activity {
         self.send(EventKind::Log { stream: 2, data: format!("{line}\n").into_bytes() });
     }
 
+    /// Warns, in its output and among the warnings of the build.
+    pub fn warn(&self, text: &str) {
+        self.log(&format!("WARNING: {text}"));
+        self.send(EventKind::Warning(Warning { level: 1, short: text.into(), ..Warning::default() }));
+    }
+
     /// A piece of output, as it is.
     pub fn output(&self, data: &[u8]) {
         self.send(EventKind::Log { stream: 2, data: data.to_vec() });

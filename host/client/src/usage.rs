@@ -19,15 +19,6 @@ pub struct PruneOptions {
     pub min_free_bytes: Option<i64>,
 }
 
-/// A number with a unit that cannot be read.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{text:?} is no {what}: want for instance {example}")]
-pub struct ParseError {
-    text: String,
-    what: &'static str,
-    example: &'static str,
-}
-
 /// Ids and platforms of the engine's workers.
 pub async fn workers(connection: &Connection) -> Result<Vec<(String, Vec<String>)>, BuildError> {
     let request = proto::control::ListWorkersRequest::default();
@@ -97,8 +88,7 @@ pub fn table(records: &[UsageRecord], verbose: bool) -> String {
     out
 }
 
-/// A number of bytes in units of 1000, as the other build tools print it.
-/// A number of bytes as people read it: `1.5MB`.
+/// A number of bytes as people read it, in units of 1000 as the other build tools print it: `1.50MB`.
 pub fn human(bytes: i64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
     if bytes < 1000 {
@@ -115,71 +105,9 @@ pub fn human(bytes: i64) -> String {
     format!("{value:.2}{unit}")
 }
 
-/// Bytes from `512`, `64kB`, `1.5GB`, `2GiB`.
-pub fn parse_size(text: &str) -> Result<i64, ParseError> {
-    let failed = || ParseError { text: text.into(), what: "size", example: "500MB or 10GiB" };
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1.0,
-        "k" | "kb" => 1e3,
-        "m" | "mb" => 1e6,
-        "g" | "gb" => 1e9,
-        "t" | "tb" => 1e12,
-        "kib" => 1024.0,
-        "mib" => 1_048_576.0,
-        "gib" => 1_073_741_824.0,
-        "tib" => 1_099_511_627_776.0,
-        _ => return Err(failed()),
-    };
-    let number: f64 = number.parse().map_err(|_| failed())?;
-    Ok((number * factor) as i64)
-}
-
-/// A duration from `90s`, `15m`, `12h`, `7d`, or several of them in a row.
-pub fn parse_duration(text: &str) -> Result<Duration, ParseError> {
-    let failed = || ParseError { text: text.into(), what: "duration", example: "30s, 12h or 7d" };
-    let (mut total, mut number) = (0.0, String::new());
-    for c in text.chars() {
-        if c.is_ascii_digit() || c == '.' {
-            number.push(c);
-            continue;
-        }
-        let factor = match c {
-            's' => 1.0,
-            'm' => 60.0,
-            'h' => 3600.0,
-            'd' => 86_400.0,
-            _ => return Err(failed()),
-        };
-        total += std::mem::take(&mut number).parse::<f64>().map_err(|_| failed())? * factor;
-    }
-    if !number.is_empty() || text.is_empty() {
-        return Err(failed());
-    }
-    Duration::try_from_secs_f64(total).map_err(|_| failed())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_and_durations() {
-        let sizes = [("512", 512), ("64kB", 64_000), ("1.5GB", 1_500_000_000), ("2GiB", 2 << 30), ("10M", 10_000_000)];
-        for (text, want) in sizes {
-            assert_eq!(parse_size(text), Ok(want), "{text}");
-        }
-        for text in ["", "x", "5 parsecs", "-1"] {
-            assert!(parse_size(text).is_err(), "{text:?}");
-        }
-        for (text, want) in [("90s", 90), ("12h", 43_200), ("1h30m", 5400), ("7d", 604_800)] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_secs(want)), "{text}");
-        }
-        for text in ["", "5", "5x", "h", "99999999999999999999d"] {
-            assert!(parse_duration(text).is_err(), "{text:?}");
-        }
-    }
 
     #[test]
     fn human_sizes() {

@@ -34,7 +34,7 @@ pub use compiler::{Compiler, helper_main};
 pub use component::{Interfaces, check, encode, interfaces};
 pub use container::{Container, ContainerIo, ContainerProcess, ContainerSpec, Output as ContainerOutput};
 pub use library::{Entry, Library};
-pub use limits::{LIMIT, Limits};
+pub use limits::{LIMIT, LimitChanges, Limits, RULED_LIMIT};
 pub use prints::lost_prints;
 pub use runtime::{Options, Runtime};
 pub use wasm::{Statistics, WasmFrontend};

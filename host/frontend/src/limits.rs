@@ -1,4 +1,9 @@
-use std::time::Duration;
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use serde::{
+    Serialize,
+    de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor},
+};
 
 use crate::Error;
 
@@ -119,6 +124,8 @@ impl Default for Limits {
 
 /// Key of the detail of an error that names the limit that was broken, one of [`Limits::NAMES`].
 pub const LIMIT: &str = "limit";
+/// The same, where a rule on this frontend set the limit.
+pub const RULED_LIMIT: &str = "ruled-limit";
 
 impl Limits {
     /// The limits that [`Limits::set`] knows.
@@ -146,30 +153,194 @@ impl Limits {
 
     /// Sets a limit by its name: a number of things or of bytes, or milliseconds of time. Answers whether there is one of this name.
     pub fn set(&mut self, name: &str, value: u64) -> bool {
-        let size = usize::try_from(value).unwrap_or(usize::MAX);
-        match name {
-            "component" => self.component_bytes = size,
-            "memory" => self.memory_bytes = size,
-            "table" => self.table_elements = size,
-            "instances" => self.instances = size,
-            "instructions" => self.instructions = value,
-            "running" => self.running = Duration::from_millis(value),
-            "compiling" => self.compiling = Duration::from_millis(value),
-            "call" => self.call_bytes = size,
-            "value" => self.value_bytes = size,
-            "vertices" => self.vertices = size,
-            "graph" => self.graph_bytes = size,
-            "copied-vertices" => self.copied_vertices = size,
-            "source-texts" => self.source_files = size,
-            "refs" => self.refs = size,
-            "queries" => self.queries = size,
-            "log" => self.log_bytes = size,
-            "warnings" => self.warnings = size,
-            "results" => self.results = size,
-            "metadata" => self.metadata_bytes = size,
-            _ => return false,
+        self.slot(name).map(|slot| slot.set(value)).is_some()
+    }
+
+    fn slot(&mut self, name: &str) -> Option<Slot<'_>> {
+        Some(match name {
+            "component" => Slot::Size(&mut self.component_bytes),
+            "memory" => Slot::Size(&mut self.memory_bytes),
+            "table" => Slot::Size(&mut self.table_elements),
+            "instances" => Slot::Size(&mut self.instances),
+            "instructions" => Slot::Count(&mut self.instructions),
+            "running" => Slot::Time(&mut self.running),
+            "compiling" => Slot::Time(&mut self.compiling),
+            "call" => Slot::Size(&mut self.call_bytes),
+            "value" => Slot::Size(&mut self.value_bytes),
+            "vertices" => Slot::Size(&mut self.vertices),
+            "graph" => Slot::Size(&mut self.graph_bytes),
+            "copied-vertices" => Slot::Size(&mut self.copied_vertices),
+            "source-texts" => Slot::Size(&mut self.source_files),
+            "refs" => Slot::Size(&mut self.refs),
+            "queries" => Slot::Size(&mut self.queries),
+            "log" => Slot::Size(&mut self.log_bytes),
+            "warnings" => Slot::Size(&mut self.warnings),
+            "results" => Slot::Size(&mut self.results),
+            "metadata" => Slot::Size(&mut self.metadata_bytes),
+            _ => return None,
+        })
+    }
+}
+
+/// Where the value of a limit is.
+enum Slot<'a> {
+    Size(&'a mut usize),
+    Count(&'a mut u64),
+    Time(&'a mut Duration),
+}
+
+impl Slot<'_> {
+    fn get(&self) -> u64 {
+        match self {
+            Slot::Size(size) => **size as u64,
+            Slot::Count(count) => **count,
+            Slot::Time(time) => u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
         }
-        true
+    }
+
+    fn set(self, value: u64) {
+        match self {
+            Slot::Size(size) => *size = usize::try_from(value).unwrap_or(usize::MAX),
+            Slot::Count(count) => *count = value,
+            Slot::Time(time) => *time = Duration::from_millis(value),
+        }
+    }
+}
+
+/// Other values for some limits, in a file a table: `memory = "1GB"`, `running = "90s"`, `vertices = 5000`.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(transparent)]
+pub struct LimitChanges(BTreeMap<&'static str, u64>);
+
+impl LimitChanges {
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the limit of this name is among them.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// `limits`, with these values in place of theirs.
+    pub fn over(&self, limits: Limits) -> Limits {
+        self.change(limits, |_, own| own)
+    }
+
+    /// `limits`, where these are not stricter.
+    pub fn within(&self, limits: Limits) -> Limits {
+        self.change(limits, u64::min)
+    }
+
+    /// The changes of both, the stricter ones where both have some.
+    pub fn and(mut self, other: LimitChanges) -> LimitChanges {
+        for (name, value) in other.0 {
+            self.0.entry(name).and_modify(|own| *own = value.min(*own)).or_insert(value);
+        }
+        self
+    }
+
+    fn change(&self, mut limits: Limits, chosen: fn(u64, u64) -> u64) -> Limits {
+        for (name, own) in &self.0 {
+            if let Some(slot) = limits.slot(name) {
+                let value = chosen(slot.get(), *own);
+                slot.set(value);
+            }
+        }
+        limits
+    }
+}
+
+impl fmt::Display for LimitChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (name, value)) in self.0.iter().enumerate() {
+            let comma = if at > 0 { ", " } else { "" };
+            match is_time(name) {
+                true => write!(f, "{comma}{name} {:?}", Duration::from_millis(*value))?,
+                false => write!(f, "{comma}{name} {value}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_time(name: &str) -> bool {
+    matches!(name, "running" | "compiling")
+}
+
+impl<'de> Deserialize<'de> for LimitChanges {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Table;
+        impl<'de> Visitor<'de> for Table {
+            type Value = LimitChanges;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of limits: { memory = \"1GB\" }")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<LimitChanges, A::Error> {
+                let mut changes = LimitChanges::default();
+                while let Some(Name(name)) = map.next_key()? {
+                    changes.0.insert(name, map.next_value_seed(ValueOf(name))?);
+                }
+                Ok(changes)
+            }
+        }
+        from.deserialize_map(Table)
+    }
+}
+
+/// One of [`Limits::NAMES`].
+struct Name(&'static str);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(from)?;
+        let known = Limits::NAMES.into_iter().find(|known| *known == name);
+        let unknown =
+            || de::Error::custom(format_args!("there is no limit {name:?}, but {}", Limits::NAMES.join(", ")));
+        known.map(Name).ok_or_else(unknown)
+    }
+}
+
+/// The value of a limit, whose name says whether a text is a size or a time.
+struct ValueOf(&'static str);
+
+impl<'de> DeserializeSeed<'de> for ValueOf {
+    type Value = u64;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<u64, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for ValueOf {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match is_time(self.0) {
+            true => "a time (\"90s\"), or a number of milliseconds",
+            false => "a number, or a size (\"1GB\")",
+        })
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<u64, E> {
+        Ok(value)
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<u64, E> {
+        u64::try_from(value).map_err(|_| E::custom("a limit is not negative"))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {
+        match is_time(self.0) {
+            true => {
+                let time = units::parse_duration(text).map_err(E::custom)?;
+                Ok(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+            }
+            false => units::parse_size(text).map_err(E::custom),
+        }
     }
 }
 
@@ -207,5 +378,36 @@ mod tests {
             assert_ne!(limits, Limits::default(), "{name}");
         }
         assert!(!Limits::default().set("patience", 7));
+    }
+
+    #[test]
+    fn changes_replace_or_only_lower() {
+        let changes: LimitChanges =
+            serde_json::from_str(r#"{"memory": "1GB", "running": "90s", "compiling": 1500, "vertices": 12}"#).unwrap();
+        assert_eq!(changes.to_string(), "compiling 1.5s, memory 1000000000, running 90s, vertices 12");
+        let usual = Limits::default();
+        let over = changes.over(usual);
+        assert_eq!((over.memory_bytes, over.running.as_secs(), over.vertices), (1_000_000_000, 90, 12));
+        let within = changes.within(usual);
+        assert_eq!((within.memory_bytes, within.running, within.vertices), (usual.memory_bytes, usual.running, 12));
+        assert_eq!(over.refs, usual.refs);
+        let other: LimitChanges = serde_json::from_str(r#"{"refs": 1, "vertices": 11, "memory": "2GB"}"#).unwrap();
+        let both = "compiling 1.5s, memory 1000000000, refs 1, running 90s, vertices 11";
+        assert_eq!(changes.and(other).to_string(), both);
+    }
+
+    #[test]
+    fn mistakes_in_changes_are_named() {
+        for (json, want) in [
+            (r#"{"patience": 7}"#, "there is no limit \"patience\", but component, memory"),
+            (r#"{"memory": "much"}"#, "\"much\" is no size"),
+            (r#"{"running": "1GB"}"#, "\"1GB\" is no duration"),
+            (r#"{"running": []}"#, "expected a time (\"90s\"), or a number of milliseconds"),
+            (r#"{"refs": -1}"#, "not negative"),
+            ("7", "expected a table of limits"),
+        ] {
+            let error = serde_json::from_str::<LimitChanges>(json).unwrap_err().to_string();
+            assert!(error.contains(want), "{json}: {error}");
+        }
     }
 }

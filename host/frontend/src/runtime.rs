@@ -43,11 +43,13 @@ pub struct Options {
 
 /// Compiles, keeps and runs components. Cheap to clone.
 #[derive(Clone)]
-pub struct Runtime(pub(crate) Arc<Inner>);
+pub struct Runtime {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) limits: Limits,
+}
 
 pub(crate) struct Inner {
     pub(crate) engine: Engine,
-    pub(crate) limits: Limits,
     compiler: Compiler,
     pub(crate) ticker: Ticker,
     linker: Linker<Guest>,
@@ -65,6 +67,7 @@ struct Wanted {
     name: String,
     component: Source,
     artifact: Option<&'static [u8]>,
+    limits: Limits,
 }
 
 /// Where a component's bytes are.
@@ -84,16 +87,27 @@ impl Runtime {
         let artifacts = options.cache_dir.map(|dir| Artifacts::open(&dir, &engine)).transpose()?;
         let mut linker = Linker::new(&engine);
         v0_1::add_to_linker(&mut linker).map_err(|error| Error::internal(format!("{error:#}")))?;
-        Ok(Runtime(Arc::new(Inner {
+        let inner = Inner {
             engine,
-            limits: options.limits,
             compiler: options.compiler,
             ticker: Ticker::new(),
             linker,
             artifacts,
             loaded: Mutex::default(),
             compiled: AtomicU64::new(0),
-        })))
+        };
+        Ok(Runtime { inner: Arc::new(inner), limits: options.limits })
+    }
+
+    /// What each call of a frontend may use.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The same runtime, for frontends that may use `limits`. [`Limits::component_bytes`] and [`Limits::compiling`] are of those that
+    /// are compiled through this one.
+    pub fn within(&self, limits: Limits) -> Runtime {
+        Runtime { inner: self.inner.clone(), limits }
     }
 
     /// Makes a component ready to run: from memory, from the cache on disk, or by compiling it, which happens once however many
@@ -103,10 +117,10 @@ impl Runtime {
     /// Bytes that are no component, imports that are not granted, exports that are missing.
     pub async fn load(&self, component: impl Into<Bytes>, name: &str) -> Result<WasmFrontend, Error> {
         let component = component.into();
-        component::check_bytes(name, &component, self.0.limits.component_bytes)?;
+        component::check_bytes(name, &component, self.limits.component_bytes)?;
         let key = Sha256::digest(&component).into();
         let component = Source::Bytes(component);
-        self.load_wanted(key, Wanted { name: name.to_owned(), component, artifact: None }).await
+        self.load_wanted(key, Wanted { name: name.to_owned(), component, artifact: None, limits: self.limits }).await
     }
 
     /// As [`Runtime::load`], for a component whose SHA-256 is known and that lies in a file: it is read only if it has to be compiled.
@@ -115,16 +129,16 @@ impl Runtime {
     /// As [`Runtime::load`]; a file that cannot be read, or whose digest is another.
     pub async fn load_file(&self, digest: [u8; 32], file: PathBuf, name: &str) -> Result<WasmFrontend, Error> {
         let component = Source::File(file);
-        self.load_wanted(digest, Wanted { name: name.to_owned(), component, artifact: None }).await
+        self.load_wanted(digest, Wanted { name: name.to_owned(), component, artifact: None, limits: self.limits }).await
     }
 
     /// Whether the component with this SHA-256 can be loaded without compiling it. Answers quickly, and may be wrong when the files
     /// on disk are changed by hand.
     pub fn is_compiled(&self, digest: &[u8; 32]) -> bool {
-        let loaded = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let in_memory = loaded.iter().any(|(known, _)| known == digest);
         drop(loaded);
-        in_memory || self.0.artifacts.as_ref().is_some_and(|artifacts| artifacts.has(digest))
+        in_memory || self.inner.artifacts.as_ref().is_some_and(|artifacts| artifacts.has(digest))
     }
 
     /// As [`Runtime::load`], for a component that is part of the program, with its SHA-256 and what [`crate::precompile`] made of it.
@@ -138,19 +152,19 @@ impl Runtime {
         artifact: Option<&'static [u8]>,
         name: &str,
     ) -> Result<WasmFrontend, Error> {
-        component::check_bytes(name, component, self.0.limits.component_bytes)?;
+        component::check_bytes(name, component, self.limits.component_bytes)?;
         let component = Source::Bytes(Bytes::from_static(component));
-        self.load_wanted(digest, Wanted { name: name.to_owned(), component, artifact }).await
+        self.load_wanted(digest, Wanted { name: name.to_owned(), component, artifact, limits: self.limits }).await
     }
 
     async fn load_wanted(&self, key: Key, wanted: Wanted) -> Result<WasmFrontend, Error> {
         let name: Arc<str> = wanted.name.as_str().into();
-        let loading = Arc::clone(&self.0).loading(key, wanted);
+        let loading = Arc::clone(&self.inner).loading(key, wanted);
         let outcome = loading.clone().await;
         match outcome {
             Ok(frontend) => Ok(WasmFrontend::new(self.clone(), name, frontend, key)),
             Err(error) => {
-                self.0.forget(&key, &loading);
+                self.inner.forget(&key, &loading);
                 Err(error)
             }
         }
@@ -158,12 +172,12 @@ impl Runtime {
 
     /// The [`crate::Frontend::identity`] of the component with this SHA-256: a call that stays within one set of limits may break another.
     pub fn identity(&self, digest: &[u8; 32]) -> String {
-        format!("{} {:?}", hex::encode(digest), self.0.limits)
+        format!("{} {:?}", hex::encode(digest), self.limits)
     }
 
     /// How many components were compiled so far.
     pub fn compiled(&self) -> u64 {
-        self.0.compiled.load(Ordering::Relaxed)
+        self.inner.compiled.load(Ordering::Relaxed)
     }
 }
 
@@ -216,7 +230,7 @@ impl Inner {
         }
         let bytes = self.bytes(key, wanted)?;
         self.compiled.fetch_add(1, Ordering::Relaxed);
-        let compiled = self.compiler.compile(&self.engine, &wanted.name, &bytes, self.limits.compiling)?;
+        let compiled = self.compiler.compile(&self.engine, &wanted.name, &bytes, wanted.limits.compiling)?;
         if let Some(artifacts) = &self.artifacts {
             artifacts.store(key, &compiled);
         }
@@ -232,7 +246,7 @@ impl Inner {
         };
         let fail = |error| Error::internal(format!("frontend {name}: cannot read {}: {error}", file.display()));
         let size = std::fs::metadata(file).map_err(fail)?.len();
-        component::check_size(name, size, self.limits.component_bytes)?;
+        component::check_size(name, size, wanted.limits.component_bytes)?;
         let bytes = std::fs::read(file).map_err(fail)?;
         if Sha256::digest(&bytes)[..] != key[..] {
             return Err(Error::internal(format!(
@@ -240,7 +254,7 @@ impl Inner {
                 file.display()
             )));
         }
-        component::check_bytes(name, &bytes, self.limits.component_bytes)?;
+        component::check_bytes(name, &bytes, wanted.limits.component_bytes)?;
         Ok(bytes.into())
     }
 }

@@ -76,8 +76,8 @@ impl WasmFrontend {
 
     /// What an instance lives in, within its limits; guests are interrupted at intervals as long as the second part lives.
     fn store(&self, bridge: Arc<dyn Bridge>) -> Result<(Store<Guest>, Ticking), Error> {
-        let runtime = &self.runtime.0;
-        let mut store = Store::new(&runtime.engine, Guest::new(bridge, runtime.limits));
+        let runtime = &self.runtime.inner;
+        let mut store = Store::new(&runtime.engine, Guest::new(bridge, self.runtime.limits));
         v0_1::prepare(&mut store).map_err(|error| Error::internal(format!("{error:#}")))?;
         let ticking = runtime.ticker.tick(&runtime.engine).map_err(|error| Error::internal(error.to_string()))?;
         Ok((store, ticking))
@@ -92,19 +92,18 @@ impl WasmFrontend {
     }
 
     async fn run_guest(&self, bridge: Arc<dyn Bridge>, request: Request) -> (Result<Output, Error>, Statistics) {
-        let runtime = &self.runtime.0;
+        let limits = self.runtime.limits;
         let (mut store, _ticking) = match self.store(bridge) {
             Ok(prepared) => prepared,
             Err(error) => return (Err(error), Statistics::default()),
         };
-        let (ran, running) =
-            Running::new(v0_1::run(&mut store, &self.component, request), runtime.limits.running).await;
+        let (ran, running) = Running::new(v0_1::run(&mut store, &self.component, request), limits.running).await;
         store.data_mut().log_rest();
         let outcome = match ran {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
                 let last_words = store.data().last_words();
-                Err(trap::explain(&self.name, &error, last_words.as_deref(), &runtime.limits))
+                Err(trap::explain(&self.name, &error, last_words.as_deref(), &limits))
             }
             Err(breach) => Err(trap::breach(&self.name, &breach)),
         };

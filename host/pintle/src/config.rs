@@ -8,7 +8,9 @@ use std::{
 
 use anyhow::Context;
 use build::{Freshness, FrontendPolicy, FrontendSettings, ImageSettings};
+use frontend::LimitChanges;
 use serde::Deserialize;
+use units::{Size, Time};
 
 use crate::trust;
 
@@ -23,7 +25,7 @@ pub struct Config {
     /// `overlay` or `copy`.
     pub snapshotter: Option<String>,
     /// The most that the store may hold: `20GB`.
-    pub max_used_space: Option<String>,
+    pub max_used_space: Option<Size>,
     /// How many steps may run at once.
     #[serde(rename = "max-parallelism")]
     pub max_parallelism: Option<usize>,
@@ -54,6 +56,9 @@ pub struct Config {
     /// How build languages are found.
     #[serde(default)]
     pub frontends: Frontends,
+    /// The rules on frontends, read with the keys that they name.
+    #[serde(skip)]
+    pub trust: build::Trust,
 }
 
 /// The traces of steps.
@@ -193,7 +198,7 @@ pub struct Frontends {
     #[serde(default)]
     pub alias: BTreeMap<String, String>,
     /// For how long a registry is not asked again what a tag means: `24h`.
-    pub check_interval: Option<String>,
+    pub check_interval: Option<Time>,
     /// Take what was fetched before, and ask no registry.
     #[serde(default)]
     pub offline: bool,
@@ -203,24 +208,14 @@ pub struct Frontends {
     /// How those run that are images.
     #[serde(default)]
     pub image: Image,
-    /// What those may use that are components, by the names of [`frontend::Limits::NAMES`].
+    /// What those may use that are components, in place of the usual [`frontend::Limits`].
     #[serde(default)]
-    pub limits: BTreeMap<String, Limit>,
+    pub limits: LimitChanges,
     /// Which may run, and what they may ask.
     #[serde(default)]
     pub trust: FrontendPolicy,
     /// The same in a file of its own, whose keys are relative to it.
     pub policy: Option<PathBuf>,
-}
-
-/// A number, a size (`1GB`) or a time (`90s`).
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-pub enum Limit {
-    /// Of things, or of bytes.
-    Number(u64),
-    /// A size or a time.
-    Text(String),
 }
 
 /// How frontends run that are images.
@@ -229,11 +224,28 @@ pub enum Limit {
 pub struct Image {
     /// Repositories whose frontends have a network: `["registry.example/lang"]`.
     #[serde(default)]
-    pub network: Vec<String>,
+    pub network: Vec<Repository>,
     /// The most memory that one may have: `1GB`.
-    pub memory: Option<String>,
+    pub memory: Option<Size>,
     /// How long one may do nothing before it is stopped: `5m`.
-    pub idle: Option<String>,
+    pub idle: Option<Time>,
+}
+
+/// The complete name of a repository, from one that may leave parts of it out.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Repository(String);
+
+impl TryFrom<String> for Repository {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Repository, String> {
+        let reference: oci::Reference = name.parse().map_err(|error| format!("{name:?}: {error}"))?;
+        match name.contains('@') || reference.repository().is_empty() || name.ends_with(':') {
+            true => Err(format!("{name:?}: want a repository without tag or digest")),
+            false => Ok(Repository(reference.name())),
+        }
+    }
 }
 
 /// Who answers for `docker/dockerfile`.
@@ -278,10 +290,13 @@ pub struct KeyPair {
 }
 
 impl Frontends {
-    /// The rules, which stand here or in a file.
-    fn trust(&self) -> anyhow::Result<build::Trust> {
+    /// The rules, which stand here or in a file. `text` is all of the configuration.
+    fn trust(&self, text: &str) -> anyhow::Result<build::Trust> {
         match &self.policy {
-            None => Ok(self.trust.trust("frontends.trust in the engine's configuration", trust::read_file)?),
+            None => {
+                let trust = self.trust.trust("frontends.trust in the engine's configuration", trust::read_file);
+                trust.map_err(|error| anyhow::anyhow!("line {}: frontends.trust: {error}", error.line(text)))
+            }
             Some(_) if !self.trust.is_silent() => {
                 anyhow::bail!("frontends: rules stand in trust, or in the file that policy names, not in both")
             }
@@ -291,22 +306,12 @@ impl Frontends {
 }
 
 impl Image {
-    fn settings(&self) -> anyhow::Result<ImageSettings> {
-        let repository = |name: &String| -> anyhow::Result<String> {
-            let reference: oci::Reference = name.parse().context("frontends.image.network")?;
-            anyhow::ensure!(
-                !name.contains('@') && !reference.repository().is_empty() && !name.ends_with(':'),
-                "frontends.image.network: {name:?}: want a repository without tag or digest"
-            );
-            Ok(reference.name())
-        };
-        let memory = self.memory.as_ref().map(|text| client::usage::parse_size(text).context("frontends.image.memory"));
-        let idle = self.idle.as_ref().map(|text| client::usage::parse_duration(text).context("frontends.image.idle"));
-        Ok(ImageSettings {
-            network: self.network.iter().map(repository).collect::<anyhow::Result<_>>()?,
-            memory: memory.transpose()?.map(|bytes| bytes as u64),
-            idle: idle.transpose()?.unwrap_or(ImageSettings::IDLE),
-        })
+    fn settings(&self) -> ImageSettings {
+        ImageSettings {
+            network: self.network.iter().map(|repository| repository.0.clone()).collect(),
+            memory: self.memory.map(|size| size.0),
+            idle: self.idle.map_or(ImageSettings::IDLE, |time| time.0),
+        }
     }
 }
 
@@ -317,7 +322,7 @@ impl Config {
         let path = match path {
             Some(path) => path,
             None if default.exists() => &default,
-            None => return Ok(Config::default()),
+            None => return Self::parse(""),
         };
         let text =
             std::fs::read_to_string(path).with_context(|| format!("read the configuration {}", path.display()))?;
@@ -325,54 +330,36 @@ impl Config {
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
-        let config: Config = toml::from_str(text).map_err(hinted)?;
-        config.max_bytes()?;
-        config.frontends()?;
-        config.limits()?;
+        let mut config: Config = toml::from_str(text).map_err(hinted)?;
+        config.trust = config.frontends.trust(text)?;
         Ok(config)
     }
 
     /// The most bytes that the store may hold.
-    pub fn max_bytes(&self) -> anyhow::Result<Option<u64>> {
-        let parse = |text: &String| client::usage::parse_size(text).context("maxUsedSpace");
-        Ok(self.max_used_space.as_ref().map(parse).transpose()?.map(|bytes| bytes as u64))
+    pub fn max_bytes(&self) -> Option<u64> {
+        self.max_used_space.map(|size| size.0)
     }
 
     /// How names of frontends are understood.
-    pub fn frontends(&self) -> anyhow::Result<FrontendSettings> {
+    pub fn frontends(&self) -> FrontendSettings {
         let own = &self.frontends;
-        let parse = |text: &String| client::usage::parse_duration(text).context("frontends.checkInterval");
-        let interval = own.check_interval.as_ref().map(parse).transpose()?;
-        Ok(FrontendSettings {
+        FrontendSettings {
             aliases: own.alias.clone(),
             freshness: match own.offline || self.offline {
                 true => Freshness::Offline,
-                false => Freshness::After(interval.unwrap_or(FrontendSettings::CHECK_INTERVAL)),
+                false => {
+                    Freshness::After(own.check_interval.map_or(FrontendSettings::CHECK_INTERVAL, |interval| interval.0))
+                }
             },
             fetch_dockerfile: own.dockerfile == Dockerfile::Image,
-            image: own.image.settings()?,
-            trust: own.trust()?,
-        })
+            image: own.image.settings(),
+            trust: self.trust.clone(),
+        }
     }
 
     /// What frontends that are components may use.
-    pub fn limits(&self) -> anyhow::Result<frontend::Limits> {
-        let mut limits = frontend::Limits::default();
-        for (name, limit) in &self.frontends.limits {
-            let context = || format!("frontends.limits.{name}");
-            let value = match limit {
-                Limit::Number(value) => *value,
-                Limit::Text(text) if matches!(name.as_str(), "running" | "compiling") => {
-                    client::usage::parse_duration(text).with_context(context)?.as_millis().try_into()?
-                }
-                Limit::Text(text) => client::usage::parse_size(text).with_context(context)?.try_into()?,
-            };
-            if !limits.set(name, value) {
-                let known = frontend::Limits::NAMES.join(", ");
-                anyhow::bail!("frontends.limits: there is no limit {name:?}, but {known}");
-            }
-        }
-        Ok(limits)
+    pub fn limits(&self) -> frontend::Limits {
+        self.frontends.limits.over(frontend::Limits::default())
     }
 
     /// The registries, as the engine takes them.
@@ -431,8 +418,8 @@ mod tests {
             cert = "c.pem"
         "#;
         let config = Config::parse(text).unwrap();
-        assert_eq!(config.max_bytes().unwrap(), Some(20_000_000_000));
-        let limits = config.limits().unwrap();
+        assert_eq!(config.max_bytes(), Some(20_000_000_000));
+        let limits = config.limits();
         assert_eq!((limits.memory_bytes, limits.running.as_secs(), limits.vertices), (1_000_000_000, 90, 12));
         assert_eq!(config.registry["docker.io"].mirrors, ["mirror.example:5000/hub"]);
         assert_eq!(config.registry["mirror.example:5000"].http, Some(true));
@@ -443,19 +430,24 @@ mod tests {
         for (text, want) in [
             ("rooot = \"/x\"", "unknown field `rooot`"),
             ("\nroot = 5", "line 2"),
-            ("maxUsedSpace = \"much\"", "500MB"),
-            ("frontends.checkInterval = \"soon\"", "frontends.checkInterval"),
+            ("\nmaxUsedSpace = \"much\"", "line 2"),
+            ("maxUsedSpace = \"much\"", "\"much\" is no size: want for instance 500MB"),
+            ("[frontends]\ncheckInterval = \"soon\"", "line 2"),
             ("frontends.dockerfile = \"mine\"", "unknown variant `mine`"),
-            ("frontends.image.network = [\"A\"]", "frontends.image.network"),
-            ("frontends.image.memory = \"much\"", "frontends.image.memory"),
-            ("frontends.image.idle = \"soon\"", "frontends.image.idle"),
+            ("\nfrontends.image.network = [\"A\"]", "line 2"),
+            ("frontends.image.network = [\"a:1@b\"]", "frontends.image.network"),
+            ("\nfrontends.image.memory = \"much\"", "line 2"),
+            ("frontends.image.memory = true", "a size: \"500MB\", or a number of bytes"),
+            ("[frontends.image]\n\nidle = \"soon\"", "line 3"),
+            ("[frontends.limits]\npatience = 3", "line 2"),
             ("frontends.limits.patience = 3", "there is no limit \"patience\", but component, memory"),
-            ("frontends.limits.memory = \"much\"", "frontends.limits.memory"),
+            ("[frontends.limits]\nrefs = 1\nmemory = \"much\"", "line 3"),
+            ("[[frontends.trust.rule]]\nlimits = { refs = 1,\nrunning = \"1GB\" }", "line 3"),
             ("frontends.image.cpu = 1", "unknown field `cpu`"),
             ("frontends.trust.unlisted = \"ask\"", "unknown variant `ask`"),
             ("[[frontends.trust.rule]]\ngrants = [\"all\"]", "unknown variant `all`"),
             ("[[frontends.trust.rule]]\ndigests = [\"x\"]", "line 2"),
-            ("[[frontends.trust.rule]]\nkeys = [\"/no/such\"]", "open /no/such"),
+            ("[[frontends.trust.rule]]\nkeys = [\"/no/such\"]", "line 2: frontends.trust: open /no/such"),
             ("[trust]\nunlisted = \"warn\"", "rules on frontends stand in frontends.trust: TOML parse error at line 1"),
             (
                 "[frontends]\nunlisted = \"warn\"",

@@ -151,7 +151,7 @@ pub fn engine(place: &Place, entitlements: Entitlements) -> anyhow::Result<Engin
         root: place.root.clone(),
         executor: std::env::var("PINTLE_EXECUTOR").ok().or_else(|| configured.executor.clone()),
         snapshotter: std::env::var("PINTLE_SNAPSHOTTER").ok().or_else(|| configured.snapshotter.clone()),
-        max_bytes: configured.max_bytes()?,
+        max_bytes: configured.max_bytes(),
         registries: configured.registries(),
         max_parallel: configured.max_parallelism.unwrap_or_else(parallel),
         entitlements,
@@ -162,7 +162,7 @@ pub fn engine(place: &Place, entitlements: Entitlements) -> anyhow::Result<Engin
         cgroup_parent: configured.default_cgroup_parent.clone(),
     };
     let frontends =
-        frontends::shipped(&place.root, configured.frontends()?, configured.limits()?)?.with_gateway(Arc::new(Stdio));
+        frontends::shipped(&place.root, configured.frontends(), configured.limits())?.with_gateway(Arc::new(Stdio));
     Engine::open(&config, frontends)
 }
 

@@ -1,6 +1,7 @@
 //! Build languages by name.
 
 mod absent;
+mod admit;
 mod bundle;
 mod fetch;
 mod image;
@@ -11,12 +12,12 @@ mod trust;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use ::signatures::Signature;
 use frontend::{Calls, Error, Frontend, Library, Request, Runtime};
 use oci::Reference;
 use sources::Layout;
 
 pub use absent::hint;
+use admit::{Admission, Candidate};
 pub use bundle::{BUNDLE_NAME, BUNDLE_SIGNATURES, BUNDLE_SIGNED, load_bundle, load_bundle_dir};
 pub use fetch::{Blobs, Fetched, Freshness, PackedComponent, component, fetch};
 pub use image::{Gateway, GatewayCall, ImageSettings};
@@ -27,10 +28,7 @@ pub use policy::{FrontendPolicy, PolicyError, PolicyFileError};
 pub use signatures::{Signed, signatures};
 pub use trust::{Consequence, Grant, Grants, Trust, TrustRule, Verdict};
 
-use crate::{
-    bridge::{BuildBridge, State, failed, lock, shown_name},
-    lazy::internal,
-};
+use crate::bridge::{BuildBridge, State, failed, lock, shown_name};
 
 /// The build languages that an engine knows, and the runtime that runs others. Cheap to clone.
 #[derive(Clone)]
@@ -154,9 +152,11 @@ impl Frontends {
             let component = bridge.state.client_file(&source).await?;
             let digest = oci::digest_of(&component);
             bridge.state.policies.pins.file(&source, &digest).map_err(Error::from)?;
-            let grants = self.admit(&source, &source, &digest, &[], &bridge.state)?;
+            let candidate = Candidate { source: &source, name: &source, digest: &digest };
+            let Admission { grants, limits } = self.admit(candidate, &[], &bridge.state)?;
             lock(&bridge.state.pinned).insert(source.clone(), digest);
-            return Ok(Found { frontend: Arc::new(self.runtime.load(component, shown_name(&source)).await?), grants });
+            let loaded = self.runtime.within(limits).load(component, shown_name(&source)).await?;
+            return Ok(Found { frontend: Arc::new(loaded), grants });
         }
         if is_layout(&source) {
             return self.in_layout(&source, bridge).await;
@@ -201,11 +201,9 @@ impl Frontends {
             lock(&state.pinned).insert(reference.to_string(), fetched.digest().into());
         }
         let (name, digest) = (reference.name(), fetched.digest().to_owned());
-        let signatures = match self.wants_signatures(&name, &digest, state) {
-            true => self.signatures(library, &reference, &digest, state).await?,
-            false => Vec::new(),
-        };
-        let grants = self.admit(source, &name, &digest, &signatures, state)?;
+        let signatures = self.signatures(library, &reference, &digest, state).await?;
+        let candidate = Candidate { source, name: &name, digest: &digest };
+        let Admission { grants, limits } = self.admit(candidate, &signatures, state)?;
         let entry = match fetched {
             Fetched::Component(entry) => entry,
             Fetched::Image(reference) => {
@@ -218,7 +216,7 @@ impl Frontends {
         let name = format!("{}@{}", reference.name(), entry.manifest);
         let compiling =
             (!self.runtime.is_compiled(&key)).then(|| state.journal.activity(&format!("[frontend] compile {name}")));
-        let loaded = self.runtime.load_file(key, file, &name).await;
+        let loaded = self.runtime.within(limits).load_file(key, file, &name).await;
         if let Some(activity) = compiling {
             activity.end(&loaded);
         }
@@ -245,9 +243,10 @@ impl Frontends {
             lock(&state.pinned).insert(source.to_owned(), digest.clone());
         }
         let signatures = self.signatures_in(&layout, &name, &digest, state).await?;
-        let grants = self.admit(source, &name.bare(), &digest, &signatures, state)?;
+        let candidate = Candidate { source, name: &name.bare(), digest: &digest };
+        let Admission { grants, limits } = self.admit(candidate, &signatures, state)?;
         let frontend: Arc<dyn Frontend> = match component {
-            Some(packed) => Arc::new(self.runtime.load(packed.component, source).await?),
+            Some(packed) => Arc::new(self.runtime.within(limits).load(packed.component, source).await?),
             None => {
                 let op = name.source(&digest).map_err(refused)?;
                 self.image(
@@ -259,39 +258,10 @@ impl Frontends {
         Ok(Found { frontend, grants })
     }
 
-    /// The signatures of a frontend: those that were kept, else those that lie beside it.
-    async fn signatures(
-        &self,
-        library: &Library,
-        reference: &Reference,
-        digest: &str,
-        state: &Arc<State>,
-    ) -> Result<Vec<Signature>, Error> {
-        let kept = library.signatures(digest).and_then(|kept| serde_json::from_slice(&kept).ok());
-        if let Some(kept) = kept {
-            return Ok(kept);
-        }
-        if self.settings.freshness == Freshness::Offline {
-            return Ok(Vec::new());
-        }
-        let activity = state.journal.activity(&format!("[frontend] signatures of {}@{digest}", reference.name()));
-        let repository = state.engine.registries().client(&state.environment.sessions).repository(reference);
-        let found = signatures(&repository, digest).await;
-        activity.end(&found);
-        let found =
-            found.map_err(|error| failed("not-found", format!("signatures of frontend {reference}: {error:#}")))?;
-        // None yet may be some tomorrow.
-        if !found.is_empty() {
-            let json = serde_json::to_vec(&found).map_err(|error| internal(error.into()))?;
-            library.keep_signatures(digest, &json).map_err(internal)?;
-        }
-        Ok(found)
-    }
-
     /// A layout of the client. Where only its blobs are sent, and what lies beside them matters, its index is a file that is asked for.
     async fn layout(&self, name: &LayoutName, state: &Arc<State>) -> anyhow::Result<Layout> {
         let layout = name.find(&state.environment.sessions).await?;
-        let is_wanted = !name.is_pinned() || self.rules(state).next().is_some();
+        let is_wanted = !name.is_pinned() || self.has_rules(state);
         if !layout.lacks_index() || !is_wanted {
             return Ok(layout);
         }
@@ -304,61 +274,6 @@ impl Frontends {
                 Ok(layout)
             }
         }
-    }
-
-    /// The signatures of a frontend in a layout, where they matter.
-    async fn signatures_in(
-        &self,
-        layout: &Layout,
-        name: &LayoutName,
-        digest: &str,
-        state: &State,
-    ) -> Result<Vec<Signature>, Error> {
-        if !self.wants_signatures(&name.bare(), digest, state) {
-            return Ok(Vec::new());
-        }
-        let found = signatures(layout, digest).await;
-        found.map_err(|error| failed("not-found", format!("signatures of frontend {}: {error:#}", name.bare())))
-    }
-
-    /// Whether it matters in a build who signed a frontend.
-    fn wants_signatures(&self, name: &str, digest: &str, state: &State) -> bool {
-        self.rules(state).any(|trust| trust.wants_signatures(name, digest))
-    }
-
-    /// The rules that hold in a build: the engine's, and its own.
-    fn rules<'a>(&'a self, state: &'a State) -> impl Iterator<Item = &'a Trust> {
-        std::iter::once(&self.settings.trust).chain(&state.policies.frontends).filter(|trust| !trust.is_silent())
-    }
-
-    /// What a frontend may ask, if it may run at all. `source` is what it was called by.
-    fn admit(
-        &self,
-        source: &str,
-        name: &str,
-        digest: &str,
-        signatures: &[Signature],
-        state: &State,
-    ) -> Result<Grants, Error> {
-        if self.rules(state).next().is_none() {
-            return Ok(Grants::all());
-        }
-        let activity = state.journal.activity(&format!("[frontend] trust {name}@{digest}"));
-        let verdicts = self.rules(state).map(|trust| trust.judge(name, digest, signatures));
-        let verdict = verdicts.reduce(|one, other| Ok(one?.and(other?))).unwrap_or_else(|| Ok(Verdict::unbound()));
-        match &verdict {
-            Ok(Verdict { signer, grants, warning }) => {
-                warning.iter().for_each(|warning| activity.log(&format!("WARNING: {warning}")));
-                let by = signer.as_ref().map_or(String::new(), |signer| format!("signed by {signer}; "));
-                activity.log(&format!("{by}may ask for: {grants}"));
-            }
-            Err(why) => activity.log(why),
-        }
-        activity.end(&verdict);
-        let verdict = verdict.map_err(|why| failed("denied", format!("frontend {source}: may not run: {why}")))?;
-        let grants = verdict.grants.clone();
-        lock(&state.verdicts).insert(source.to_owned(), verdict);
-        Ok(grants)
     }
 
     async fn fetch(&self, library: &Library, reference: &Reference, state: &Arc<State>) -> Result<Fetched, Error> {

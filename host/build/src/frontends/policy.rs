@@ -2,7 +2,7 @@
 //! stands in that table.
 //!
 //! TOML: `unlisted`, what becomes of frontends that no rule fits, and tables `[[rule]]` with `names`, `digests`, `keys`, `identities`,
-//! `unsigned` and `grants`, which are the fields of [`TrustRule`], and `root`, the trust root that vouches for the identities.
+//! `unsigned`, `grants` and `limits`, which are the fields of [`TrustRule`], and `root`, the trust root that vouches for the identities.
 
 use std::{
     collections::BTreeMap,
@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Context;
+use frontend::LimitChanges;
 use serde::Deserialize;
 use signatures::{Identity, Key, Root};
 use toml::Spanned;
@@ -46,6 +47,8 @@ struct Rule {
     identities: Vec<Spanned<Who>>,
     unsigned: Option<Consequence>,
     grants: Option<Vec<Grant>>,
+    #[serde(default)]
+    limits: LimitChanges,
 }
 
 /// The parts of an [`Identity`].
@@ -110,6 +113,13 @@ pub struct PolicyFileError {
     source: anyhow::Error,
 }
 
+impl PolicyFileError {
+    /// The line of `text`, the file that the rules stand in, from 1 on.
+    pub fn line(&self, text: &str) -> usize {
+        lock::line(text, self.offset)
+    }
+}
+
 impl FrontendPolicy {
     /// The largest text, in bytes.
     pub const BYTES_MAX: usize = 1 << 20;
@@ -136,7 +146,7 @@ impl FrontendPolicy {
             let why = format!("{} rules; {} are allowed", policy.rule.len(), Self::RULES_MAX);
             return Err(PolicyError { line: 1, why });
         }
-        policy.trust(origin, file).map_err(|error| PolicyError { line: at(error.offset), why: format!("{error:#}") })
+        policy.trust(origin, file).map_err(|error| PolicyError { line: error.line(text), why: format!("{error:#}") })
     }
 
     /// Whether nothing is said.
@@ -207,6 +217,7 @@ impl Rule {
             identities: self.identities(files)?,
             unsigned: self.unsigned.unwrap_or(Consequence::Refuse),
             grants: self.grants.as_ref().map_or(Grants::all(), |grants| grants.iter().copied().collect()),
+            limits: self.limits.clone(),
         })
     }
 
@@ -266,6 +277,7 @@ Z9wGBF1CsswXQn7ZnRQHLilLBAyecqcw30FXUWxlDlYZ59Y5FJE5H8iLcA==
             names = [\"r.example/langs/*\", \"./mine.wasm\"]
             keys = [\"a.pub\"]
             grants = [\"images\"]
+            limits = { memory = \"1GB\", running = \"5s\" }
             [[rule]]
             digests = [\"sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"]
             unsigned = \"warn\"";
@@ -273,6 +285,7 @@ Z9wGBF1CsswXQn7ZnRQHLilLBAyecqcw30FXUWxlDlYZ59Y5FJE5H8iLcA==
         assert_eq!((trust.unlisted, trust.rules.len(), trust.origin.as_str()), (Consequence::Refuse, 2, "the policy"));
         assert_eq!((trust.rules[0].keys.len(), trust.rules[0].unsigned), (1, Consequence::Refuse));
         assert_eq!(trust.rules[0].grants.to_string(), "images");
+        assert_eq!(trust.rules[0].limits.to_string(), "memory 1000000000, running 5s");
         assert_eq!((trust.rules[1].unsigned, &trust.rules[1].grants), (Consequence::Warn, &Grants::all()));
         assert!(read("").unwrap().is_silent());
     }
@@ -308,6 +321,9 @@ Z9wGBF1CsswXQn7ZnRQHLilLBAyecqcw30FXUWxlDlYZ59Y5FJE5H8iLcA==
                 "trust root empty.json: no trust root (trusted_root.json)",
             ),
             ("[[rule]]\nroot = \"empty.json\"\nidentities = [{ subject = \"a@b\" }]", 3, "missing field `issuer`"),
+            ("[[rule]]\nlimits.memory = \"much\"", 2, "\"much\" is no size: want for instance 500MB"),
+            ("[[rule]]\nlimits = { refs = 1,\n patience = 2 }", 3, "there is no limit \"patience\""),
+            ("[[rule]]\nlimits = 5", 2, "expected a table of limits: { memory = \"1GB\" }"),
             ("[[rule]]\nnames = [", 2, ""),
         ] {
             let error = read(text).unwrap_err();

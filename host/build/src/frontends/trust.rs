@@ -1,7 +1,11 @@
 //! Which frontends may run, and what each may ask of the host.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
+use frontend::LimitChanges;
 use serde::{Deserialize, Serialize};
 use signatures::{Identity, Key, Signature};
 
@@ -36,6 +40,8 @@ pub struct TrustRule {
     pub unsigned: Consequence,
     /// What the frontends may ask.
     pub grants: Grants,
+    /// What the frontends may use that are components, where that is other than usual.
+    pub limits: LimitChanges,
 }
 
 /// What follows of a doubt.
@@ -96,40 +102,57 @@ impl Grants {
         Grants(self.0.intersection(&outer.0).copied().collect())
     }
 
-    /// Fails where `grant` is not among them.
-    pub(crate) fn check(&self, grant: Grant) -> Result<(), frontend::Error> {
+    /// Fails where `grant` is not among them; `what` is what it is wanted for, after "may not".
+    pub(crate) fn check(&self, grant: Grant, what: impl FnOnce() -> String) -> Result<(), Missing> {
         if self.0.contains(&grant) {
             return Ok(());
         }
-        let word = grant.word();
-        let message = format!(
-            "the frontend asks for what needs the grant {word:?}, and it has {self}: a rule on frontends can give it, in the \
-             engine's configuration and in the build's policy where it has one"
-        );
-        Err(frontend::Error::new("denied", message))
+        Err(Missing { grant, granted: self.clone(), what: what() })
     }
 
     /// Fails where a question about a source is not granted.
-    pub(crate) fn check_query(&self, query: &frontend::SourceQuery) -> Result<(), frontend::Error> {
+    pub(crate) fn check_query(&self, query: &frontend::SourceQuery) -> Result<(), Missing> {
         let source = llb::op::SourceOp { identifier: query.identifier.clone(), attrs: query.attrs.clone() };
         let is_download = query.identifier.starts_with("http://") || query.identifier.starts_with("https://");
-        self.check(if is_download { Grant::Sources } else { Grant::Images })?;
-        if is_in_shared_dir(&source) { self.check(Grant::Context) } else { Ok(()) }
+        let what = || format!("look up {}", query.identifier);
+        self.check(if is_download { Grant::Sources } else { Grant::Images }, what)?;
+        if is_in_shared_dir(&source) { self.check(Grant::Context, what) } else { Ok(()) }
     }
 
     /// Fails where the graph of a solve has what is not granted.
-    pub(crate) fn check_solve(&self, definition: &frontend::Definition) -> Result<(), frontend::Error> {
+    pub(crate) fn check_solve(&self, definition: &frontend::Definition) -> Result<(), Missing> {
         let needed = needed(definition);
-        Grant::ALL.into_iter().filter(|grant| needed.contains(grant)).try_for_each(|grant| self.check(grant))
+        needed.into_iter().try_for_each(|(grant, what)| self.check(grant, || format!("{what} while the graph is made")))
     }
 
     /// Fails where the graph that is the result has what is not granted. That the build reads its context and runs steps is what a
     /// result is for.
-    pub(crate) fn check_result(&self, definition: &frontend::Definition) -> Result<(), frontend::Error> {
-        match needed(definition).contains(&Grant::Sources) {
-            true => self.check(Grant::Sources),
-            false => Ok(()),
+    pub(crate) fn check_result(&self, definition: &frontend::Definition) -> Result<(), Missing> {
+        match needed(definition).remove(&Grant::Sources) {
+            Some(what) => self.check(Grant::Sources, || what),
+            None => Ok(()),
         }
+    }
+}
+
+/// Something that a frontend asked for and was not granted.
+#[derive(Debug)]
+pub(crate) struct Missing {
+    grant: Grant,
+    granted: Grants,
+    what: String,
+}
+
+impl Missing {
+    /// The error of a frontend of this name.
+    pub(crate) fn of(self, frontend: &str) -> frontend::Error {
+        let Missing { grant, granted, what } = self;
+        let message = format!(
+            "frontend {frontend}: may not {what}: that needs the grant {:?}, and it has {granted}: a rule on frontends can give it, \
+             in the engine's configuration and in the build's policy where it has one",
+            grant.word()
+        );
+        frontend::Error::new("denied", message)
     }
 }
 
@@ -146,15 +169,21 @@ impl fmt::Display for Grants {
     }
 }
 
-fn needed(definition: &frontend::Definition) -> BTreeSet<Grant> {
-    let mut needed = BTreeSet::new();
+/// What a graph needs, each with something in it that needs it.
+fn needed(definition: &frontend::Definition) -> BTreeMap<Grant, String> {
+    let mut needed = BTreeMap::new();
     let Some(edge) = definition.edge else { return needed };
     for id in definition.graph.reachable(edge) {
-        match &definition.graph.vertex(id).op {
-            llb::Op::Source(source) => needed.extend(of_source(source)),
-            llb::Op::Exec(_) => drop(needed.insert(Grant::Processes)),
-            _ => {}
-        }
+        let (grant, what) = match &definition.graph.vertex(id).op {
+            llb::Op::Source(source) => match of_source(source) {
+                Some(Grant::Context) => (Grant::Context, "read the build's context".to_owned()),
+                Some(grant) => (grant, format!("have {} in its graph", source.identifier)),
+                None => continue,
+            },
+            llb::Op::Exec(exec) => (Grant::Processes, format!("run {:?}", exec.args.join(" "))),
+            _ => continue,
+        };
+        needed.entry(grant).or_insert(what);
     }
     needed
 }
@@ -169,14 +198,19 @@ fn of_source(source: &llb::op::SourceOp) -> Option<Grant> {
     }
 }
 
-/// What is found of a frontend, where a rule fits it.
+/// What is found of a frontend.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Verdict {
+    /// Of what was judged: a manifest, or a component that is a file.
+    pub digest: String,
     /// Who has signed it: the name of a key, or what a certificate says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
     /// What it may ask.
     pub grants: Grants,
+    /// What it may use that is other than usual.
+    #[serde(skip_serializing_if = "LimitChanges::is_empty")]
+    pub limits: LimitChanges,
     /// What the user is to be told.
     #[serde(skip)]
     pub warning: Option<String>,
@@ -187,19 +221,16 @@ impl Verdict {
     pub(crate) fn and(self, other: Verdict) -> Verdict {
         let warnings = [self.warning, other.warning].into_iter().flatten().collect::<Vec<_>>();
         Verdict {
+            digest: self.digest,
             signer: self.signer.or(other.signer),
             grants: other.grants.within(&self.grants),
+            limits: self.limits.and(other.limits),
             warning: (!warnings.is_empty()).then(|| warnings.join("; ")),
         }
     }
 
-    /// Where nothing was said.
-    pub(crate) fn unbound() -> Verdict {
-        Verdict::of(Grants::all())
-    }
-
-    fn of(grants: Grants) -> Verdict {
-        Verdict { signer: None, grants, warning: None }
+    fn of(digest: &str, grants: Grants, limits: LimitChanges) -> Verdict {
+        Verdict { digest: digest.to_owned(), signer: None, grants, limits, warning: None }
     }
 
     /// Lets a doubt have its consequence.
@@ -209,6 +240,16 @@ impl Verdict {
             Consequence::Warn => Ok(Verdict { warning: Some(doubt.to_owned()), ..self }),
             Consequence::Refuse => Err(doubt.to_owned()),
         }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(signer) = &self.signer {
+            write!(f, "signed by {signer}; ")?;
+        }
+        write!(f, "may ask for: {}", self.grants)?;
+        if self.limits.is_empty() { Ok(()) } else { write!(f, "; limits: {}", self.limits) }
     }
 }
 
@@ -222,25 +263,42 @@ impl Trust {
         self.rules.iter().find(|rule| rule.fits(name, digest))
     }
 
-    /// Whether the signatures of this frontend matter.
-    pub fn wants_signatures(&self, name: &str, digest: &str) -> bool {
-        self.rule(name, digest).is_some_and(TrustRule::wants_signatures)
+    /// Whether these signatures leave no doubt about a frontend; where none are asked for, no signatures are enough.
+    pub fn is_sure(&self, name: &str, digest: &str, signatures: &[Signature]) -> bool {
+        let rule = self.rule(name, digest).filter(|rule| rule.wants_signatures());
+        rule.is_none_or(|rule| rule.signer(digest, signatures).is_ok())
     }
 
     /// Whether a frontend may run; the error says why not.
     pub fn judge(&self, name: &str, digest: &str, signatures: &[Signature]) -> Result<Verdict, String> {
         let Some(rule) = self.rule(name, digest) else {
-            let doubt = format!("no rule of {} fits it", self.origin);
-            return Verdict::of(Grants::all()).doubted(self.unlisted, &doubt);
+            let doubt = format!("no rule of {} fits it: its name is {name:?}", self.origin);
+            return Verdict::of(digest, Grants::all(), LimitChanges::default()).doubted(self.unlisted, &doubt);
         };
-        let verdict = Verdict::of(rule.grants.clone());
+        let verdict = Verdict::of(digest, rule.grants.clone(), rule.limits.clone());
         if !rule.wants_signatures() {
             return Ok(verdict);
         }
         match rule.signer(digest, signatures) {
             Ok(signer) => Ok(Verdict { signer: Some(signer), ..verdict }),
-            Err(doubt) => verdict.doubted(rule.unsigned, &doubt),
+            Err(reasons) => {
+                let why = if reasons.is_empty() { there_are(signatures) } else { reasons.join("; ") };
+                let signers = rule.signers().join(" or ");
+                verdict.doubted(
+                    rule.unsigned,
+                    &format!("{digest} is not signed by {signers}, as {} wants; {why}", self.origin),
+                )
+            }
         }
+    }
+}
+
+/// What there is instead of the signature that is wanted.
+fn there_are(signatures: &[Signature]) -> String {
+    match signatures.len() {
+        0 => "nobody has signed it".to_owned(),
+        1 => "the signature that it has is another one".to_owned(),
+        count => format!("the {count} signatures that it has are others"),
     }
 }
 
@@ -249,8 +307,14 @@ impl TrustRule {
         !self.keys.is_empty() || !self.identities.is_empty()
     }
 
-    /// Who of those who may has signed; the error says who has not, and what is wrong with the signatures that there are.
-    fn signer(&self, digest: &str, signatures: &[Signature]) -> Result<String, String> {
+    /// Those one of whom must have signed, for people.
+    fn signers(&self) -> Vec<String> {
+        let keys = self.keys.iter().map(|key| key.name().to_owned());
+        keys.chain(self.identities.iter().map(Identity::to_string)).collect()
+    }
+
+    /// Who of those who may has signed; the error is what is wrong with the signatures that there are.
+    fn signer(&self, digest: &str, signatures: &[Signature]) -> Result<String, Vec<String>> {
         let by_key = |key: &&Key| signatures.iter().any(|signature| key.has_signed(digest, signature));
         if let Some(key) = self.keys.iter().find(by_key) {
             return Ok(key.name().to_owned());
@@ -260,17 +324,11 @@ impl TrustRule {
             for signature in signatures {
                 match identity.has_signed(digest, signature) {
                     Ok(signer) => return Ok(signer.to_string()),
-                    Err(why) => drop(reasons.insert(format!("{why:#}"))),
+                    Err(why) => drop(reasons.insert(format!("of a signature: {why:#}"))),
                 }
             }
         }
-        let keys = self.keys.iter().map(|key| key.name().to_owned());
-        let signers: Vec<_> = keys.chain(self.identities.iter().map(Identity::to_string)).collect();
-        let mut doubt = format!("{digest} is not signed by {}", signers.join(" or "));
-        for reason in reasons.iter().take(REASONS_MAX) {
-            doubt.push_str(&format!("; of a signature: {reason}"));
-        }
-        Err(doubt)
+        Err(reasons.into_iter().take(REASONS_MAX).collect())
     }
 
     fn fits(&self, name: &str, digest: &str) -> bool {
@@ -295,6 +353,7 @@ mod tests {
             identities: Vec::new(),
             unsigned: Consequence::Refuse,
             grants: grants.iter().copied().collect(),
+            limits: LimitChanges::default(),
         }
     }
 
@@ -349,8 +408,10 @@ mod tests {
     #[test]
     fn both_rules_hold() {
         let verdict = |signer: Option<&str>, grants: &[Grant], warning: Option<&str>| Verdict {
+            digest: "1".into(),
             signer: signer.map(String::from),
             grants: grants.iter().copied().collect(),
+            limits: LimitChanges::default(),
             warning: warning.map(String::from),
         };
         let both = verdict(Some("a"), &[Grant::Images, Grant::Context], Some("one")).and(verdict(
@@ -369,7 +430,10 @@ mod tests {
         let (outer, inner) = (grants(&[Grant::Images, Grant::Context]), grants(&[Grant::Context, Grant::Sources]));
         assert_eq!(inner.within(&outer), grants(&[Grant::Context]));
         assert_eq!(Grants::all().within(&outer), outer);
-        assert_eq!(outer.check(Grant::Sources).unwrap_err().code, "denied");
-        assert!(outer.check(Grant::Context).is_ok());
+        let missing = outer.check(Grant::Sources, || "have git://x in its graph".into()).unwrap_err().of("a/b:1");
+        assert_eq!(missing.code, "denied");
+        let wanted = "frontend a/b:1: may not have git://x in its graph: that needs the grant \"sources\", and it has images, context: ";
+        assert!(missing.message.starts_with(wanted), "{}", missing.message);
+        assert!(outer.check(Grant::Context, || unreachable!("it is granted")).is_ok());
     }
 }

@@ -83,6 +83,9 @@ fn message(failure: &Failure) -> String {
             (build::Detail::Text(name, text), None) if name == frontend::LIMIT => {
                 message.push_str(&format!("\nthe configuration can raise it: frontends.limits.{text}"));
             }
+            (build::Detail::Text(name, text), None) if name == frontend::RULED_LIMIT => {
+                message.push_str(&format!("\nthe rule on this frontend sets it: limits.{text}"));
+            }
             (build::Detail::Text(name, text), None) => message.push_str(&format!("\n{name}: {text}")),
             _ => {}
         }

@@ -190,7 +190,7 @@ fn worker(settings: &mut Settings, parts: &[&str], value: Value) -> anyhow::Resu
         (["defaultCgroupParent"], Value::Text(path)) => config.default_cgroup_parent = path,
         (["binary"], Value::Text(program)) if !program.is_empty() => config.executor = Some(program),
         (["maxUsedSpace"], Value::Size(size)) => {
-            config.max_used_space = Some(format!("{}B", bytes(size, &settings.root)?));
+            config.max_used_space = Some(units::Size(bytes(size, &settings.root)?));
             settings.gc.set("maxUsedSpace", size, &settings.root)?;
         }
         (["networkMode"], Value::Text(mode)) => {

@@ -327,7 +327,7 @@ mod tests {
         let got = settings(toml, &[]).unwrap();
         assert_eq!(got.root, Path::new("/srv/b"));
         assert_eq!((got.config.max_parallelism, got.config.snapshotter.as_deref()), (Some(3), Some("overlay")));
-        assert_eq!(got.config.max_bytes().unwrap(), Some(20_000_000_000));
+        assert_eq!(got.config.max_bytes(), Some(20_000_000_000));
         assert_eq!(got.config.labels["zone"], "a");
         assert_eq!(got.config.registry["docker.io"].mirrors, ["mirror.example:5000"]);
         assert_eq!(got.config.registry["mirror.example:5000"].http, Some(true));

@@ -128,7 +128,7 @@ fn typed(kind: Kind, value: &DeValue<'_>) -> anyhow::Result<Value> {
             _ => bail!("want a size: 500MB, 10% or a number of bytes"),
         }),
         Kind::Duration => Value::Duration(match (text, number()) {
-            (Some(text), _) => client::usage::parse_duration(text)?,
+            (Some(text), _) => units::parse_duration(text)?,
             (None, Some(seconds)) => {
                 std::time::Duration::from_secs(seconds.try_into().context("want no negative time")?)
             }
@@ -142,6 +142,5 @@ fn size(text: &str) -> anyhow::Result<Size> {
         let percent = percent.trim().parse().ok().filter(|percent| *percent <= 100);
         return Ok(Size::Percent(percent.context("want a part of the disk between 0% and 100%")?));
     }
-    let bytes = client::usage::parse_size(text)?;
-    Ok(Size::Bytes(u64::try_from(bytes).context("want no negative size")?))
+    Ok(Size::Bytes(units::parse_size(text)?))
 }

@@ -33,11 +33,14 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, place: Place) -> anyhow::Result<()> {
-    let size = |text: &Option<String>| text.as_deref().map(usage::parse_size).transpose();
+    let size = |text: &Option<String>| -> Result<Option<i64>, units::ParseError> {
+        let bytes = text.as_deref().map(units::parse_size).transpose()?;
+        Ok(bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)))
+    };
     let options = usage::PruneOptions {
         all: args.all,
         filters: args.filters,
-        keep: args.keep_duration.as_deref().map(usage::parse_duration).transpose()?,
+        keep: args.keep_duration.as_deref().map(units::parse_duration).transpose()?,
         reserved_bytes: size(&args.reserved_space)?,
         max_used_bytes: size(&args.max_used_space)?,
         min_free_bytes: size(&args.min_free_space)?,

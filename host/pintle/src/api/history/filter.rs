@@ -96,7 +96,7 @@ fn term(term: &str, now: SystemTime) -> Result<Term, Status> {
 
 /// What times and durations are compared with, in nanoseconds.
 fn bound(moment: Moment, value: &str, now: SystemTime) -> Option<i128> {
-    let duration = client::usage::parse_duration(value).ok();
+    let duration = units::parse_duration(value).ok();
     match (moment, duration) {
         (Moment::Duration, duration) => Some(nanos(duration?)),
         (_, Some(ago)) => Some(nanos(now.duration_since(UNIX_EPOCH).ok()?) - nanos(ago)),

@@ -83,7 +83,7 @@ pub async fn pull(pull: &Pull, library: &Library, place: &Place) -> anyhow::Resu
     // Compiled now, so that no build waits for it, and so that what cannot run is known now.
     let file = library.blob(&entry.component).context("it was fetched just now")?;
     let key = entry.key().context("it was fetched just now")?;
-    let runtime = crate::frontends::runtime(&place.root, place.config.limits()?)?;
+    let runtime = crate::frontends::runtime(&place.root, place.config.limits())?;
     runtime.load_file(key, file, &entry.name).await?;
     println!("{}", reference.with_digest(&entry.manifest));
     Ok(())

@@ -75,7 +75,7 @@ fn find(calls: &Calls, id: &str) -> anyhow::Result<(String, RecordedCall)> {
 
 /// The component that is run: of a file, of this program, or of the library; one that was compiled here is known by its digest alone.
 async fn load(replay: &Replay, call: &RecordedCall, place: &Place) -> anyhow::Result<Arc<dyn Frontend>> {
-    let runtime = frontends::runtime(&place.root, place.config.limits()?)?;
+    let runtime = frontends::runtime(&place.root, place.config.limits())?;
     if let Some(file) = &replay.frontend {
         let bytes = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
         return Ok(Arc::new(runtime.load(bytes, &file.display().to_string()).await?));

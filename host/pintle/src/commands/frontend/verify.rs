@@ -47,7 +47,7 @@ struct Judged {
 }
 
 pub async fn run(verify: &Verify, library: &Library, place: &Place) -> anyhow::Result<()> {
-    let settings = place.config.frontends()?;
+    let settings = place.config.frontends();
     let trust = match &verify.policy {
         Some(file) => trust::PolicyFile::open(file)?.read()?,
         None => verify.signers()?.unwrap_or(settings.trust),
@@ -66,12 +66,15 @@ pub async fn run(verify: &Verify, library: &Library, place: &Place) -> anyhow::R
     println!("name       {}", judged.name);
     println!("digest     {}", judged.digest);
     let verdict = trust.judge(&judged.name, &judged.digest, &judged.signatures);
-    let Verdict { signer, grants, warning } = match verdict {
+    let Verdict { signer, grants, limits, warning, .. } = match verdict {
         Ok(verdict) => verdict,
         Err(why) => bail!("{}: may not run: {why}", verify.what),
     };
     println!("signed by  {}", signer.as_deref().unwrap_or("nobody who is known"));
     println!("may ask    {grants}");
+    if !limits.is_empty() {
+        println!("limits     {limits}");
+    }
     warning.iter().for_each(|warning| eprintln!("WARNING: {warning}"));
     Ok(())
 }
@@ -91,7 +94,8 @@ impl Verify {
         }
         let (names, digests) = Default::default();
         let unsigned = Consequence::Refuse;
-        let rule = TrustRule { names, digests, keys, identities, unsigned, grants: Grants::all() };
+        let (grants, limits) = (Grants::all(), Default::default());
+        let rule = TrustRule { names, digests, keys, identities, unsigned, grants, limits };
         let origin = "the command line".into();
         Ok(Some(Trust { origin, rules: vec![rule], unlisted: Consequence::Refuse }))
     }
@@ -125,12 +129,9 @@ async fn fetched(
     let (name, digest) = (reference.name(), fetched.digest().to_owned());
     let kept = library.signatures(&digest).and_then(|kept| serde_json::from_slice(&kept).ok());
     let mut judged = Judged { name, digest, signatures: kept.unwrap_or_default() };
-    let suffices = |judged: &Judged| {
-        let verdict = trust.judge(&judged.name, &judged.digest, &judged.signatures);
-        verdict.is_ok_and(|verdict| verdict.signer.is_some())
-    };
     // Somebody may have signed since they were kept.
-    if trust.wants_signatures(&judged.name, &judged.digest) && !suffices(&judged) && freshness != Freshness::Offline {
+    let is_sure = trust.is_sure(&judged.name, &judged.digest, &judged.signatures);
+    if !is_sure && freshness != Freshness::Offline {
         judged.signatures = build::frontend_signatures(&repository, &judged.digest).await?;
         if !judged.signatures.is_empty() {
             library.keep_signatures(&judged.digest, &serde_json::to_vec(&judged.signatures)?)?;

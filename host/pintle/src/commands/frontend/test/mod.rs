@@ -67,7 +67,7 @@ pub async fn run(test: Test, place: &Place) -> anyhow::Result<()> {
         Some(file) => file.clone(),
         None => project::build(&test.dir, None)?,
     };
-    let runtime = frontends::runtime(&place.root, place.config.limits()?)?;
+    let runtime = frontends::runtime(&place.root, place.config.limits())?;
     let frontend = load(&runtime, &component).await?;
     let (mut passed, mut failed) = (0, 0);
     for path in &files {
