@@ -8,6 +8,8 @@ use aws_lc_rs::signature::{
     ECDSA_P521_SHA512_ASN1, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, VerificationAlgorithm,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
+use ed25519_dalek::VerifyingKey;
+use sha2::{Digest, Sha512};
 use sigstore_verify::types::{Bundle, SignatureContent};
 
 use crate::{Signature, statement};
@@ -23,12 +25,39 @@ static ALGORITHMS: [&dyn VerificationAlgorithm; 7] = [
     &ED25519,
 ];
 
+/// What an Ed25519 key begins with in DER (RFC 8410); its 32 bytes follow.
+const ED25519_DER: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
+
 /// The public key of a signer.
 #[derive(Clone)]
 pub struct Key {
     name: String,
     /// The key, once for each way in which it may have signed.
-    ways: Arc<[ParsedPublicKey]>,
+    ways: Arc<[Way]>,
+}
+
+/// A key that signs in one way.
+enum Way {
+    Plain(ParsedPublicKey),
+    /// Ed25519ph: SHA-512 of the message is what is signed. cosign signs so whatever a log is to have.
+    Prehashed(Box<VerifyingKey>),
+}
+
+impl Way {
+    fn prehashed(der: &[u8]) -> Option<Way> {
+        let key: [u8; 32] = der.strip_prefix(ED25519_DER)?.try_into().ok()?;
+        VerifyingKey::from_bytes(&key).ok().map(|key| Way::Prehashed(Box::new(key)))
+    }
+
+    fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Way::Plain(key) => key.verify_sig(message, signature).is_ok(),
+            Way::Prehashed(key) => ed25519_dalek::Signature::from_slice(signature).is_ok_and(|signature| {
+                let hash = Sha512::new_with_prefix(message);
+                key.verify_prehashed_strict(hash, None, &signature).is_ok()
+            }),
+        }
+    }
 }
 
 impl fmt::Debug for Key {
@@ -47,7 +76,7 @@ impl Key {
         let body: String = body.split_whitespace().collect();
         let der = BASE64_STANDARD.decode(body).context("the PEM is no base64")?;
         let ways = ALGORITHMS.iter().filter_map(|algorithm| ParsedPublicKey::new(*algorithm, &der).ok());
-        let ways: Arc<[_]> = ways.collect();
+        let ways: Arc<[_]> = ways.map(Way::Plain).chain(Way::prehashed(&der)).collect();
         if ways.is_empty() {
             bail!(
                 "neither an ECDSA key (P-256, P-384, P-521), nor an RSA key (2048 bits and more), nor an Ed25519 one"
@@ -76,7 +105,7 @@ impl Key {
     }
 
     fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.ways.iter().any(|key| key.verify_sig(message, signature).is_ok())
+        self.ways.iter().any(|way| way.verify(message, signature))
     }
 }
 
@@ -103,7 +132,7 @@ mod tests {
 
     fn key(pair: &EcdsaKeyPair) -> Key {
         let key = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, pair.public_key().as_ref()).unwrap();
-        Key { name: "test".into(), ways: [key].into() }
+        Key { name: "test".into(), ways: [Way::Plain(key)].into() }
     }
 
     fn sign(pair: &EcdsaKeyPair, payload: Vec<u8>) -> Signature {
@@ -134,7 +163,7 @@ mod tests {
     #[test]
     fn keys_in_pem() {
         let spki = Ed25519KeyPair::generate().unwrap();
-        let mut der = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00".to_vec();
+        let mut der = ED25519_DER.to_vec();
         der.extend(spki.public_key().as_ref());
         let pem = |der: &[u8]| {
             format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", BASE64_STANDARD.encode(der))
