@@ -12,7 +12,10 @@ use frontend::LimitChanges;
 use serde::Deserialize;
 use units::{Size, Time};
 
-use crate::trust;
+use crate::{text, trust};
+
+/// The largest file of a configuration, in bytes.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// The whole file. Every key may be missing; one that is not known is an error that names its line.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -324,8 +327,7 @@ impl Config {
             None if default.exists() => &default,
             None => return Self::parse(""),
         };
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("read the configuration {}", path.display()))?;
+        let text = text::read(path, CONFIG_BYTES_MAX).context("the configuration")?;
         Self::parse(&text).with_context(|| format!("in the configuration {}", path.display()))
     }
 

@@ -14,6 +14,7 @@ mod limits;
 mod log;
 mod paths;
 mod rootless;
+mod text;
 mod trust;
 
 use std::process::ExitCode;

@@ -2,8 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +9,8 @@ use anyhow::Context;
 use build::{FrontendPolicy, Trust};
 use serde::{Deserialize, Serialize};
 use signatures::{Key, Root};
+
+use crate::text;
 
 /// The largest file of a key or a trust root, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -29,11 +29,11 @@ impl PolicyFile {
     /// Reads a file, and the files that it names, which are relative to it.
     pub fn open(path: &Path) -> anyhow::Result<PolicyFile> {
         let name = path.display().to_string();
-        let text = read(path, FrontendPolicy::BYTES_MAX as u64)?;
+        let text = text::read(path, FrontendPolicy::BYTES_MAX as u64)?;
         let dir = path.parent().unwrap_or(Path::new(""));
         let files = std::cell::RefCell::new(BTreeMap::new());
         let checked = FrontendPolicy::read(&text, &name, |file| {
-            let text = read(&dir.join(file), FILE_BYTES_MAX)?;
+            let text = text::read(&dir.join(file), FILE_BYTES_MAX)?;
             files.borrow_mut().insert(file.to_owned(), text.clone());
             Ok(text)
         });
@@ -54,7 +54,7 @@ impl PolicyFile {
 
 /// The text of a file that rules name.
 pub fn read_file(path: &Path) -> anyhow::Result<String> {
-    read(path, FILE_BYTES_MAX)
+    text::read(path, FILE_BYTES_MAX)
 }
 
 /// A file with the public key of a signer, who is called by the file's path.
@@ -67,16 +67,6 @@ pub fn read_key(path: &Path) -> anyhow::Result<Key> {
 pub fn read_root(path: &Path) -> anyhow::Result<Root> {
     let shown = path.display().to_string();
     Root::from_json(&shown, &read_file(path)?).with_context(|| format!("trust root {shown}"))
-}
-
-/// The text of a file that has at most `limit` bytes.
-fn read(path: &Path, limit: u64) -> anyhow::Result<String> {
-    let shown = path.display();
-    let file = File::open(path).with_context(|| format!("open {shown}"))?;
-    let mut text = String::new();
-    file.take(limit + 1).read_to_string(&mut text).with_context(|| format!("read {shown}"))?;
-    anyhow::ensure!(text.len() as u64 <= limit, "{shown}: more than the {limit} bytes that are allowed");
-    Ok(text)
 }
 
 #[cfg(test)]

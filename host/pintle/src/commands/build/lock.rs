@@ -1,11 +1,11 @@
 //! The lock file beside a Dockerfile.
 
-use std::{collections::BTreeMap, fs::File, io::Read, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, bail, ensure};
 use build::{LOCK_BYTES_MAX, LOCK_FILE, Lock};
 
-use crate::api;
+use crate::{api, text};
 
 /// Puts what the lock file in `dir` says into the options of a build. With `locked`, there has to be one.
 pub fn fill(dir: Option<&Path>, locked: bool, attrs: &mut BTreeMap<String, String>) -> anyhow::Result<()> {
@@ -32,13 +32,13 @@ pub fn fill(dir: Option<&Path>, locked: bool, attrs: &mut BTreeMap<String, Strin
 /// The lock file's text, checked.
 fn read(dir: &Path) -> anyhow::Result<Option<String>> {
     let path = dir.join(LOCK_FILE);
-    let file = match File::open(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other.with_context(|| format!("open {}", path.display()))?,
+    let is_absent = |error: &anyhow::Error| {
+        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     };
-    let mut text = String::new();
-    let read = file.take(LOCK_BYTES_MAX as u64 + 1).read_to_string(&mut text);
-    read.with_context(|| format!("read {}", path.display()))?;
+    let text = match text::read(&path, LOCK_BYTES_MAX as u64) {
+        Err(error) if is_absent(&error) => return Ok(None),
+        other => other?,
+    };
     let checked = Lock::parse(&text);
     checked.map_err(|error| anyhow::anyhow!("{}:{}: {}", path.display(), error.line, error.why))?;
     Ok(Some(text))
