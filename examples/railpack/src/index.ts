@@ -11,7 +11,8 @@ export const railpack: Frontend = {
   build(cx, request) {
     const filename = request.opt("filename") ?? FILENAME;
     const local = cx.local("dockerfile", { follow: [filename], sharedKey: "dockerfile", name: `load build plan ${filename}` });
-    const plan = parse(read(() => cx.solve(local).readText(filename), filename), filename);
+    const text = read(() => cx.solve(local).readText(filename), filename);
+    const plan = parse(text, filename, cx.sourceFile(filename, "json", text, local));
     const args = request.optsWith("build-arg:");
     const image = (platform: string) =>
       new Lowering(cx, plan, { platform, cacheKey: args["cache-key"] ?? "", secretsHash: args["secrets-hash"] ?? "" }).image();

@@ -1,6 +1,7 @@
 // Build plans as their files have them.
 
-import { FrontendError } from "@pintle/sdk";
+import { FrontendError, type SourceFile } from "@pintle/sdk";
+import { JsonError, type Read, read } from "./json.ts";
 
 /** Which files of a tree are taken. */
 export interface Filter {
@@ -71,16 +72,11 @@ export interface Plan {
 
 type Json = Record<string, unknown>;
 
-/** Reads a plan; an error names the path of what is wrong: `steps[2].commands[0]`. */
-export function parse(text: string, filename: string): Plan {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw new FrontendError(`${filename}: no JSON: ${(error as Error).message}`);
-  }
-  const reader = new Reader(filename);
-  const plan = reader.object(json, "the plan");
+/** Reads a plan; an error names the path of what is wrong, `steps[2].commands[0]`, and shows it in `source`. */
+export function parse(text: string, filename: string, source: SourceFile): Plan {
+  const json = readJson(text, filename, source);
+  const reader = new Reader(filename, source, json.places);
+  const plan = reader.object(json.value, "");
   const steps = new Map<string, Step>();
   reader.list(plan.steps, "steps", (value, at) => {
     const step = readStep(reader, value, at);
@@ -101,6 +97,17 @@ export function parse(text: string, filename: string): Plan {
       paths: reader.strings(deploy.paths, "deploy.paths"),
     },
   };
+}
+
+function readJson(text: string, filename: string, source: SourceFile): Read {
+  try {
+    return read(text);
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error;
+    // Where the text ends there is nothing to show but what is last.
+    const offset = Math.min(error.offset, Math.max(text.trimEnd().length - 1, 0));
+    throw new FrontendError(`${filename}: no JSON: ${error.message}`, { at: source.at(offset) });
+  }
 }
 
 function readStep(reader: Reader, value: unknown, at: string): Step {
@@ -170,13 +177,23 @@ function shortCommand(reader: Reader, text: string, at: string): Command {
 /** Reads JSON values, and says where one is not what it is to be. */
 class Reader {
   private readonly filename: string;
+  private readonly source: SourceFile;
+  private readonly places: Read["places"];
 
-  constructor(filename: string) {
+  constructor(filename: string, source: SourceFile, places: Read["places"]) {
     this.filename = filename;
+    this.source = source;
+    this.places = places;
   }
 
   fail(at: string, why: string): never {
-    throw new FrontendError(`${this.filename}: ${at}: ${why}`);
+    throw new FrontendError(`${this.filename}: ${at || "the plan"}: ${why}`, { at: this.source.at(...this.place(at)) });
+  }
+
+  /** Where a value lies, or, of one that is missing, what it is missing in. */
+  private place(path: string): [start: number, end: number] {
+    const outer = path.replace(/(^|\.)[^.[]*$|\[\d+\]$/, "");
+    return this.places.get(path) ?? (path === "" ? [0, 1] : this.place(outer === path ? "" : outer));
   }
 
   object(value: unknown, at: string): Json {

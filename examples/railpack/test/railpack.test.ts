@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { FakeHost } from "@pintle/sdk/testing";
 import { railpack } from "../src/index.ts";
+import { JsonError, read } from "../src/json.ts";
 import { split } from "../src/words.ts";
 
 const lower = (plan: unknown, opts: Record<string, string> = {}) => {
@@ -144,6 +145,36 @@ test("mistakes are named with their place", () => {
     assert.match(message(plan), want);
   }
   assert.throws(() => new FakeHost().build(railpack), (error: unknown) => /railpack prepare/.test((error as Error).message));
+});
+
+test("mistakes are shown where they are", () => {
+  const places = (text: string) => {
+    try {
+      lower(text);
+    } catch (error) {
+      return (error as { places: { startLine: number; startColumn: number; endLine: number; endColumn: number }[] }).places.map(
+        ({ startLine, startColumn, endLine, endColumn }) => [startLine, startColumn, endLine, endColumn],
+      );
+    }
+    return assert.fail("an error");
+  };
+  assert.deepEqual(places('{\n "steps": {}}'), [[2, 10, 2, 11]]);
+  assert.deepEqual(places('{\n "steps": [\n  {"name": 5}]}'), [[3, 11, 3, 11]]);
+  assert.deepEqual(places('{\n "steps": [\n  {"inputs": []}]}'), [[3, 2, 3, 15]], "what a key is missing in");
+  assert.deepEqual(places('{\n "steps": [1,]}'), [[2, 13, 2, 13]]);
+  assert.deepEqual(places('{\n "steps": [\n'), [[2, 10, 2, 10]], "the text ends");
+  assert.deepEqual(places("{}"), [[1, 0, 1, 1]]);
+});
+
+test("JSON is read as JSON.parse reads it", () => {
+  for (const text of ['{"a": [1, -2.5e3, true, null, "\\u00e4\\n", {}], "": [[], ""]}', " 5 ", '"a"', "{}", '{"a": 1, "a": 2}']) {
+    assert.deepEqual(read(text).value, JSON.parse(text), text);
+  }
+  for (const text of ["", "{", "[1,]", "[1 2]", "{a: 1}", '{"a" 1}', '{"a": 1,}', '"a', '"\n"', '"\\x"', "01", "1.", "tru", "{} {}", "'a'", "["]) {
+    assert.throws(() => JSON.parse(text), text);
+    assert.throws(() => read(text), JsonError, text);
+  }
+  assert.throws(() => read("[".repeat(100_000)), /more than 100 levels deep/);
 });
 
 test("words of a command line", () => {

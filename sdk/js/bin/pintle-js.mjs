@@ -7,19 +7,24 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { build as bundle } from "esbuild";
 import { lines } from "./lines.mjs";
+import { check } from "./types.mjs";
 
-const USAGE = `usage: pintle-js build ENTRY [-o FILE.wasm] [--debug]
+const USAGE = `usage: pintle-js build ENTRY [-o FILE.wasm] [--debug] [--quiet]
        pintle-js test FILE...`;
 const sdk = resolve(dirname(fileURLToPath(import.meta.url)), "..");
+/** What the SDK needs; in a checkout, where nobody may have installed it yet. */
+const { build: bundle } = await import("esbuild").catch(() => {
+  console.error(`pintle-js: the packages of ${sdk} are not installed: run npm install --prefix ${sdk}`);
+  process.exit(1);
+});
 /** The interface: beside the package when it is published, at the top of the repository before. */
 const wit = [join(sdk, "wit"), join(sdk, "../../wit/v0.1")].find((path) => existsSync(path));
 
 /** What the guest's engine lacks and bundles may want; src/world.ts has the rest. */
 const banner = { js: "globalThis.process ??= { env: {} };" };
 
-async function build(entry, output, debug) {
+async function build(entry, output, { debug, quiet }) {
   const { componentize } = await import("componentize-qjs");
   const bundled = await bundle({
     stdin: {
@@ -40,12 +45,16 @@ async function build(entry, output, debug) {
     banner,
     logLevel: "error",
   });
+  if (/\.[mc]?tsx?$/.test(entry) && !check(entry, sdk)) {
+    process.exitCode = 1;
+    return;
+  }
   const [map, { text }] = bundled.outputFiles;
   const jsSource = `${text}\nglobalThis.pintleLines = ${JSON.stringify(lines(JSON.parse(map.text), sdk))};\n`;
   const { component } = await componentize({ witPath: wit, world: "frontend", jsSource, stubWasi: true, sync: true });
   await mkdir(dirname(resolve(output)), { recursive: true });
   await writeFile(output, component);
-  console.log(`${output}: ${component.length} bytes`);
+  if (!quiet) console.log(`${output}: ${component.length} bytes`);
 }
 
 async function test(files) {
@@ -89,13 +98,13 @@ function refused(error) {
 
 const [command, ...rest] = process.argv.slice(2);
 if (command === "build") {
-  const debug = rest.includes("--debug");
-  const words = rest.filter((word) => word !== "--debug");
+  const [debug, quiet] = ["--debug", "--quiet"].map((option) => rest.includes(option));
+  const words = rest.filter((word) => word !== "--debug" && word !== "--quiet");
   const at = words.indexOf("-o");
   const [output] = at < 0 ? [] : words.splice(at, 2).slice(1);
   const [entry] = words;
   if (words.length !== 1 || (at >= 0 && output === undefined)) usage("build needs one entry file");
-  else await build(entry, output ?? entry.replace(/\.[^./]+$/, "") + ".wasm", debug).catch(refused);
+  else await build(entry, output ?? entry.replace(/\.[^./]+$/, "") + ".wasm", { debug, quiet }).catch(refused);
 } else if (command === "test" && rest.length > 0) {
   await test(rest).catch(refused);
 } else {

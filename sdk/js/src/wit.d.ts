@@ -1,5 +1,7 @@
 // The interfaces of `wit/v0.1`, as the component's JavaScript sees them.
 
+/// <reference path="./console.d.ts" />
+
 declare module "pintle:frontend/types@0.1.0" {
   /** A word of `attributes.md` and its value. */
   export type Attr = [string, string];

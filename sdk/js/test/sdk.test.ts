@@ -247,16 +247,27 @@ test("what has another type is refused with its name, before it gets to the host
   }
 });
 
-test("a file that is no TypeScript is shown with its line, and not where the bundler was called from", () => {
+/** What building a file says that holds `text`. */
+function build(text: string): { status: number | null; stderr: string } {
   const directory = mkdtempSync(join(tmpdir(), "pintle-js-"));
   try {
     const entry = join(directory, "broken.ts");
-    writeFileSync(entry, "export const a = 1;\nconst b };\n");
-    const built = spawnSync(process.execPath, ["bin/pintle-js.mjs", "build", entry], { encoding: "utf8" });
-    assert.equal(built.status, 1);
-    assert.match(built.stderr, /broken\.ts:2:/);
-    assert.doesNotMatch(built.stderr, /\n {4}at /);
+    writeFileSync(entry, text);
+    return spawnSync(process.execPath, ["bin/pintle-js.mjs", "build", entry], { encoding: "utf8" });
   } finally {
     rmSync(directory, { recursive: true });
   }
+}
+
+test("a file that is no TypeScript is shown with its line, and not where the bundler was called from", () => {
+  const built = build("export const a = 1;\nconst b };\n");
+  assert.equal(built.status, 1);
+  assert.match(built.stderr, /broken\.ts:2:/);
+  assert.doesNotMatch(built.stderr, /\n {4}at /);
+});
+
+test("types that do not fit are shown, and make no component", () => {
+  const built = build('console.log("a");\nexport const a: number = "one";\n');
+  assert.equal(built.status, 1);
+  assert.match(built.stderr, /broken\.ts\(2,14\): error TS2322/);
 });
