@@ -60,7 +60,7 @@ impl Sources {
         let text = error.without_snippet().to_string();
         // What it says of the place is shown with the place.
         let (message, _) = text.rsplit_once(" at line ").unwrap_or((&text, ""));
-        let refused = Error::invalid(in_our_words(message));
+        let refused = Error::invalid(format!("{}{}", in_our_words(message), instead_of(message)));
         match (error.location(), self.0.last()) {
             (Some(location), Some(source)) => refused.at(source.location(location)),
             _ => refused,
@@ -75,6 +75,24 @@ fn in_our_words(message: &str) -> &str {
         "expected mapping start" => "want keys with values",
         other => other,
     }
+}
+
+/// What is to be done in place of a key of the catalog that would change the image and is not known here.
+fn instead_of(message: &str) -> &'static str {
+    const INSTEAD: [(&str, &str); 3] = [
+        (
+            "matrix",
+            "; a file describes one image: give each of the matrix a file that includes what they share, or build with --build-arg",
+        ),
+        (
+            "privileged",
+            "; scripts have no privileges here; a Dockerfile can ask for them, with RUN --security=insecure",
+        ),
+        ("attestations", "; those are made of the whole image: build with --sbom and --provenance"),
+    ];
+    let is_about =
+        |key: &str| message.strip_prefix("unknown field `").is_some_and(|rest| rest.starts_with(&format!("{key}`")));
+    INSTEAD.iter().find(|(key, _)| is_about(key)).map_or("", |(_, instead)| instead)
 }
 
 impl Source {

@@ -42,11 +42,16 @@ const KNOWN: &[Known] = &[
 const BUMP: &[&str] = &["deps", "replaces", "download", "tidy", "dir"];
 const PATCH: &[&str] = &["patch", "patches", "options", "dir"];
 
+/// Steps of the catalog that something else does here.
+const ELSEWHERE: [(&str, &str); 2] = [("sbom@v1", BILL), ("spdx@v1", BILL)];
+const BILL: &str = "; a bill of materials is made of the whole image: build with --sbom";
+
 /// The script of the step that `uses` names.
 pub(crate) fn script(uses: &str, with: &BTreeMap<String, Given>, vars: &Vars) -> Result<String> {
     let Some(known) = KNOWN.iter().find(|known| known.name == uses) else {
         let names: Vec<_> = KNOWN.iter().map(|known| known.name).collect();
-        return Err(Error::unsupported(format!("a step uses {uses:?}; known are {}", names.join(", "))));
+        let instead = ELSEWHERE.iter().find(|(name, _)| *name == uses).map_or("", |(_, instead)| instead);
+        return Err(Error::unsupported(format!("a step uses {uses:?}; known are {}{instead}", names.join(", "))));
     };
     if let Some(name) = with.keys().find(|name| !known.takes.contains(&name.as_str())) {
         let takes = if known.takes.is_empty() { "nothing".to_owned() } else { known.takes.join(", ") };
