@@ -400,7 +400,11 @@ impl State {
         if depth > MAX_FRONTEND_DEPTH {
             return Err(failed(
                 "limit",
-                format!("frontends call one another more than {MAX_FRONTEND_DEPTH} levels deep"),
+                format!(
+                    "frontends call one another more than {MAX_FRONTEND_DEPTH} levels deep, the last of them {:?}: does \
+                     one lead to itself?",
+                    shown_name(source)
+                ),
             ));
         }
         lock(&self.asked).get_or_insert_with(|| Asked { frontend: source.to_string(), args: request.opts.clone() });

@@ -17,6 +17,7 @@ mod limits;
 mod meter;
 mod prints;
 mod runtime;
+mod shape;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod ticker;

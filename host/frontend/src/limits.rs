@@ -16,7 +16,7 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// Entries of each table.
     pub table_elements: usize,
-    /// Core instances, tables and memories, each: a component is made of several.
+    /// Core instances, tables and memories, and instances of components, each: a component is made of several.
     pub instances: usize,
     /// WebAssembly instructions. The same component with the same answers uses the same number each time.
     pub instructions: u64,

@@ -21,7 +21,7 @@ use wasmtime::{
 use crate::{
     Compiler, Error, Limits, WasmFrontend,
     artifact::{self, Artifacts},
-    component,
+    component, shape,
     ticker::Ticker,
     v0_1::{self, FrontendPre, Guest},
     wasi,
@@ -229,6 +229,7 @@ impl Inner {
             return Ok(component);
         }
         let bytes = self.bytes(key, wanted)?;
+        shape::check(&wanted.name, &bytes, wanted.limits.instances)?;
         self.compiled.fetch_add(1, Ordering::Relaxed);
         let compiled = self.compiler.compile(&self.engine, &wanted.name, &bytes, wanted.limits.compiling)?;
         if let Some(artifacts) = &self.artifacts {

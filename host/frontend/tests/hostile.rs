@@ -9,7 +9,7 @@ use common::{
     modules::{self, Guest},
     run,
 };
-use frontend::{Limits, Options, Runtime, testing::FakeBridge};
+use frontend::{Limits, Options, Runtime, WasmFrontend, testing::FakeBridge};
 use wasm_encoder::{BlockType, HeapType, MemArg};
 
 /// Small limits, so that each is reached in no time.
@@ -30,6 +30,13 @@ fn limits() -> Limits {
         error_bytes: 200,
         ..Limits::default()
     }
+}
+
+/// The guest that does what it is told, within `limits`; none where it cannot be built.
+async fn hostile(limits: Limits) -> Option<WasmFrontend> {
+    let component = component("hostile-guest")?;
+    let runtime = Runtime::new(Options { limits, ..Options::default() }).expect("the engine is set up");
+    Some(runtime.load(component, "guest").await.expect("it is a frontend"))
 }
 
 /// What the guest does, how often, and the error: code and message.
@@ -74,23 +81,19 @@ const ERRORS: &[(&str, usize, &str, &str)] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_is_one_clear_error_and_the_runtime_goes_on() {
-    let Some(component) = component("hostile-guest") else { return };
-    let runtime = Runtime::new(Options { limits: limits(), ..Options::default() }).expect("the engine is set up");
-    let guest = runtime.load(component, "guest").await.expect("it is a frontend");
+    let Some(guest) = hostile(limits()).await else { return };
     for (deed, times, code, message) in ERRORS {
         let bridge = FakeBridge::new();
         let error = run(&guest, &bridge, deed, *times).await.expect_err(deed);
         check_error(deed, &error, code, message);
         run(&guest, &bridge, "honest", 0).await.expect("an honest build works after it");
     }
-    assert_eq!(runtime.compiled(), 1);
+    assert_eq!(guest.runtime().compiled(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_is_told_to_the_guest() {
-    let Some(component) = component("hostile-guest") else { return };
-    let runtime = Runtime::new(Options::default()).expect("the engine is set up");
-    let guest = runtime.load(component, "guest").await.expect("it is a frontend");
+    let Some(guest) = hostile(Limits::default()).await else { return };
     let refused = [
         ("dangling-edge", "invalid-argument", "there is no vertex 77 among the 1 added"),
         ("dangling-output", "invalid-argument", "vertex 0 has no output 5"),
@@ -112,9 +115,7 @@ async fn what_is_refused_is_told_to_the_guest() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_are_cut_off_and_said_to_be() {
-    let Some(component) = component("hostile-guest") else { return };
-    let runtime = Runtime::new(Options { limits: limits(), ..Options::default() }).expect("the engine is set up");
-    let guest = runtime.load(component, "guest").await.expect("it is a frontend");
+    let Some(guest) = hostile(limits()).await else { return };
     let bridge = FakeBridge::new();
     run(&guest, &bridge, "log", 1000).await.expect("logging much is no error");
     let logs: Vec<String> = bridge.logs().into_iter().map(|(_, line)| line).collect();
@@ -128,20 +129,16 @@ async fn floods_are_cut_off_and_said_to_be() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_runs_too_long_is_stopped() {
-    let Some(component) = component("hostile-guest") else { return };
     let limits = Limits { running: Duration::ZERO, instructions: u64::MAX / 2, ..Limits::default() };
-    let runtime = Runtime::new(Options { limits, ..Options::default() }).expect("the engine is set up");
-    let guest = runtime.load(component, "guest").await.expect("it is a frontend");
+    let Some(guest) = hostile(limits).await else { return };
     let error = run(&guest, &FakeBridge::new(), "loop", 0).await.expect_err("it never ends");
     check_error("loop", &error, "limit", "frontend guest ran for more than 0 s");
 }
 
 #[tokio::test]
 async fn a_guest_leaves_others_their_turn_and_stops_when_nobody_waits() {
-    let Some(component) = component("hostile-guest") else { return };
     let limits = Limits { instructions: u64::MAX / 2, ..Limits::default() };
-    let runtime = Runtime::new(Options { limits, ..Options::default() }).expect("the engine is set up");
-    let guest = runtime.load(component, "guest").await.expect("it is a frontend");
+    let Some(guest) = hostile(limits).await else { return };
     let (bridge, other) = (FakeBridge::new(), FakeBridge::new());
     // One thread for both: the second runs only because the first yields, and the first ends only because it is dropped.
     tokio::select! {
@@ -153,9 +150,7 @@ async fn a_guest_leaves_others_their_turn_and_stops_when_nobody_waits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backtrace_names_the_guests_functions() {
-    let Some(component) = component("hostile-guest") else { return };
-    let runtime = Runtime::new(Options::default()).expect("the engine is set up");
-    let guest = runtime.load(component, "guest").await.expect("it is a frontend");
+    let Some(guest) = hostile(Limits::default()).await else { return };
     let error = run(&guest, &FakeBridge::new(), "panic", 1).await.expect_err("it panics");
     let backtrace = error.detail("backtrace").expect("a trap has a backtrace");
     assert!(backtrace.contains("hostile_guest"), "{backtrace}");
@@ -374,9 +369,7 @@ async fn pieces_of_data_without_number() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn warnings_carry_a_text_as_long_as_they_are_few() {
-    let Some(component) = component("hostile-guest") else { return };
-    let runtime = Runtime::new(Options::default()).expect("the engine is set up");
-    let guest = runtime.load(component, "guest").await.expect("it is a frontend");
+    let Some(guest) = hostile(Limits::default()).await else { return };
     let (bridge, bytes) = (FakeBridge::new(), 6 << 20);
     run(&guest, &bridge, "warn-at-length", bytes).await.expect("warning is no error");
     let warnings = bridge.warnings();
@@ -390,9 +383,7 @@ async fn warnings_carry_a_text_as_long_as_they_are_few() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_text_in_every_field() {
-    let Some(component) = component("hostile-guest") else { return };
-    let runtime = Runtime::new(Options { limits: limits(), ..Options::default() }).expect("the engine is set up");
-    let guest = runtime.load(component, "guest").await.expect("it is a frontend");
+    let Some(guest) = hostile(limits()).await else { return };
     let bridge = FakeBridge::new();
     // Each call takes several of them.
     let outcome = run(&guest, &bridge, "huge-fields", 1 << 17).await;
