@@ -292,7 +292,7 @@ impl BuildBridge {
 
     /// The same for one of this name that may ask `grants` alone.
     fn granted(mut self, name: &str, grants: Grants) -> BuildBridge {
-        self.name = shown_name(name).to_owned();
+        self.name = name.to_owned();
         self.grants = grants;
         self
     }
@@ -418,14 +418,17 @@ impl State {
         }
         let finder = Arc::new(BuildBridge::new(self.clone(), depth));
         let Found { frontend, grants } = self.engine.frontends().find(source, &request, &finder).await?;
-        let grants = grants.within(outer);
-        let bridge = Arc::new(BuildBridge::new(self.clone(), depth).granted(source, grants.clone()));
+        let own = grants;
+        let grants = own.within(outer);
+        let by_caller = if grants == own { "" } else { " (called by one that has no more)" };
+        let name = format!("{}{by_caller}", shown_name(source));
+        let bridge = Arc::new(BuildBridge::new(self.clone(), depth).granted(&name, grants.clone()));
         let output = self.call(&*frontend, source, bridge, request).await;
         let output = output.map_err(|error| self.with_rule(source, error))?;
         let extras = output.extras.iter().map(|extra| &extra.definition);
         let mut results = output.refs.iter().map(|(_, definition)| definition).chain(extras);
         let checked = results.try_for_each(|definition| grants.check_result(definition));
-        checked.map_err(|missing| missing.of(shown_name(source)))?;
+        checked.map_err(|missing| missing.of(&name))?;
         lock(&self.components).extend(frontend.component().map(|digest| (source.to_string(), digest)));
         Ok(output)
     }

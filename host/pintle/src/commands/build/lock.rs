@@ -36,7 +36,8 @@ fn read(dir: &Path) -> anyhow::Result<Option<String>> {
         error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     };
     let text = match text::read(&path, LOCK_BYTES_MAX as u64) {
-        Err(error) if is_absent(&error) => return Ok(None),
+        // A link that leads nowhere was to lead to a lock.
+        Err(error) if is_absent(&error) && !path.is_symlink() => return Ok(None),
         other => other?,
     };
     let checked = Lock::parse(&text);
