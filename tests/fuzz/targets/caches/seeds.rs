@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use anyhow::Context;
 use frontend::{Entry, Library};
 use oci::wasm;
+use signatures::Signature;
 
 use crate::asks;
 
@@ -16,10 +17,29 @@ pub fn write_where_asked() {
 }
 
 fn write(to: &Path) -> anyhow::Result<()> {
-    for (name, kind, bytes) in [("call", b"c", record()?), ("entry", b"e", entry()?), ("bundle", b"b", bundle()?)] {
+    let made = [
+        ("call", b"c", record()?),
+        ("entry", b"e", entry()?),
+        ("bundle", b"b", bundle()?),
+        ("signatures", b"s", signatures()?),
+    ];
+    for (name, kind, bytes) in made {
         fs::write(to.join(name), [kind.as_slice(), &bytes].concat())?;
     }
     Ok(())
+}
+
+/// A payload with a signature, as it is kept.
+fn signatures() -> anyhow::Result<Vec<u8>> {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let payload = serde_json::json!({ "critical": {
+        "identity": { "docker-reference": "a/b" }, "image": { "docker-manifest-digest": digest },
+        "type": "cosign container image signature",
+    } });
+    let annotations = [("dev.cosignproject.cosign/signature".to_owned(), "A".repeat(86) + "==")].into();
+    let kind = "application/vnd.dev.cosign.simplesigning.v1+json";
+    let kept: Vec<_> = Signature::of_layer(kind, &annotations, payload.to_string().as_bytes()).into_iter().collect();
+    Ok(serde_json::to_vec(&kept)?)
 }
 
 /// An archive with a frontend, which is too small to run.
