@@ -12,7 +12,7 @@ use wasmparser::{
 };
 use wasmtime::{Engine, component::Component};
 
-use crate::{Error, v0_1, wasi};
+use crate::{Error, limits::shown_bytes, v0_1, wasi};
 
 /// The first bytes of every WebAssembly binary.
 const MAGIC: &[u8] = b"\0asm";
@@ -145,8 +145,8 @@ pub fn check(bytes: &[u8], name: &str) -> Result<(), Error> {
 /// Refuses a component that is too large.
 pub(crate) fn check_size(name: &str, size: u64, limit: usize) -> Result<(), Error> {
     if size > limit as u64 {
-        let limit = limit >> 20;
-        let text = format!("frontend {name}: {size} bytes are more than the {limit} MiB that a component may have");
+        let limit = shown_bytes(limit);
+        let text = format!("frontend {name}: {size} bytes are more than the {limit} that a component may have");
         return Err(Error::limit(text).with_limit("component"));
     }
     Ok(())

@@ -344,6 +344,12 @@ impl Visitor<'_> for ValueOf {
     }
 }
 
+/// A limit of bytes, for messages.
+pub(crate) fn shown_bytes(limit: usize) -> String {
+    const MIB: usize = 1 << 20;
+    if limit >= MIB && limit.is_multiple_of(MIB) { format!("{} MiB", limit / MIB) } else { format!("{limit} bytes") }
+}
+
 /// A limit that was broken, as an error that ends the guest.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{text}")]

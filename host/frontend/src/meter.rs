@@ -9,7 +9,7 @@ use std::{
 
 use wasmtime::ResourceLimiter;
 
-use crate::limits::{Breach, Limits};
+use crate::limits::{Breach, Limits, shown_bytes};
 
 /// Memory of one store, over all of its linear memories.
 pub(crate) struct Meter {
@@ -39,8 +39,8 @@ impl ResourceLimiter for Meter {
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
         if total > self.memory_bytes_max {
-            let limit = self.memory_bytes_max >> 20;
-            return Err(Breach::of("memory", format!("needs more than {limit} MiB of memory")).into());
+            let limit = shown_bytes(self.memory_bytes_max);
+            return Err(Breach::of("memory", format!("needs more than {limit} of memory")).into());
         }
         self.memory_bytes = total;
         Ok(true)

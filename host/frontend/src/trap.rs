@@ -6,7 +6,7 @@ use wasmtime::{Trap, WasmBacktrace};
 
 use crate::{
     Error,
-    limits::{Breach, Limits},
+    limits::{Breach, Limits, shown_bytes},
     wasi::Exited,
 };
 
@@ -53,7 +53,7 @@ fn broken(error: &wasmtime::Error, limits: &Limits) -> Option<Breach> {
             Some(Breach::of("instructions", format!("used up its {} instructions", limits.instructions)))
         }
         None if error.chain().any(|cause| cause.to_string().contains(CALL_BYTES_TEXT)) => {
-            Some(Breach::of("call", format!("hands over more than {} MiB in one call", limits.call_bytes >> 20)))
+            Some(Breach::of("call", format!("hands over more than {} in one call", shown_bytes(limits.call_bytes))))
         }
         _ => None,
     }

@@ -71,7 +71,7 @@ const ERRORS: &[(&str, usize, &str, &str)] = &[
     ("huge-string", 2 << 20, "limit", "frontend guest hands over more than 1 MiB in one call"),
     ("huge-string", 1 << 19, "invalid-argument", "[..]"),
     ("huge-error", 1000, "invalid-argument", "xxx[..]xxx ..."),
-    ("huge-metadata", 1001, "limit", "answers more than 0 MiB of metadata"),
+    ("huge-metadata", 1001, "limit", "answers more than 1000 bytes of metadata"),
     ("results", 5, "limit", "answers more than 4 results"),
     ("same-platform", 0, "invalid-argument", "answers two results for platform \"\""),
     ("dangling-edge", 0, "invalid-argument", "there is no vertex 77 among the 1 added"),
@@ -398,7 +398,8 @@ async fn files_that_are_too_large_are_not_looked_at() {
     let whole = modules::component(NOTHING);
     let limits = Limits { component_bytes: whole.len() - 1, ..Limits::default() };
     let runtime = Runtime::new(Options { limits, ..Options::default() }).expect("the engine is set up");
-    let message = format!("frontend guest: {} bytes are more than the 0 MiB that a component may have", whole.len());
+    let (size, most) = (whole.len(), whole.len() - 1);
+    let message = format!("frontend guest: {size} bytes are more than the {most} bytes that a component may have");
     let error = runtime.load(whole.clone(), "guest").await.err().expect("it is too large");
     check_error("bytes", &error, "limit", &message);
     let dir = tempfile::tempdir().expect("a directory");

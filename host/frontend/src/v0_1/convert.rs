@@ -9,7 +9,11 @@ use super::{
     bindings::{self, pintle::frontend::host::FileInfo},
     wit,
 };
-use crate::{Definition, Error, Output, Stat, limits::Breach, words::WordError};
+use crate::{
+    Definition, Error, Output, Stat,
+    limits::{Breach, shown_bytes},
+    words::WordError,
+};
 
 /// What a host function answers: an error for the guest, or one that ends it.
 pub(super) type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
@@ -191,8 +195,8 @@ impl Guest {
             let value = content_bytes(value);
             bytes += key.len() + value.len();
             if bytes > self.limits.metadata_bytes {
-                let limit = self.limits.metadata_bytes >> 20;
-                return Err(Breach::of("metadata", format!("answers more than {limit} MiB of metadata")).into());
+                let limit = shown_bytes(self.limits.metadata_bytes);
+                return Err(Breach::of("metadata", format!("answers more than {limit} of metadata")).into());
             }
             metadata.insert(key, value);
         }

@@ -5,7 +5,7 @@ use llb::{Edge, Graph, GraphError, Op, VertexId, op};
 use super::{convert::Fault, vertex::VertexWords, wit};
 use crate::{
     Definition,
-    limits::{Breach, Limits},
+    limits::{Breach, Limits, shown_bytes},
 };
 
 /// The graph of one instance. Refs hold it as it was, so it is copied when it grows after a solve.
@@ -156,7 +156,7 @@ impl GuestGraph {
         if self.bytes > self.limits.graph_bytes {
             return Err(Breach::of(
                 "graph",
-                format!("makes a graph of more than {} MiB", self.limits.graph_bytes >> 20),
+                format!("makes a graph of more than {}", shown_bytes(self.limits.graph_bytes)),
             ));
         }
         Ok(())

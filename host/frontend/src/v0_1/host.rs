@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Error, Ref, Request, SolveOptions, Warning,
-    limits::Breach,
+    limits::{Breach, shown_bytes},
     words::{Table, from_wire, platform},
 };
 
@@ -220,7 +220,7 @@ impl Guest {
     fn too_large(&self, what: &str) -> Fault {
         Fault::new(
             "limit",
-            format!("{what}: larger than the {} MiB that a frontend may read", self.limits.value_bytes >> 20),
+            format!("{what}: larger than the {} that a frontend may read", shown_bytes(self.limits.value_bytes)),
         )
     }
 

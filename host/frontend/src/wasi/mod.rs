@@ -19,7 +19,10 @@ use wasmtime::{
 use world::WALL_CLOCK;
 pub(crate) use world::{Stream, World};
 
-use crate::{limits::Breach, v0_1::Guest};
+use crate::{
+    limits::{Breach, shown_bytes},
+    v0_1::Guest,
+};
 
 /// The package's namespace, and the version that is answered.
 const NAMESPACE: &str = "wasi:";
@@ -237,7 +240,8 @@ fn random(linker: &mut LinkerInstance<'_, Guest>, name: &str) -> Result<bool> {
                 let guest = called(&mut store);
                 let limit = guest.limits().value_bytes;
                 let length = usize::try_from(length).ok().filter(|length| *length <= limit);
-                let too_many = || Breach::of("value", format!("wants more than {} MiB of random bytes", limit >> 20));
+                let too_many =
+                    || Breach::of("value", format!("wants more than {} of random bytes", shown_bytes(limit)));
                 Ok((guest.world.random_bytes(length.ok_or_else(too_many)?),))
             })?;
         }
