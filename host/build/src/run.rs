@@ -202,6 +202,9 @@ impl Engine {
     ) -> Result<BTreeMap<String, String>, Failure> {
         let answers = exports.iter().map(|export| async move {
             let activity = journal.activity(&export_name(export));
+            if let Ok(exporter) = self.exporter(&export.kind) {
+                exporter.ignored(&export.attrs).iter().for_each(|line| activity.log(&format!("warning: {line}")));
+            }
             let target = Target {
                 id: export.id.clone(),
                 attrs: export.attrs.clone(),

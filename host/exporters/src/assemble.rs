@@ -16,7 +16,7 @@ use crate::{
     config::{self, LayerInfo},
     content::Content,
     documents::{self, Descriptor, Document, Index, Manifest},
-    options::ImageOptions,
+    options::{ImageOptions, METADATA},
 };
 
 /// Keys of a build's metadata.
@@ -116,6 +116,7 @@ impl Image {
 /// Puts the image together. Layers that are not blobs yet are made into blobs; nothing else is written.
 /// What is said of the image goes along, and what is `inline` too if that is asked for.
 pub(crate) async fn assemble(built: &Built, options: &ImageOptions, to: &Target, inline: bool) -> Result<Image> {
+    let built = &with_metadata(built, &to.attrs);
     let annotations = annotations(built, &options.annotations, &to.attrs)?;
     let epoch = to.source_date_epoch.map(Timestamp::from_second).transpose().context("source date epoch")?;
     if built.refs.is_empty() {
@@ -156,6 +157,15 @@ pub(crate) async fn assemble(built: &Built, options: &ImageOptions, to: &Target,
         to.step(&line, std::future::ready(())).await;
     }
     Ok(image)
+}
+
+/// What was built, with what the user says of it in place of what the frontend does.
+fn with_metadata(built: &Built, attrs: &BTreeMap<String, String>) -> Built {
+    let mut built = built.clone();
+    let is_metadata = |name: &str| METADATA.iter().any(|word| name.starts_with(word.trim_end_matches('*')));
+    let own = attrs.iter().filter(|(name, _)| is_metadata(name));
+    built.metadata.extend(own.map(|(name, value)| (name.clone(), value.clone().into_bytes())));
+    built
 }
 
 fn duplicate<'a>(ids: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -273,12 +273,18 @@ async fn add_files(
             }
             let predicate = parse(attestation)?;
             let value = serde_json::to_value(statement(attestation, &subjects, &predicate))?;
-            std::fs::write(to.join(&name), documents::indented(&value)?).with_context(|| format!("write {name}"))?;
+            write_file(&to.join(&name), &documents::indented(&value)?).with_context(|| format!("write {name}"))?;
         }
         Ok(())
     };
     tokio::task::spawn_blocking(write).await.context("the thread that writes files died")??;
     Ok(draft.commit().await?)
+}
+
+/// A new file that its owner alone may read, as BuildKit writes them: what is said of a build may name places that are nobody else's matter.
+fn write_file(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    std::fs::File::options().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
 }
 
 fn file_name(path: &str, prefix: &str, suffix: &str) -> Result<String> {

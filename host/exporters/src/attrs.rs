@@ -9,21 +9,33 @@ pub type Attrs = BTreeMap<String, String>;
 
 /// Refuses attributes that are not `known` (names, and prefixes that end in `*`), with the nearest that is.
 pub fn refuse_unknown(attrs: &Attrs, known: &[&[&str]]) -> Result<()> {
-    let known = || known.iter().copied().flatten().copied();
-    for name in attrs.keys() {
-        let fits = |word: &str| match word.strip_suffix('*') {
-            Some(prefix) => name.starts_with(prefix),
-            None => name == word,
-        };
-        if known().any(fits) {
-            continue;
-        }
-        match nearest(name, known().filter(|word| !word.ends_with('*'))) {
+    let words = || known.iter().copied().flatten().copied();
+    if let Some(name) = unknown(attrs, known).next() {
+        match nearest(name, words().filter(|word| !word.ends_with('*'))) {
             Some(near) => bail!("unknown attribute {name:?}: did you mean {near:?}?"),
-            None => bail!("unknown attribute {name:?}: known are {}", known().collect::<Vec<_>>().join(", ")),
+            None => bail!("unknown attribute {name:?}: known are {}", words().collect::<Vec<_>>().join(", ")),
         }
     }
     Ok(())
+}
+
+/// The attributes that are not `known`, each as a sentence with the nearest that is: what is said where they are no error.
+pub(crate) fn ignored(attrs: &Attrs, known: &[&[&str]]) -> Vec<String> {
+    let words = || known.iter().copied().flatten().copied().filter(|word| !word.ends_with('*'));
+    let sentence = |name: &String| match nearest(name, words()) {
+        Some(near) => format!("unknown attribute {name:?} is ignored: did you mean {near:?}?"),
+        None => format!("unknown attribute {name:?} is ignored"),
+    };
+    unknown(attrs, known).map(sentence).collect()
+}
+
+/// The names that are not `known`.
+fn unknown<'a>(attrs: &'a Attrs, known: &'a [&'a [&'a str]]) -> impl Iterator<Item = &'a String> {
+    let fits = |name: &str, word: &str| match word.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == word,
+    };
+    attrs.keys().filter(move |name| !known.iter().copied().flatten().any(|word| fits(name, word)))
 }
 
 /// The word that is like `name`: few changes of a letter away, measured by its length.
@@ -58,6 +70,14 @@ pub fn flag(attrs: &Attrs, name: &str) -> Result<Option<bool>> {
     }
 }
 
+/// Seconds since 1970 in `source-date-epoch`; an empty value is none, also where the frontend names some.
+pub(crate) fn epoch(attrs: &Attrs) -> Result<Option<i64>> {
+    match attrs.get("source-date-epoch").is_some_and(String::is_empty) {
+        true => Ok(None),
+        false => number(attrs, "source-date-epoch"),
+    }
+}
+
 /// A number.
 pub fn number<T: FromStr<Err: Display>>(attrs: &Attrs, name: &str) -> Result<Option<T>> {
     let Some(text) = attrs.get(name) else { return Ok(None) };
@@ -85,6 +105,21 @@ mod tests {
         assert_eq!(refuse("psuh").unwrap_err(), r#"unknown attribute "psuh": did you mean "push"?"#);
         assert_eq!(refuse("compresion").unwrap_err(), r#"unknown attribute "compresion": did you mean "compression"?"#);
         assert!(refuse("zzzzzzzzzz").unwrap_err().contains("known are name, push"));
+    }
+
+    #[test]
+    fn an_unknown_name_that_is_ignored_is_named() {
+        let known: &[&str] = &["push"];
+        let said = ignored(&attrs(&[("push", ""), ("psuh", ""), ("zzzzzzzzzz", "")]), &[known]);
+        let near = r#"unknown attribute "psuh" is ignored: did you mean "push"?"#;
+        assert_eq!(said, [near, r#"unknown attribute "zzzzzzzzzz" is ignored"#]);
+    }
+
+    #[test]
+    fn the_epoch_may_be_none() {
+        assert_eq!(epoch(&attrs(&[("source-date-epoch", "")])).unwrap(), None);
+        assert_eq!(epoch(&attrs(&[("source-date-epoch", "7")])).unwrap(), Some(7));
+        assert!(epoch(&attrs(&[("source-date-epoch", "soon")])).is_err());
     }
 
     #[test]

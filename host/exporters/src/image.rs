@@ -108,8 +108,11 @@ impl Exporter for Image {
     }
 
     fn check(&self, attrs: &Attrs) -> Result<()> {
-        attrs::refuse_unknown(attrs, &[options::IMAGE, OWN])?;
         Options::parse(attrs, self.push_by_default).map(drop)
+    }
+
+    fn ignored(&self, attrs: &Attrs) -> Vec<String> {
+        attrs::ignored(attrs, &[options::IMAGE, options::METADATA, OWN])
     }
 
     async fn export(&self, what: &Built, to: &Target) -> Result<BTreeMap<String, String>> {

@@ -36,8 +36,10 @@ use store::{Snapshot, Store};
 pub trait Exporter: Send + Sync + 'static {
     /// The words it answers to.
     fn names(&self) -> &'static [&'static str];
-    /// Refuses attributes that it does not know, with the nearest that it does; called before anything is built.
+    /// Refuses attributes with values that they cannot have; called before anything is built.
     fn check(&self, attrs: &BTreeMap<String, String>) -> anyhow::Result<()>;
+    /// A sentence for each attribute that it does not know. They are no errors, for clients hand over what other exporters know.
+    fn ignored(&self, attrs: &BTreeMap<String, String>) -> Vec<String>;
     /// Writes, then publishes. The answer is BuildKit's exporter response (`containerimage.digest` ...).
     async fn export(&self, what: &Built, to: &Target) -> anyhow::Result<BTreeMap<String, String>>;
 }

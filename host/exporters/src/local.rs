@@ -9,7 +9,7 @@ use store::Store;
 
 use crate::{
     Built, Exporter, Target, attestation,
-    attrs::{self, Attrs, flag, number},
+    attrs::{self, Attrs, flag},
     tree::{Views, directory_of},
 };
 
@@ -28,10 +28,13 @@ impl Exporter for Local {
     }
 
     fn check(&self, attrs: &Attrs) -> Result<()> {
-        attrs::refuse_unknown(attrs, &[KNOWN])?;
         deletes(attrs)?;
-        number::<i64>(attrs, "source-date-epoch")?;
+        attrs::epoch(attrs)?;
         flag(attrs, "platform-split").map(drop)
+    }
+
+    fn ignored(&self, attrs: &Attrs) -> Vec<String> {
+        attrs::ignored(attrs, &[KNOWN])
     }
 
     async fn export(&self, what: &Built, to: &Target) -> Result<BTreeMap<String, String>> {
@@ -82,7 +85,8 @@ impl Local {
     }
 }
 
-fn deletes(attrs: &Attrs) -> Result<bool> {
+/// Whether `mode` asks for that.
+pub(crate) fn deletes(attrs: &Attrs) -> Result<bool> {
     match attrs.get("mode").map(String::as_str) {
         None | Some("" | "copy") => Ok(false),
         Some("delete") => Ok(true),

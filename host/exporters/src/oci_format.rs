@@ -47,9 +47,12 @@ impl Exporter for OciFormat {
     }
 
     fn check(&self, attrs: &Attrs) -> Result<()> {
-        attrs::refuse_unknown(attrs, &[options::IMAGE, OWN])?;
         ImageOptions::parse(attrs)?;
         flag(attrs, "tar").map(drop)
+    }
+
+    fn ignored(&self, attrs: &Attrs) -> Vec<String> {
+        attrs::ignored(attrs, &[options::IMAGE, options::METADATA, OWN])
     }
 
     async fn export(&self, what: &Built, to: &Target) -> Result<BTreeMap<String, String>> {

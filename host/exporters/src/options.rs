@@ -5,7 +5,7 @@ use store::Compression;
 
 use crate::{
     annotations::Annotations,
-    attrs::{Attrs, flag, number},
+    attrs::{Attrs, epoch, flag, number},
 };
 
 /// Attributes of every exporter of images.
@@ -22,6 +22,9 @@ pub(crate) const IMAGE: &[&str] = &[
     "oci-artifact",
     "prefer-nondist-layers",
 ];
+
+/// Attributes that take the place of what the frontend says of the image.
+pub(crate) const METADATA: &[&str] = &["containerimage.config*", "containerimage.base.config*", "image.name"];
 
 /// gzip's own default.
 const GZIP_LEVEL: u32 = 6;
@@ -68,10 +71,9 @@ impl ImageOptions {
         if options.oci_artifact && !options.oci_types {
             bail!("oci-artifact=true needs OCI media types: leave out oci-mediatypes=false");
         }
-        number::<i64>(attrs, "source-date-epoch")?;
-        if !options.oci_types && matches!(options.compression, Compression::Zstd(_) | Compression::Estargz(_)) {
-            let named = attrs.get("compression").map_or("", String::as_str);
-            bail!("compression={named} needs OCI media types: leave out oci-mediatypes=false");
+        epoch(attrs)?;
+        if !options.oci_types && matches!(options.compression, Compression::Estargz(_)) {
+            bail!("compression=estargz needs OCI media types: leave out oci-mediatypes=false");
         }
         if !options.oci_types && options.annotations.need_oci_types() {
             bail!("annotations of descriptors and indexes need OCI media types: leave out oci-mediatypes=false");
@@ -139,7 +141,6 @@ mod tests {
             (&[("compression-level", "10")], "gzip has 1 to 9"),
             (&[("compression-level", "-1")], "gzip has 1 to 9"),
             (&[("compression", "zstd"), ("compression-level", "23")], "zstd has 1 to 22"),
-            (&[("compression", "zstd"), ("oci-mediatypes", "false")], "needs OCI media types"),
             (&[("compression", "estargz"), ("oci-mediatypes", "false")], "compression=estargz needs OCI media types"),
             (&[("compression", "estargz"), ("compression-level", "10")], "gzip has 1 to 9"),
             (&[("annotation-index.a", "b"), ("oci-mediatypes", "false")], "need OCI media types"),

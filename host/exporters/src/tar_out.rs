@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 
 use crate::{
     Built, Exporter, Target, attestation,
-    attrs::{self, Attrs, flag, number},
+    attrs::{self, Attrs, flag},
+    local,
     tree::{self, Views, directory_of},
 };
 
-const KNOWN: &[&str] = &["dest", "platform-split", "attestation-prefix", "source-date-epoch"];
+const KNOWN: &[&str] = &["dest", "mode", "platform-split", "attestation-prefix", "source-date-epoch"];
 /// How many pieces wait between the thread that reads files and the client, and how large one is.
 const CHUNKS_WAITING: usize = 8;
 const CHUNK_BYTES: usize = 256 << 10;
@@ -36,9 +37,14 @@ impl Exporter for TarOut {
     }
 
     fn check(&self, attrs: &Attrs) -> Result<()> {
-        attrs::refuse_unknown(attrs, &[KNOWN])?;
-        number::<i64>(attrs, "source-date-epoch")?;
+        // The word means nothing to a tar, but those who give it both ways are told of a mistake in it.
+        local::deletes(attrs)?;
+        attrs::epoch(attrs)?;
         flag(attrs, "platform-split").map(drop)
+    }
+
+    fn ignored(&self, attrs: &Attrs) -> Vec<String> {
+        attrs::ignored(attrs, &[KNOWN])
     }
 
     async fn export(&self, what: &Built, to: &Target) -> Result<BTreeMap<String, String>> {

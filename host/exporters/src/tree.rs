@@ -15,9 +15,12 @@ use tar::{EntryType, Header};
 /// The prefix under which extended attributes stand in a tar.
 const XATTR_KEY: &str = "SCHILY.xattr.";
 
-/// The name of the directory for a platform.
+/// The name of the directory for a platform, whose id may be anything that a frontend says.
 pub(crate) fn directory_of(platform: &str) -> String {
-    platform.replace('/', "_")
+    match platform {
+        "." | ".." => "_".repeat(platform.len()),
+        _ => platform.replace(['/', '\\', ':'], "_"),
+    }
 }
 
 /// The trees of all platforms, readable.

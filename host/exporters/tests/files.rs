@@ -150,14 +150,10 @@ fn attributes_are_checked_before_the_build() {
         world.exporter(kind).check(&attrs).map_err(|error| error.to_string())
     };
     for (kind, name, value, want) in [
-        ("local", "mod", "copy", r#"did you mean "mode"?"#),
         ("local", "mode", "move", "want copy or delete"),
-        ("local", "name", "x", "unknown attribute"),
         ("tar", "platform-split", "2", "want true or false"),
         ("tar", "source-date-epoch", "x", "want a number"),
-        ("oci", "push", "true", "unknown attribute"),
-        ("docker", "compresion", "zstd", r#"did you mean "compression"?"#),
-        ("image", "push-by-diges", "true", r#"did you mean "push-by-digest"?"#),
+        ("tar", "mode", "move", "want copy or delete"),
         ("image", "push", "true", "push needs a name"),
         ("registry", "name", "lower/Upper", "invalid image name"),
     ] {
@@ -167,6 +163,27 @@ fn attributes_are_checked_before_the_build() {
     for (kind, name) in [("local", "dest"), ("tar", "dest"), ("oci", "annotation.a"), ("image", "name-canonical")] {
         assert_eq!(check(kind, name, ""), Ok(()));
     }
+}
+
+#[test]
+fn unknown_attributes_are_said_to_be_ignored() {
+    let world = World::new();
+    for (kind, name, want) in [
+        ("local", "mod", r#"did you mean "mode"?"#),
+        ("local", "name", r#"unknown attribute "name" is ignored"#),
+        ("tar", "zzzzzzzz", r#"unknown attribute "zzzzzzzz" is ignored"#),
+        ("oci", "push", r#"unknown attribute "push" is ignored"#),
+        ("docker", "compresion", r#"did you mean "compression"?"#),
+        ("image", "push-by-diges", r#"did you mean "push-by-digest"?"#),
+    ] {
+        let attrs = [(name.to_owned(), "x".to_owned())].into();
+        let exporter = world.exporter(kind);
+        exporter.check(&attrs).unwrap();
+        let said = exporter.ignored(&attrs).concat();
+        assert!(said.contains(want), "{kind} {name}: {said}");
+    }
+    let known = [("containerimage.config", "{}"), ("annotation.a", "b")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    assert_eq!(world.exporter("image").ignored(&known.into()), [""; 0]);
 }
 
 #[tokio::test]
