@@ -645,7 +645,7 @@ async fn names_what_is_missing() -> Result<(), Failed> {
         keep: exec::Keep::default(),
     };
     let missing = exec::select(config("no-such-runtime"));
-    assert!(format!("{:#}", missing.err().unwrap()).contains("no-such-runtime is not in PATH"));
+    assert!(format!("{:#}", missing.err().unwrap()).contains("no-such-runtime: is not in PATH"));
     let broken = exec::select(config("/bin/false")).unwrap();
     let process = Process { args: vec!["x".into()], rootfs: dir.path().into(), ..Process::default() };
     let why = format!("{:#}", broken.run(process, Io::default()).await.err().unwrap());
