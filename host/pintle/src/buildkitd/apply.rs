@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use build::FrontendPolicy;
 
 use super::{
     Settings,
@@ -10,7 +11,10 @@ use super::{
     keys::Meaning,
     read::{Entry, Value},
 };
-use crate::config::{KeyPair, Registry};
+use crate::{
+    config::{KeyPair, Registry},
+    trust,
+};
 
 /// Does what the entries say.
 pub fn apply(settings: &mut Settings, entries: Vec<Entry>) -> anyhow::Result<()> {
@@ -94,9 +98,9 @@ fn dns(settings: &mut Settings, what: &str, list: Vec<String>) -> anyhow::Result
 
 /// Frontends that are not this program's own may be of these repositories, or none may run.
 fn gateway(settings: &mut Settings, what: &str, value: Value) -> anyhow::Result<()> {
-    let trust = &mut settings.config.frontends.trust;
+    let trust = &mut settings.config.trust;
     match value {
-        Value::Bool(false) => *trust = toml::from_str("unlisted = \"refuse\"")?,
+        Value::Bool(false) => *trust = rules("")?,
         // Where none may run it does not matter which.
         Value::Texts(repositories) if !repositories.is_empty() && trust.is_silent() => {
             let name = |text: &String| -> anyhow::Result<String> {
@@ -105,12 +109,17 @@ fn gateway(settings: &mut Settings, what: &str, value: Value) -> anyhow::Result<
             };
             let names = repositories.iter().map(name).collect::<anyhow::Result<Vec<_>>>()?;
             // Texts without control characters are written alike in JSON and TOML.
-            let names = serde_json::to_string(&names)?;
-            *trust = toml::from_str(&format!("unlisted = \"refuse\"\n[[rule]]\nnames = {names}"))?;
+            *trust = rules(&format!("[[rule]]\nnames = {}", serde_json::to_string(&names)?))?;
         }
         _ => {}
     }
     Ok(())
+}
+
+/// Rules that refuse all that they do not list.
+fn rules(listed: &str) -> anyhow::Result<build::Trust> {
+    let text = format!("unlisted = \"refuse\"\n{listed}");
+    Ok(FrontendPolicy::read(&text, "frontend.\"gateway.v0\" in buildkitd's configuration", trust::read_file)?)
 }
 
 fn grpc(settings: &mut Settings, parts: &[&str], value: Value) -> anyhow::Result<()> {
