@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(policies[0].filters, ["type==source.local"]);
         let last = &policies[1];
         assert_eq!((last.all, last.max_used, last.reserved), (true, Some(2_000_000_000), Some(1000)));
-        let trust = format!("{:?}", got.config.frontends().trust);
+        let trust = format!("{:?}", got.config.trust);
         assert!(trust.contains("Refuse") && trust.contains("docker.io/mine/lang"), "{trust}");
         assert_eq!(got.config.otel.socket_path.as_deref(), Some(Path::new("/x")));
     }
