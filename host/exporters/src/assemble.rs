@@ -1,6 +1,9 @@
 //! An image from what was built: layers as blobs, configs, manifests, and an index where there are several platforms.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
@@ -13,6 +16,7 @@ use crate::{
     Built, Target,
     annotations::Annotations,
     attestation::{self, Attestation, Attested},
+    attrs::{self, Attrs},
     config::{self, LayerInfo},
     content::Content,
     documents::{self, Descriptor, Document, Index, Manifest},
@@ -160,11 +164,11 @@ pub(crate) async fn assemble(built: &Built, options: &ImageOptions, to: &Target,
 }
 
 /// What was built, with what the user says of it in place of what the frontend does.
-fn with_metadata(built: &Built, attrs: &BTreeMap<String, String>) -> Built {
-    let mut built = built.clone();
-    let is_metadata = |name: &str| METADATA.iter().any(|word| name.starts_with(word.trim_end_matches('*')));
-    let own = attrs.iter().filter(|(name, _)| is_metadata(name));
-    built.metadata.extend(own.map(|(name, value)| (name.clone(), value.clone().into_bytes())));
+fn with_metadata<'a>(built: &'a Built, attrs: &Attrs) -> Cow<'a, Built> {
+    let mut built = Cow::Borrowed(built);
+    for (name, value) in attrs.iter().filter(|(name, _)| attrs::is_of(METADATA, name)) {
+        built.to_mut().metadata.insert(name.clone(), value.clone().into_bytes());
+    }
     built
 }
 

@@ -31,11 +31,15 @@ pub(crate) fn ignored(attrs: &Attrs, known: &[&[&str]]) -> Vec<String> {
 
 /// The names that are not `known`.
 fn unknown<'a>(attrs: &'a Attrs, known: &'a [&'a [&'a str]]) -> impl Iterator<Item = &'a String> {
-    let fits = |name: &str, word: &str| match word.strip_suffix('*') {
+    attrs.keys().filter(move |name| !known.iter().any(|words| is_of(words, name)))
+}
+
+/// Whether `name` is one of `words`, or begins as one of them that ends in `*`.
+pub(crate) fn is_of(words: &[&str], name: &str) -> bool {
+    words.iter().any(|word| match word.strip_suffix('*') {
         Some(prefix) => name.starts_with(prefix),
-        None => name == word,
-    };
-    attrs.keys().filter(move |name| !known.iter().copied().flatten().any(|word| fits(name, word)))
+        None => name == *word,
+    })
 }
 
 /// The word that is like `name`: few changes of a letter away, measured by its length.

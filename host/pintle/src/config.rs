@@ -59,7 +59,7 @@ pub struct Config {
     /// How build languages are found.
     #[serde(default)]
     pub frontends: Frontends,
-    /// The rules on frontends, read with the keys that they name.
+    /// The rules on frontends that count: those of [`Config::frontends`] with the keys that they name, or others in their place.
     #[serde(skip)]
     pub trust: build::Trust,
 }
@@ -214,11 +214,11 @@ pub struct Frontends {
     /// What those may use that are components, in place of the usual [`frontend::Limits`].
     #[serde(default)]
     pub limits: LimitChanges,
-    /// Which may run, and what they may ask.
+    /// Which may run, and what they may ask, as it is written: [`Config::trust`] is what counts.
     #[serde(default)]
-    pub trust: FrontendPolicy,
+    trust: FrontendPolicy,
     /// The same in a file of its own, whose keys are relative to it.
-    pub policy: Option<PathBuf>,
+    policy: Option<PathBuf>,
 }
 
 /// How frontends run that are images.

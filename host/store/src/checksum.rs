@@ -16,7 +16,7 @@ use crate::{
     fetch,
     files::Kind,
     index::{Entry, Key, Merged, Sha, kind_number, not_found},
-    patterns::{Filter, FilterState, Matcher, clean},
+    patterns::{Filter, FilterState, Matcher, WILDCARDS, clean},
     snapshot::{Snapshot, Tree},
 };
 
@@ -50,9 +50,6 @@ impl Tree {
         }
     }
 }
-
-/// What makes a path a pattern.
-const WILDCARDS: [char; 4] = ['*', '?', '[', '\\'];
 
 fn checksum(merged: &Merged, path: &str, options: &ChecksumOptions) -> Result<Sha> {
     let filter = Filter::new(&options.include, &options.exclude).map_err(Error::other)?;

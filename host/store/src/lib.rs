@@ -207,9 +207,14 @@ impl Store {
         self.0.snapshotter.name()
     }
 
-    /// Small durable key-value storage for the solver: implements `solver::Kv`'s methods (get, scan, write), in call order with saves.
+    /// Small durable key-value storage for the solver: implements `solver::Kv`'s methods (get, get_all, scan, write), in call order with saves.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         self.0.table.get(Space::Kv, key)
+    }
+
+    /// See `get`.
+    pub fn get_all(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        self.0.table.get_all(Space::Kv, keys)
     }
 
     /// See `get`.

@@ -8,6 +8,9 @@ use std::{fmt, path::Path};
 
 use regex::Regex;
 
+/// What makes a path a pattern.
+pub(crate) const WILDCARDS: [char; 4] = ['*', '?', '[', '\\'];
+
 /// The longest pattern, in bytes; a longer one is refused.
 pub const PATTERN_LEN_MAX: usize = 4096;
 /// The most patterns in one list; a longer list is refused.
@@ -162,7 +165,7 @@ impl fmt::Debug for Pattern {
 
 impl Test {
     fn new(text: &str) -> Result<Test, String> {
-        if !text.contains(['*', '?', '[', '\\']) {
+        if !text.contains(WILDCARDS) {
             return Ok(Test::Exact(text.to_owned()));
         }
         let regex = Regex::new(&to_regex(text)?).map_err(|_| "a class in brackets is not well formed".to_owned())?;

@@ -114,6 +114,22 @@ impl Table {
         self.shared.read(|table| Ok(table.get(key.as_slice())?.map(|value| value.value().to_vec())))
     }
 
+    /// The values of `keys`, in their order, by one transaction.
+    pub fn get_all(&self, space: Space, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
+        let keys = keys.iter().map(|key| full_key(space, key));
+        let state = self.shared.lock();
+        let newer = |key: Vec<u8>| (state.pending.get(&key).or_else(|| state.committing.get(&key)).cloned(), key);
+        let looked: Vec<_> = keys.map(newer).collect();
+        drop(state);
+        self.shared.read(|table| {
+            let one = |(newer, key): (Option<Option<Vec<u8>>>, Vec<u8>)| match newer {
+                Some(value) => Ok(value),
+                None => Ok(table.get(key.as_slice())?.map(|value| value.value().to_vec())),
+            };
+            looked.into_iter().map(one).collect()
+        })
+    }
+
     /// The pairs of `space` whose keys begin with `prefix`, in order, at most `limit`.
     pub fn scan(&self, space: Space, prefix: &[u8], limit: usize) -> Result<Pairs> {
         let first = full_key(space, prefix);

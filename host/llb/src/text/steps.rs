@@ -33,9 +33,13 @@ impl<'a> Steps<'a> {
     /// # Errors
     /// When `edge` is not of this graph.
     pub fn of(graph: &'a Graph, edge: Edge) -> Result<Self, GraphError> {
+        Self::new(Cow::Borrowed(graph), edge)
+    }
+
+    fn new(graph: Cow<'a, Graph>, edge: Edge) -> Result<Self, GraphError> {
         let last = Digest::of(&graph.head(edge)?);
         if graph.reachable(edge).len() == graph.len() {
-            return Ok(Steps { graph: Cow::Borrowed(graph), edge, last });
+            return Ok(Steps { graph, edge, last });
         }
         let (graph, edge) = graph.subgraph(edge)?;
         Ok(Steps { graph: Cow::Owned(graph), edge, last })
@@ -99,10 +103,7 @@ fn source(file: &SourceFile) -> Result<(Value, Option<Steps<'static>>), GraphErr
 fn read_from(file: &SourceFile, definition: &Bytes) -> Result<Option<Steps<'static>>, GraphError> {
     let (graph, edge) = Graph::decode_bytes(definition.clone(), &Limits::default())
         .map_err(|error| error.at(format_args!("source text {}", file.filename)))?;
-    let Some(edge) = edge else { return Ok(None) };
-    let last = Digest::of(&graph.head(edge)?);
-    let (graph, edge) = graph.subgraph(edge)?;
-    Ok(Some(Steps { graph: Cow::Owned(graph), edge, last }))
+    edge.map(|edge| Steps::new(Cow::Owned(graph), edge)).transpose()
 }
 
 fn locations(vertex: &Vertex) -> Value {
