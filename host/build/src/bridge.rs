@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use foldhash::fast::RandomState;
 use frontend::{
     Bridge, Called, Container, ContainerSpec, Definition, Error, Frontend, GitMeta, Origin, Ref, Request, SolveOptions,
     SolvedFrontend, SourceMeta, SourceQuery, Warning,
@@ -51,7 +52,7 @@ pub(crate) const BUILD_PLATFORM: &str = "build-platform";
 pub(crate) const DOCKERFILE_IMAGE: &str = "dockerfile-image";
 
 /// Vertices by digest, each in a graph that has it.
-type Seen = HashMap<Arc<str>, (Arc<Graph>, VertexId)>;
+type Seen = HashMap<Arc<str>, (Arc<Graph>, VertexId), RandomState>;
 
 /// By a graph's address and an edge: the graph, held so that the address stays its own, and what became of it.
 type Governed = HashMap<(usize, llb::Edge), (Arc<Graph>, Definition)>;

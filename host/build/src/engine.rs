@@ -80,6 +80,10 @@ impl solver::Kv for KvOf {
         Ok(self.0.get(key)?)
     }
 
+    fn get_all(&self, keys: &[Vec<u8>]) -> anyhow::Result<Vec<Option<Vec<u8>>>> {
+        Ok(self.0.get_all(keys)?)
+    }
+
     fn scan(&self, prefix: &[u8], limit: usize) -> anyhow::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         Ok(self.0.scan(prefix, limit)?)
     }

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use foldhash::fast::RandomState;
 use llb::Digest;
 use solver::progress::{CANCELED, Event, EventKind, Sink, Warning};
 use tokio::{sync::watch, time::Instant};
@@ -48,7 +49,7 @@ struct Events {
     /// Vertices that have begun and not ended.
     running: BTreeSet<Arc<str>>,
     /// How far the parts of vertices are that have not ended, by vertex and by the part's id.
-    parts: HashMap<Arc<str>, HashMap<String, Part>>,
+    parts: HashMap<Arc<str>, HashMap<String, Part>, RandomState>,
     closed: bool,
 }
 
@@ -311,7 +312,7 @@ impl Activity {
     /// A sink for bytes done and total of a part, by id and name.
     pub fn progress(&self) -> sources::Progress {
         let (journal, vertex) = (self.journal.clone(), self.vertex.clone());
-        let begun: Mutex<std::collections::HashMap<String, SystemTime>> = Mutex::default();
+        let begun: Mutex<HashMap<String, SystemTime>> = Mutex::default();
         Arc::new(move |id, name, current, total| {
             let now = SystemTime::now();
             let mut begun = begun.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -38,13 +38,8 @@ impl Digest {
 
     /// The bytes that a digest in text form stands for.
     pub(crate) fn parse_sha256(text: &str) -> Result<[u8; 32], ParseDigestError> {
-        let lower = |digits: &&str| !digits.bytes().any(|digit| digit.is_ascii_uppercase());
-        let mut hash = [0; 32];
-        let digits = text.strip_prefix(PREFIX).filter(lower);
-        match digits.map(|digits| hex::decode_to_slice(digits, &mut hash)) {
-            Some(Ok(())) => Ok(hash),
-            _ => Err(ParseDigestError(text.into())),
-        }
+        let digits = text.strip_prefix(PREFIX).filter(|digits| digits.len() == 64);
+        digits.and_then(|digits| decode(digits.as_bytes())).ok_or_else(|| ParseDigestError(text.into()))
     }
 
     /// `sha256:...`.
@@ -61,6 +56,20 @@ impl Digest {
     pub fn hex(&self) -> &str {
         &self.0[PREFIX.len()..]
     }
+}
+
+/// The bytes of lower-case hexadecimal digits. A large definition has a digest for each input, and no crate reads lower case alone.
+fn decode(digits: &[u8]) -> Option<[u8; 32]> {
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let mut hash = [0; 32];
+    for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = value(pair[0])? << 4 | value(pair[1])?;
+    }
+    Some(hash)
 }
 
 /// A digest is a hash already: some of it is enough, and no one finds many that agree in so much.

@@ -3,6 +3,8 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
+
 use crate::{
     Digest, Op, Platform, caps,
     op::{Location, SourceFile},
@@ -93,7 +95,7 @@ pub struct Vertex {
 #[derive(Clone, Default, Debug)]
 pub struct Graph {
     vertices: Vec<Arc<Vertex>>,
-    by_digest: HashMap<Digest, VertexId>,
+    by_digest: HashMap<Digest, VertexId, RandomState>,
     sources: Vec<Arc<SourceFile>>,
 }
 
@@ -290,31 +292,30 @@ impl Graph {
     pub fn subgraph(&self, edge: Edge) -> Result<(Graph, Edge), GraphError> {
         self.check_edge(edge)?;
         let mut graph = Graph::new();
-        let map = graph.copy(self, self.reachable(edge))?;
-        Ok((graph, Edge { vertex: map[&edge.vertex], output: edge.output }))
+        let map = graph.copy(self, &self.reachable(edge))?;
+        Ok((graph, Edge { vertex: map[edge.vertex.index()], output: edge.output }))
     }
 
     /// Adds all vertices of `other`; those that are here already are merged.
     pub fn append(&mut self, other: &Graph) -> Result<EdgeMap, GraphError> {
         let all: Vec<VertexId> = other.iter().map(|(id, _)| id).collect();
-        let map = self.copy(other, all.clone())?;
-        Ok(EdgeMap(all.into_iter().map(|id| map[&id]).collect()))
+        Ok(EdgeMap(self.copy(other, &all)?))
     }
 
-    /// Copies `ids` of `other`, inputs before their users.
-    fn copy(&mut self, other: &Graph, ids: Vec<VertexId>) -> Result<HashMap<VertexId, VertexId>, GraphError> {
+    /// Copies `ids` of `other`, inputs before their users. Answers their numbers here, in the places of their numbers there.
+    fn copy(&mut self, other: &Graph, ids: &[VertexId]) -> Result<Vec<VertexId>, GraphError> {
         let mut files: HashMap<u32, u32> = HashMap::new();
-        let mut map = HashMap::with_capacity(ids.len());
-        for id in ids {
+        let mut map = vec![VertexId(0); other.len()];
+        for &id in ids {
             let mut vertex = Vertex::clone(other.vertex(id));
             for input in &mut vertex.inputs {
-                input.vertex = map[&input.vertex];
+                input.vertex = map[input.vertex.index()];
             }
             for location in &mut vertex.meta.locations {
                 let file = &other.sources[location.file as usize];
                 location.file = *files.entry(location.file).or_insert_with(|| self.share_source(file));
             }
-            map.insert(id, self.insert(vertex)?);
+            map[id.index()] = self.insert(vertex)?;
         }
         Ok(map)
     }

@@ -37,6 +37,12 @@ impl Op {
         }
     }
 
+    /// BuildKit's protobuf of what it does, without inputs, platform and constraints: the field of `pb.Op` that it is in. The same for
+    /// equal ops, whoever wrote them.
+    pub fn bytes(&self) -> Vec<u8> {
+        crate::wire::bare_op_bytes(self)
+    }
+
     /// How many outputs it has.
     pub fn outputs(&self) -> usize {
         match self {

@@ -52,21 +52,23 @@ impl Selector {
 
 /// The digest of the op itself, inputs left out.
 pub fn op_key(vertex: &Vertex, platform: &Platform) -> String {
-    let text = match &vertex.op {
-        llb::Op::Exec(exec) => exec_text(exec),
-        other => format!("{other:?}"),
+    let bytes = match &vertex.op {
+        llb::Op::Exec(exec) => llb::Op::Exec(essence(exec.clone())).bytes(),
+        other => other.bytes(),
     };
     let mut hash = Sha256::new();
     // The leading word is the version of this scheme: a change here must not meet old records.
-    hash.update(b"pintle-op-1\0");
-    hash.update(format!("{}/{}/{}\0", platform.os, platform.architecture, platform.variant));
-    hash.update(text);
-    format!("sha256:{}", hex::encode(hash.finalize()))
+    hash.update(b"pintle-op-2\0");
+    for word in [&platform.os, &platform.architecture, &platform.variant] {
+        hash.update(word);
+        hash.update([0]);
+    }
+    hash.update(bytes);
+    llb::Digest::from_sha256(hash.finalize().into()).to_string()
 }
 
 /// An exec without its proxies, and without the selectors of mounts, which are part of how the inputs are looked at.
-fn exec_text(exec: &op::ExecOp) -> String {
-    let mut exec = exec.clone();
+fn essence(mut exec: op::ExecOp) -> op::ExecOp {
     exec.proxy_env = None;
     exec.cgroup_parent = String::new();
     for mount in &mut exec.mounts {
@@ -76,7 +78,7 @@ fn exec_text(exec: &op::ExecOp) -> String {
             *sharing = op::CacheSharing::Shared;
         }
     }
-    format!("{exec:?}")
+    exec
 }
 
 /// How `vertex` looks at each of its inputs, in their order.

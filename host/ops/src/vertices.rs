@@ -3,6 +3,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use foldhash::fast::RandomState;
 use llb::{Edge, Graph, Platform, VertexId};
 use session::Session;
 use solver::Input;
@@ -59,14 +60,14 @@ impl Pins {
 /// The solver vertices of one build, made once for each LLB digest.
 pub struct Vertices {
     environment: Environment,
-    known: HashMap<llb::Digest, Arc<solver::Vertex<Files>>>,
+    known: HashMap<llb::Digest, Arc<solver::Vertex<Files>>, RandomState>,
     no_cache: bool,
 }
 
 impl Vertices {
     /// For a build in `environment`. With `no_cache` every vertex but the sources runs.
     pub fn new(environment: Environment, no_cache: bool) -> Self {
-        Vertices { environment, known: HashMap::new(), no_cache }
+        Vertices { environment, known: HashMap::default(), no_cache }
     }
 
     /// The vertex of `edge`, and all below it.
@@ -104,8 +105,8 @@ impl Vertices {
     fn op(&self, vertex: &llb::Vertex) -> anyhow::Result<Arc<dyn solver::Op<Files>>> {
         let environment = &self.environment;
         let platform = vertex.platform.clone().unwrap_or_else(|| environment.platform.clone());
-        let key = key::op_key(vertex, &platform);
-        let tree = |kind| Arc::new(Tree { key: key.clone(), store: environment.store.clone(), kind });
+        let key = || key::op_key(vertex, &platform);
+        let tree = |kind| Arc::new(Tree { key: key(), store: environment.store.clone(), kind });
         Ok(match &vertex.op {
             llb::Op::Source(op) => Arc::new(SourceVertex {
                 id: vertex.digest.shared(),
@@ -116,9 +117,9 @@ impl Vertices {
                 found: OnceCell::new(),
                 pins: environment.pins.clone(),
             }),
-            llb::Op::Exec(op) => Arc::new(ExecVertex::new(vertex, op.clone(), key, environment.clone())),
+            llb::Op::Exec(op) => Arc::new(ExecVertex::new(vertex, op.clone(), key(), environment.clone())),
             llb::Op::File(op) => Arc::new(FileVertex {
-                key,
+                key: key(),
                 op: op.clone(),
                 inputs: vertex.inputs.len(),
                 store: environment.store.clone(),

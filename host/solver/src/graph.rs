@@ -9,6 +9,7 @@ use std::{
     time::SystemTime,
 };
 
+use foldhash::fast::RandomState;
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -24,7 +25,7 @@ pub(crate) type NodeId = usize;
 /// The vertices that a build has seen. Nodes name each other by index, so no drop runs along the graph.
 pub(crate) struct Graph<W: World> {
     nodes: Vec<Arc<Node<W>>>,
-    by_id: HashMap<Arc<str>, NodeId>,
+    by_id: HashMap<Arc<str>, NodeId, RandomState>,
 }
 
 /// A vertex, and what its build has learned of it.
@@ -84,7 +85,7 @@ struct State {
 
 impl<W: World> Default for Graph<W> {
     fn default() -> Self {
-        Graph { nodes: vec![], by_id: HashMap::new() }
+        Graph { nodes: vec![], by_id: HashMap::default() }
     }
 }
 

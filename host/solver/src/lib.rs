@@ -52,6 +52,10 @@ pub struct RecordId(pub String);
 pub trait Kv: Send + Sync + 'static {
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> anyhow::Result<Option<Vec<u8>>>;
+    /// The values of `keys`, in their order. Where a look at the storage has a price, thousands have one together.
+    fn get_all(&self, keys: &[Vec<u8>]) -> anyhow::Result<Vec<Option<Vec<u8>>>> {
+        keys.iter().map(|key| self.get(key)).collect()
+    }
     /// All pairs whose key begins with `prefix`, in order of the key, at most `limit` of them.
     fn scan(&self, prefix: &[u8], limit: usize) -> anyhow::Result<Vec<(Vec<u8>, Vec<u8>)>>;
     /// Puts (`Some`) or deletes (`None`) each pair.

@@ -35,7 +35,7 @@ pub const RECORDS_PER_CLASS_MAX: usize = 4;
 pub const WAYS_PER_INPUT_MAX: usize = 16;
 /// How many classes of one op are kept to explain a miss.
 pub const SEEN_PER_OP_MAX: usize = 4;
-/// How many keys one scan asks for.
+/// How many keys are asked for at once.
 const PAGE: usize = 512;
 
 /// What is remembered of a class.
@@ -132,10 +132,16 @@ impl Memory {
         self.get(b'c', class)
     }
 
-    /// The newest record of `class`. The rest of its entry is passed over, which is most of the work of reading one.
-    pub(crate) fn newest(&self, class: Class) -> anyhow::Result<Option<RecordId>> {
-        let entry: Option<Records> = self.get(b'c', class)?;
-        Ok(entry.and_then(|entry| entry.records.into_iter().next()))
+    /// The newest record of each of `classes`. The rest of an entry is passed over, which is most of the work of reading one.
+    pub(crate) fn newest(&self, classes: &[Class]) -> anyhow::Result<Vec<Option<RecordId>>> {
+        let mut newest = Vec::with_capacity(classes.len());
+        for page in classes.chunks(PAGE) {
+            let keys: Vec<Vec<u8>> = page.iter().map(|class| key(b'c', *class)).collect();
+            let values = self.kv.get_all(&keys)?;
+            let entries = keys.iter().zip(values).map(|(key, value)| decode::<Records>(key, &value?));
+            newest.extend(entries.map(|entry| entry?.records.into_iter().next()));
+        }
+        Ok(newest)
     }
 
     /// What the output `edge` was last seen to hold through `view`.

@@ -170,17 +170,20 @@ impl<W: World> Build<W> {
     /// none, and those that this build was not asked for, are left out.
     pub fn records(&self, top: &Arc<Vertex<W>>) -> Result<Vec<(Arc<str>, RecordId)>, SolveError> {
         let graph = self.graph();
-        let top = graph.find(&top.id).map(|node| node.id);
-        let nodes = graph.below(top.as_slice(), |node| node.known().is_some());
+        let Some(top) = graph.find(&top.id) else { return Ok(Vec::new()) };
+        let nodes = graph.below(&[top.id], |node| node.known().is_some());
         drop(graph);
-        let one = |node: &Arc<Node<W>>| {
-            let record = match node.result.get() {
-                Some(made) => Some(made.record.clone()),
-                None => self.engine().memory.newest(self.look(node)?.class).map_err(|cause| node.error(cause))?,
-            };
-            Ok(record.map(|record| (node.vertex.id.clone(), record)))
-        };
-        nodes.iter().filter_map(|node| one(node).transpose()).collect()
+        let made = |node: &Arc<Node<W>>| node.result.get().map(|made| made.record.clone());
+        let mut records: Vec<Option<RecordId>> = nodes.iter().map(made).collect();
+        let missing: Vec<usize> = (0..nodes.len()).filter(|at| records[*at].is_none()).collect();
+        let classes = missing.iter().map(|at| Ok(self.look(&nodes[*at])?.class));
+        let classes = classes.collect::<Result<Vec<_>, SolveError>>()?;
+        let newest = self.engine().memory.newest(&classes).map_err(|cause| top.error(cause))?;
+        for (at, record) in missing.into_iter().zip(newest) {
+            records[at] = record;
+        }
+        let named = nodes.iter().zip(records).filter_map(|(node, record)| Some((node.vertex.id.clone(), record?)));
+        Ok(named.collect())
     }
 
     /// Works out the classes of `vertex` and all below it by their definitions: nothing runs but the look-ups of sources' keys.

@@ -1,6 +1,7 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
@@ -14,8 +15,8 @@ struct Raw {
     op: pb::Op,
 }
 
-/// The numbers of ops in their definition, by the SHA-256 of their bytes. Of the same op twice, the last.
-type Numbers = HashMap<[u8; 32], usize>;
+/// The numbers of ops in their definition, by the SHA-256 of their bytes.
+type Numbers = HashMap<[u8; 32], usize, RandomState>;
 
 impl Graph {
     /// Reads a definition from its bytes. See [`Graph::decode`].
@@ -37,19 +38,19 @@ impl Graph {
         within(definition.encoded_len(), limits.bytes, "bytes")?;
         let mut ops = parse(definition.def)?;
         let Some(head) = ops.pop() else { return Ok((Graph::new(), None)) };
-        let numbers: Numbers = ops.iter().enumerate().map(|(number, raw)| (raw.hash, number)).collect();
+        let (ops, numbers) = each_once(ops);
         let inputs = ops.iter().map(|raw| inputs(raw, &numbers)).collect::<Result<Vec<_>, _>>()?;
         let mut graph = Graph::new();
-        let mut metadata = definition.metadata;
-        let mut locations = read_sources(&mut graph, definition.source.unwrap_or_default())?;
-        let order = in_order(&ops, &inputs, &numbers)?;
+        let mut metadata = of_ops(definition.metadata, &numbers);
+        let mut locations = of_ops(read_sources(&mut graph, definition.source.unwrap_or_default())?, &numbers);
+        let order = in_order(&ops, &inputs)?;
         let mut ops: Vec<Option<Raw>> = ops.into_iter().map(Some).collect();
         let mut ids = vec![VertexId(0); ops.len()];
         for number in order {
             let Some(raw) = ops[number].take() else { continue };
             let digest = Digest::from_sha256(raw.hash);
-            let mut meta = metadata.remove(digest.as_str()).map(from_pb::metadata).unwrap_or_default();
-            meta.locations = locations.remove(digest.as_str()).unwrap_or_default();
+            let mut meta = metadata[number].take().map(from_pb::metadata).unwrap_or_default();
+            meta.locations = locations[number].take().unwrap_or_default();
             let inputs = inputs[number].iter().map(|input| ids[*input]);
             ids[number] = add(&mut graph, raw, &digest, meta, inputs)
                 .map_err(|error| error.at(format_args!("vertex {digest} of the definition")))?;
@@ -76,6 +77,31 @@ fn parse(definition: Vec<Bytes>) -> Result<Vec<Raw>, GraphError> {
     ops.collect()
 }
 
+/// The ops without those that came before, and their numbers.
+fn each_once(ops: Vec<Raw>) -> (Vec<Raw>, Numbers) {
+    let mut numbers = Numbers::with_capacity_and_hasher(ops.len(), RandomState::default());
+    let mut once = Vec::with_capacity(ops.len());
+    for raw in ops {
+        if let Entry::Vacant(place) = numbers.entry(raw.hash) {
+            place.insert(once.len());
+            once.push(raw);
+        }
+    }
+    (once, numbers)
+}
+
+/// What is said of each op, by its number, from what is said by digest. What is said of ops that are not there is left out.
+fn of_ops<T>(said: BTreeMap<String, T>, numbers: &Numbers) -> Vec<Option<T>> {
+    let mut of_ops: Vec<Option<T>> = (0..numbers.len()).map(|_| None).collect();
+    for (digest, what) in said {
+        let number = Digest::parse_sha256(&digest).ok().and_then(|hash| numbers.get(&hash));
+        if let Some(&number) = number {
+            of_ops[number] = Some(what);
+        }
+    }
+    of_ops
+}
+
 /// Adds the source texts, and answers the locations by digest.
 fn read_sources(
     graph: &mut Graph,
@@ -99,13 +125,12 @@ enum Seen {
 
 /// The numbers of ops, inputs before their users; otherwise the order that they came in. A walk with its own stack, because a
 /// definition may be as deep as it is long.
-fn in_order(ops: &[Raw], inputs: &[Vec<usize>], numbers: &Numbers) -> Result<Vec<usize>, GraphError> {
+fn in_order(ops: &[Raw], inputs: &[Vec<usize>]) -> Result<Vec<usize>, GraphError> {
     let mut seen = vec![Seen::No; ops.len()];
     let mut order = Vec::with_capacity(ops.len());
     // An op, and how many of its inputs have been looked at.
     let mut stack: Vec<(usize, usize)> = Vec::new();
-    let is_first = |number: &usize| numbers[&ops[*number].hash] == *number;
-    for start in (0..ops.len()).filter(is_first) {
+    for start in 0..ops.len() {
         if seen[start] == Seen::No {
             seen[start] = Seen::Open;
             stack.push((start, 0));

@@ -28,9 +28,20 @@ pub(crate) fn op_bytes(
         constraints: Some(pb::WorkerConstraints { filter: constraints.to_vec() }),
     }
     .encode_to_vec();
-    let (tag, body) = op_body(op);
-    put_bytes(&mut out, tag, &body);
+    put_op(&mut out, op);
     Ok(out.into())
+}
+
+/// The op alone, as the field of `pb.Op` that it is in: what it does, without inputs, platform and constraints.
+pub(crate) fn bare_op_bytes(op: &Op) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_op(&mut out, op);
+    out
+}
+
+fn put_op(out: &mut Vec<u8>, op: &Op) {
+    let (tag, body) = op_body(op);
+    put_bytes(out, tag, &body);
 }
 
 fn input(graph: &Graph, edge: Edge) -> Result<pb::Input, GraphError> {

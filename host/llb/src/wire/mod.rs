@@ -10,7 +10,7 @@ mod json;
 mod schema;
 mod to_pb;
 
-pub(crate) use encode::op_bytes;
+pub(crate) use encode::{bare_op_bytes, op_bytes};
 pub use json::{as_go_writes, json, op_json};
 
 use crate::{GraphError, Op, op::ExecOp, validate};

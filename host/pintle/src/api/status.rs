@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
+use foldhash::fast::RandomState;
 use prost_types::Timestamp;
 use proto::control::{StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning};
 use solver::progress::{CANCELED, Event, EventKind, Warning};
@@ -14,19 +15,50 @@ const MAX_LOG_CHUNK_BYTES: usize = 1 << 20;
 #[derive(Default)]
 pub struct Status {
     /// Where vertices are in [`Status::told`].
-    places: HashMap<Arc<str>, usize>,
+    places: HashMap<Arc<str>, usize, RandomState>,
     told: Vec<Told>,
     /// The places of those that the message is to have which is being written, in the order of their first change.
     changed: Vec<usize>,
 }
 
-/// A vertex as it is now.
+/// A vertex as it is now. Its message is made when it is sent: of thousands that are told of again and again, none is kept.
 struct Told {
-    vertex: Vertex,
+    /// The event that defines it.
+    defined: Arc<Event>,
+    started: Option<Timestamp>,
+    completed: Option<Timestamp>,
+    cached: bool,
+    error: Option<String>,
     /// The listener believes that it runs.
     is_open: bool,
     /// Whether it is among [`Status::changed`].
     is_changed: bool,
+}
+
+impl Told {
+    fn new(defined: Arc<Event>) -> Told {
+        let (started, completed) = (None, None);
+        Told { defined, started, completed, cached: false, error: None, is_open: false, is_changed: false }
+    }
+
+    fn end(&mut self, time: Timestamp) {
+        self.started.get_or_insert(time);
+        self.completed = Some(time);
+    }
+
+    fn message(&self) -> Vertex {
+        let EventKind::Defined { name, inputs, group } = &self.defined.kind else { return Vertex::default() };
+        Vertex {
+            digest: self.defined.vertex.to_string(),
+            name: name.clone(),
+            inputs: inputs.iter().map(|input| input.to_string()).collect(),
+            progress_group: group.as_deref().and_then(progress_group),
+            started: self.started,
+            completed: self.completed,
+            cached: self.cached,
+            error: self.error.clone().unwrap_or_default(),
+        }
+    }
 }
 
 impl Status {
@@ -54,52 +86,38 @@ impl Status {
         for place in self.changed.drain(..) {
             let told = &mut self.told[place];
             told.is_changed = false;
-            told.is_open = told.vertex.started.is_some() && told.vertex.completed.is_none();
-            response.vertexes.push(told.vertex.clone());
+            told.is_open = told.started.is_some() && told.completed.is_none();
+            response.vertexes.push(told.message());
         }
         response
     }
 
-    fn add(&mut self, event: &Event, response: &mut StatusResponse) {
-        let time = Some(timestamp(event.time));
+    fn add(&mut self, event: &Arc<Event>, response: &mut StatusResponse) {
+        let time = timestamp(event.time);
         let id = &event.vertex;
         match &event.kind {
-            EventKind::Defined { name, inputs, group } => {
-                let vertex = Vertex {
-                    digest: id.to_string(),
-                    name: name.clone(),
-                    inputs: inputs.iter().map(|input| input.to_string()).collect(),
-                    progress_group: group.as_deref().and_then(progress_group),
-                    ..Vertex::default()
-                };
-                self.define(id, vertex);
-            }
+            EventKind::Defined { .. } => self.define(event),
             EventKind::Started => {
                 response.vertexes.extend(self.close(id));
-                self.change(id, |vertex| {
-                    vertex.started = time;
-                    vertex.completed = None;
-                });
+                self.change(id, |told| (told.started, told.completed) = (Some(time), None));
             }
-            EventKind::Cached => self.change(id, |vertex| {
-                vertex.started = vertex.started.or(time);
-                vertex.completed = time;
-                vertex.cached = true;
+            EventKind::Cached => self.change(id, |told| {
+                told.end(time);
+                told.cached = true;
             }),
-            EventKind::Completed { error } => self.change(id, |vertex| {
-                vertex.started = vertex.started.or(time);
-                vertex.completed = time;
-                vertex.error = match error.as_deref() {
+            EventKind::Completed { error } => self.change(id, |told| {
+                told.end(time);
+                told.error = match error.as_deref() {
                     // The words by which BuildKit's clients tell a cancelled step from one that failed.
-                    Some(CANCELED) => "context canceled".into(),
-                    other => other.unwrap_or_default().into(),
+                    Some(CANCELED) => Some("context canceled".into()),
+                    _ => error.clone(),
                 };
             }),
             EventKind::Log { stream, data } => {
                 let msg = data.clone().into();
                 response.logs.push(VertexLog {
                     vertex: id.to_string(),
-                    timestamp: time,
+                    timestamp: Some(time),
                     stream: i64::from(*stream),
                     msg,
                 });
@@ -111,7 +129,7 @@ impl Status {
                     name: name.clone(),
                     current: *current,
                     total: *total,
-                    timestamp: time,
+                    timestamp: Some(time),
                     started: started.map(timestamp),
                     completed: completed.map(timestamp),
                 });
@@ -121,34 +139,37 @@ impl Status {
         }
     }
 
-    fn define(&mut self, id: &Arc<str>, vertex: Vertex) {
-        let place = *self.places.entry(id.clone()).or_insert_with(|| {
-            self.told.push(Told { vertex: Vertex::default(), is_open: false, is_changed: false });
+    fn define(&mut self, event: &Arc<Event>) {
+        let place = *self.places.entry(event.vertex.clone()).or_insert_with(|| {
+            self.told.push(Told::new(event.clone()));
             self.told.len() - 1
         });
-        self.change_at(place, |told| *told = vertex);
+        self.change_at(place, |told| {
+            let (is_open, is_changed) = (told.is_open, told.is_changed);
+            *told = Told { is_open, is_changed, ..Told::new(event.clone()) };
+        });
     }
 
     /// A vertex that has ended and begins again, where the listener does not know yet that it had ended: clients know each time that a
     /// vertex runs by when it began, and wait for all of them.
     fn close(&mut self, id: &Arc<str>) -> Option<Vertex> {
         let told = &mut self.told[*self.places.get(id)?];
-        if !told.is_open || told.vertex.completed.is_none() {
+        if !told.is_open || told.completed.is_none() {
             return None;
         }
         told.is_open = false;
-        Some(told.vertex.clone())
+        Some(told.message())
     }
 
-    fn change(&mut self, id: &Arc<str>, change: impl FnOnce(&mut Vertex)) {
+    fn change(&mut self, id: &Arc<str>, change: impl FnOnce(&mut Told)) {
         if let Some(place) = self.places.get(id) {
             self.change_at(*place, change);
         }
     }
 
-    fn change_at(&mut self, place: usize, change: impl FnOnce(&mut Vertex)) {
+    fn change_at(&mut self, place: usize, change: impl FnOnce(&mut Told)) {
         let told = &mut self.told[place];
-        change(&mut told.vertex);
+        change(told);
         if !std::mem::replace(&mut told.is_changed, true) {
             self.changed.push(place);
         }
