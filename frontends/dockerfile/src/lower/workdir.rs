@@ -38,11 +38,11 @@ impl Lowerer<'_, '_> {
     }
 }
 
-/// user[:group] with the number of `root`, which needs no look-up. An empty group is none: the user's own.
+/// user[:group] with the number of `root`, which needs no look-up. What is empty is root, as in BuildKit: `app:` is not the user's
+/// own group.
 pub(super) fn owner(text: &str) -> String {
     let number = |part: &str| if part == "root" || part.is_empty() { "0".to_string() } else { part.to_string() };
     match text.split_once(':') {
-        Some((user, "")) => number(user),
         Some((user, group)) => format!("{}:{}", number(user), number(group)),
         None => number(text),
     }
