@@ -2,12 +2,12 @@
 
 use super::{
     ops::{MountOp, Owner, Sharing, Tree},
-    stage::{Lowerer, Wanted},
+    stage::{Lowerer, WINDOWS, Wanted},
 };
 use crate::{
     instruction::{Instruction, Mount, MountFlag, MountKind, Run},
     source::Problem,
-    text::path,
+    text::{path, windows},
 };
 
 /// The mounts of a process, and what follows from them.
@@ -34,9 +34,10 @@ impl Lowerer<'_, '_> {
             let problem = |message: String| Problem::new(message, flag.value.span);
             match mount.kind {
                 MountKind::Secret => {
+                    let mount = self.secret_mount(mount).map_err(problem)?;
                     let wanted = Wanted { required: mount.required, lines: at.lines };
                     self.state.uses.secrets.entry(secret_id(&mount)).or_insert(wanted);
-                    mounts.add_secret(&Mount { target: self.absolute(&mount.target), ..mount });
+                    mounts.add_secret(&mount);
                 }
                 MountKind::Ssh => {
                     let wanted = Wanted { required: mount.required, lines: at.lines };
@@ -45,7 +46,7 @@ impl Lowerer<'_, '_> {
                     mounts.add_ssh(&Mount { target: self.absolute(&mount.target), ..mount });
                 }
                 MountKind::Bind | MountKind::Cache | MountKind::Tmpfs => {
-                    let op = self.tree_mount(mount, *source, at).map_err(problem)?;
+                    let op = self.tree_mount(mount, *source).map_err(problem)?;
                     mounts.ops.push(op);
                 }
             }
@@ -66,8 +67,24 @@ impl Lowerer<'_, '_> {
         mount.map_err(|message| failed.unwrap_or_else(|| Problem::new(message, span)))
     }
 
+    /// A secret's mount with its file's whole path. Windows has no place where secrets lie unless one is said.
+    fn secret_mount(&self, mount: Mount) -> Result<Mount, String> {
+        if self.state.platform.os != WINDOWS {
+            return Ok(Mount { target: self.absolute(&mount.target), ..mount });
+        }
+        let mount = Mount { target: mount.target.replace('\\', "/"), ..mount };
+        let is_absolute = windows::without_drive(&mount.target).is_ok_and(|path| path.starts_with('/'));
+        let example = || format!("for instance --mount=type=secret,id={},target=C:/path/to/secret", secret_id(&mount));
+        match mount.target.as_str() {
+            "" if mount.env.is_some() => Ok(mount),
+            "" => Err(format!("a secret needs a target on Windows, {}", example())),
+            target if is_absolute => Ok(Mount { target: path::join("/", target), ..mount }),
+            target => Err(format!("a secret's target {target:?} is no absolute path on drive C:, {}", example())),
+        }
+    }
+
     /// A mount of a tree of files.
-    fn tree_mount(&mut self, mount: Mount, source: Option<usize>, at: &Instruction) -> Result<MountOp, String> {
+    fn tree_mount(&mut self, mount: Mount, source: Option<usize>) -> Result<MountOp, String> {
         let from = self.mount_source(&mount, source)?;
         let target = self.mount_target(&mount)?;
         let selector = path::join("/", &mount.source);
@@ -75,7 +92,6 @@ impl Lowerer<'_, '_> {
             return Ok(MountOp::Tmpfs { target, size: mount.size });
         }
         let selector = if selector == "/" { String::new() } else { selector };
-        let _ = at;
         if mount.kind == MountKind::Bind {
             return Ok(MountOp::Bind { from, target, selector, readonly: mount.readonly });
         }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The system whose paths are not ours.
-const WINDOWS: &str = "windows";
+pub(super) const WINDOWS: &str = "windows";
 
 /// A stage as its last instruction leaves it.
 #[derive(Clone, Default)]
