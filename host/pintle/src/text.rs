@@ -3,14 +3,18 @@
 use std::{
     fs::File,
     io::Read,
-    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileTypeExt, OpenOptionsExt},
+    },
     path::Path,
 };
 
 use anyhow::{Context, ensure};
 use rustix::fs::OFlags;
 
-/// The text of a file of at most `limit` bytes. A pipe is none, for it may never begin.
+/// The text of a file of at most `limit` bytes, or of what a command of the shell writes, as `<(command)` names it. A pipe that has a
+/// name is none, for nobody may ever write it.
 ///
 /// # Errors
 /// What is wrong, with the path; the cause is an [`std::io::Error`] where the system says it.
@@ -21,7 +25,10 @@ pub fn read(path: &Path, limit: u64) -> anyhow::Result<String> {
     let file = open.with_context(|| format!("open {shown}"))?;
     let kind = file.metadata().with_context(|| format!("read {shown}"))?.file_type();
     ensure!(!kind.is_dir(), "{shown}: is a directory; a file is wanted");
-    ensure!(!kind.is_fifo(), "{shown}: is a pipe; a file is wanted");
+    if kind.is_fifo() {
+        ensure!(is_unnamed(&file), "{shown}: is a pipe; a file is wanted");
+        rustix::fs::fcntl_setfl(&file, OFlags::empty()).with_context(|| format!("read {shown}"))?;
+    }
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).with_context(|| format!("read {shown}"))?;
     ensure!(bytes.len() as u64 <= limit, "{shown}: more than the {limit} bytes that are allowed");
@@ -32,8 +39,16 @@ pub fn read(path: &Path, limit: u64) -> anyhow::Result<String> {
     })
 }
 
+/// Whether a pipe is one that a process has made for another.
+fn is_unnamed(pipe: &File) -> bool {
+    let target = std::fs::read_link(format!("/proc/self/fd/{}", pipe.as_raw_fd()));
+    target.is_ok_and(|target| target.as_os_str().as_encoded_bytes().starts_with(b"pipe:"))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
@@ -49,6 +64,10 @@ mod tests {
         assert!(refused(".").ends_with("is a directory; a file is wanted"));
         rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
         assert!(refused("pipe").ends_with("pipe: is a pipe; a file is wanted"));
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let written = std::thread::spawn(move || writer.write_all(b"text"));
+        assert_eq!(read(Path::new(&format!("/dev/fd/{}", reader.as_raw_fd())), 4).unwrap(), "text");
+        written.join().unwrap().unwrap();
         std::os::unix::fs::symlink("/dev/zero", at("zero")).unwrap();
         assert!(refused("zero").ends_with("zero: more than the 100 bytes that are allowed"));
         assert_eq!(read(Path::new("/dev/null"), 1).unwrap(), "");

@@ -332,13 +332,25 @@ impl TrustRule {
     }
 
     fn fits(&self, name: &str, digest: &str) -> bool {
+        let spellings = spellings(name);
         let names = |pattern: &String| match pattern.strip_suffix('*') {
-            Some(begin) => name.starts_with(begin),
-            None => name == pattern,
+            Some(begin) => spellings.iter().any(|name| name.starts_with(begin)),
+            None => spellings.contains(pattern),
         };
         (self.names.is_empty() || self.names.iter().any(names))
             && (self.digests.is_empty() || self.digests.contains(digest))
     }
+}
+
+/// The names under which rules may have a frontend: `./lang.wasm` and `lang.wasm` are one file. What `..` leads to depends on symlinks,
+/// so it is compared as it is written.
+fn spellings(name: &str) -> Vec<String> {
+    if !name.ends_with(".wasm") || name.starts_with('/') {
+        return vec![name.to_owned()];
+    }
+    let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let path = parts.join("/");
+    vec![format!("./{path}"), path]
 }
 
 #[cfg(test)]
@@ -369,6 +381,12 @@ mod tests {
             ("a/b", "2", Some("context")),
             ("a/", "2", Some("context")),
             ("./x.wasm", "2", Some("context")),
+            ("x.wasm", "2", Some("context")),
+            (".//./x.wasm", "2", Some("context")),
+            ("./a/x.wasm", "2", Some("context")),
+            ("/x.wasm", "2", None),
+            ("../x.wasm", "2", None),
+            ("b/../x.wasm", "2", None),
             ("a", "9", Some("none")),
             ("a", "2", None),
             ("b/a/b", "1", None),
