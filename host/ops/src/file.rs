@@ -176,9 +176,10 @@ impl<'a> Trees<'a> {
 
     async fn act(&mut self, number: usize, action: &FileAction) -> anyhow::Result<()> {
         let source = match action.secondary_input {
-            Some(from) => Some(Source::open(self.frozen(from).await?).await?),
-            None => None,
+            Some(from) => self.frozen(from).await?,
+            None => self.vertex.store.scratch(),
         };
+        let source = Source::open(source).await?;
         let names = self.names(&action.kind).await?;
         let tree = self.writable(action.input).await?;
         let cx = Context { progress: self.progress.clone() };
@@ -301,7 +302,8 @@ impl Names {
 /// is dropped meanwhile does not take away what is being written.
 struct Work {
     tree: Tree,
-    source: Option<Source>,
+    /// What a copy reads: without an input, the empty tree.
+    source: Source,
     names: Names,
     kind: FileActionKind,
     cx: Context,
@@ -313,8 +315,7 @@ impl Work {
         let root = &self.tree.root()?;
         match &self.kind {
             FileActionKind::Copy(copy) => {
-                let source = self.source.as_ref().context("a copy needs something to copy from")?;
-                copier::copy(&source.root, root, copy, owner)?;
+                copier::copy(&self.source.root, root, copy, owner)?;
             }
             FileActionKind::Mkfile { path, mode, data, timestamp, .. } => {
                 simple::mkfile(root, path, *mode as u32, data, owner, *timestamp)?;
