@@ -78,6 +78,11 @@ impl Marks {
     pub fn set_opaque(self, dir: &Path) -> Result<()> {
         xattr::set(dir, self.opaque(), b"y").at(|| format!("set attributes of {}", dir.display()))
     }
+
+    /// Takes the mark of a directory that hides nothing away.
+    pub fn clear_opaque(self, dir: &Path) -> Result<()> {
+        xattr::remove(dir, self.opaque()).at(|| format!("remove attributes of {}", dir.display()))
+    }
 }
 
 /// Whether an extended attribute belongs to a file, and not to overlay or to this machine (labels, keys of the kernel).

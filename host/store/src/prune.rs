@@ -1,5 +1,6 @@
 //! What a layer has although it changes nothing: files and directories that were copied up, and are again as the layers below have
-//! them. An exporter of BuildKit leaves them out of the archive; here they leave the layer, so that they take no room either.
+//! them, and marks that hide what is not there. An exporter of BuildKit leaves them out of the archive; here they leave the layer,
+//! so that they take no room either.
 
 use std::{
     fs::{self, File},
@@ -33,16 +34,20 @@ fn prune_dir(dir: &Path, below: &Dir, marks: Marks) -> Result<bool> {
     let before = files::lstat(dir)?;
     let mut removed = 0;
     for name in &names {
+        let path = dir.join(name);
         if shown.as_ref().is_some_and(|shown| shown.binary_search(name).is_err()) {
+            forget_opaque(&path, marks)?;
             continue;
         }
-        let path = dir.join(name);
         let new = files::lstat(&path)?;
         // Of a file with several names, as most are that a copy made, the others may be new.
         if files::is_whiteout(&new) || !new.is_dir() && new.nlink() > 1 {
             continue;
         }
-        let Some(old) = below.entry(name)? else { continue };
+        let Some(old) = below.entry(name)? else {
+            forget_opaque(&path, marks)?;
+            continue;
+        };
         if is_unchanged(&path, &new, &old, marks)? {
             files::remove_tree(&path)?;
             removed += 1;
@@ -52,6 +57,12 @@ fn prune_dir(dir: &Path, below: &Dir, marks: Marks) -> Result<bool> {
         files::set_mtime(dir, before.mtime(), before.mtime_nsec())?;
     }
     Ok(removed == names.len())
+}
+
+/// Says no longer of what is new that it hides something, as overlayfs says of each directory that is moved among those of lower
+/// layers.
+fn forget_opaque(path: &Path, marks: Marks) -> Result<()> {
+    if files::lstat(path)?.is_dir() && marks.is_opaque(path)? { marks.clear_opaque(path) } else { Ok(()) }
 }
 
 /// Whether `path`, which is `new`, is as `old` is; of a directory, what is not new in it has been taken away then.

@@ -14,6 +14,13 @@ fn layer(snapshot: &Snapshot) -> Vec<String> {
     describe(&top.dir()).into_keys().map(|path| path.display().to_string()).filter(|path| !path.is_empty()).collect()
 }
 
+/// Whether a directory in the layer on top is marked as one that hides what is below.
+fn hides_any(store: &Store, snapshot: &Snapshot) -> bool {
+    let Some(top) = snapshot.0.layers.last() else { return false };
+    let dirs = describe(&top.dir()).into_keys().map(|path| top.dir().join(path)).filter(|path| path.is_dir());
+    dirs.into_iter().any(|dir| store.0.marks.is_opaque(&dir).unwrap())
+}
+
 /// What a tree begins with: `d/` and `d/s/` with files, a symlink, and a file of two names.
 fn begin(tree: &Path) {
     write(tree, "d/a", "a");
@@ -48,6 +55,14 @@ const CASES: &[Case] = &[
     ("another mode", |tree| mode(tree.join("d/s/b"), 0o600), &["d", "d/s", "d/s/b"]),
     ("a directory's mode", |tree| mode(tree.join("d/s"), 0o700), &["d", "d/s"]),
     ("a second name", |tree| fs::hard_link(tree.join("d/a"), tree.join("new")).unwrap(), &["d", "d/a", "new"]),
+    (
+        "a directory that is moved to where none was",
+        |tree| {
+            fs::create_dir(tree.join("d/new~")).unwrap();
+            fs::rename(tree.join("d/new~"), tree.join("d/new")).unwrap();
+        },
+        &["d", "d/new"],
+    ),
     ("a removal", |tree| fs::remove_file(tree.join("d/l")).unwrap(), &["d", "d/l"]),
     (
         "more names than are looked up one by one",
@@ -73,6 +88,7 @@ fn what_is_unchanged_is_in_no_layer() {
                 let tree = describe(draft.path());
                 let made = draft.commit().await.unwrap();
                 assert_eq!(layer(&made), *want, "{kind}: {name}");
+                assert!(!hides_any(&store, &made), "{kind}: {name}");
                 let view = made.view().await.unwrap();
                 assert_eq!(describe(view.path()), tree, "{kind}: {name}");
             }
