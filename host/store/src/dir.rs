@@ -13,7 +13,7 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicIsize, Ordering},
@@ -29,6 +29,7 @@ use xattr::FileExt;
 use crate::{
     error::{At, Error, Result},
     files::{self, Marks},
+    layers::Layer,
 };
 
 /// One directory of a tree. Cheap to clone; holds descriptors, one for each layer that shows in it.
@@ -51,6 +52,8 @@ struct Node {
 /// A layer that is being made.
 #[derive(Default)]
 struct Making {
+    /// The layers that it is made over, whose files its own must not be links to.
+    below: Vec<Arc<Layer>>,
     /// The files of other layers that it has links to.
     linked: Mutex<HashSet<FileId>>,
     /// How many whiteouts and opaque directories it has, at most.
@@ -86,20 +89,22 @@ impl Dir {
         Ok(Dir::with_upper(node, open_root(path)?))
     }
 
-    /// The root of the tree that `layers` make, bottom first; what is written goes into `upper`, where there is one.
-    pub(crate) fn over<'a>(
-        layers: impl DoubleEndedIterator<Item = &'a Path>,
-        upper: Option<&Path>,
-        marks: Marks,
-    ) -> Result<Dir> {
-        let parts = layers.rev().enumerate().map(|(layer, path)| Ok(Part { layer, fd: open_root(path)? }));
+    /// The root of the tree that the directories `layers` make, bottom first.
+    pub(crate) fn over(layers: &[PathBuf], marks: Marks) -> Result<Dir> {
+        Ok(Dir(Arc::new(Dir::root_over(layers, marks)?)))
+    }
+
+    /// As [`Dir::over`], of a tree that is written to: what is written goes into `upper`. `below` are the layers as they are known,
+    /// which `layers` may be made of.
+    pub(crate) fn making(layers: &[PathBuf], below: Vec<Arc<Layer>>, upper: &Path, marks: Marks) -> Result<Dir> {
+        let making = Some(Arc::new(Making { below, ..Making::default() }));
+        Ok(Dir::with_upper(Node { making, ..Dir::root_over(layers, marks)? }, open_root(upper)?))
+    }
+
+    fn root_over(layers: &[PathBuf], marks: Marks) -> Result<Node> {
+        let parts = layers.iter().rev().enumerate().map(|(layer, path)| Ok(Part { layer, fd: open_root(path)? }));
         let lower = parts.collect::<Result<_>>()?;
-        let making = upper.map(|_| Arc::default());
-        let node = Node { above: None, upper: OnceLock::new(), lower, marks: Some(marks), making };
-        Ok(match upper {
-            Some(upper) => Dir::with_upper(node, open_root(upper)?),
-            None => Dir(Arc::new(node)),
-        })
+        Ok(Node { above: None, upper: OnceLock::new(), lower, marks: Some(marks), making: None })
     }
 
     fn with_upper(node: Node, upper: OwnedFd) -> Dir {
@@ -259,15 +264,11 @@ impl Dir {
     }
 
     /// Makes `name` another name of a regular file of a snapshot, which never changes, so that nothing is copied; room was made for
-    /// it. Answers false where that cannot be: then it must be copied. One file is linked once into a layer, because two names of
-    /// one file would be a hard link in its archive.
+    /// it. Answers false where that cannot be: then it must be copied. One file is linked once into a tree, because two names of
+    /// one file would be a hard link, in archives and to processes: `cp` would refuse to copy one over the other.
     pub fn link(&self, file: &Entry, name: &OsStr) -> Result<bool> {
-        let Some(Making { linked, .. }) = self.0.making.as_deref() else { return Ok(false) };
-        if file.layer().is_none() || !kind(&file.stat).is_file() {
-            return Ok(false);
-        }
-        let id = (file.stat.st_dev, file.stat.st_ino);
-        if !linked.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+        let Some(making) = self.0.making.as_deref() else { return Ok(false) };
+        if file.layer().is_none() || !kind(&file.stat).is_file() || !making.takes(&file.stat)? {
             return Ok(false);
         }
         let (from, old) = file.place();
@@ -310,6 +311,19 @@ impl Dir {
     /// Whether the layer that is being made may hide anything of those below but by having the same name.
     pub(crate) fn hides(&self) -> bool {
         self.0.making.as_ref().is_some_and(|making| making.marks.load(Ordering::Relaxed) > 0)
+    }
+}
+
+impl Making {
+    /// Whether the layer can have a link to the file: no other name of it is in its tree.
+    fn takes(&self, file: &Stat) -> Result<bool> {
+        for layer in &self.below {
+            if layer.inodes()?.binary_search(&file.st_ino).is_ok() {
+                return Ok(false);
+            }
+        }
+        let id = (file.st_dev, file.st_ino);
+        Ok(self.linked.lock().unwrap_or_else(PoisonError::into_inner).insert(id))
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     io,
     os::unix::{
         ffi::OsStrExt,
-        fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+        fs::{DirEntryExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     },
     path::Path,
 };
@@ -213,6 +213,24 @@ pub(crate) fn disk_bytes(path: &Path) -> Result<u64> {
         }
     }
     Ok(total)
+}
+
+/// The inodes of all that is below a directory and is no directory, as the directories name them.
+pub(crate) fn inodes(dir: &Path) -> Result<Vec<u64>> {
+    let mut inodes = Vec::new();
+    let mut todo = vec![dir.to_owned()];
+    while let Some(dir) = todo.pop() {
+        let what = || format!("read {}", dir.display());
+        for entry in fs::read_dir(&dir).at(what)? {
+            let entry = entry.at(what)?;
+            if entry.file_type().at(what)?.is_dir() {
+                todo.push(entry.path());
+            } else {
+                inodes.push(entry.ino());
+            }
+        }
+    }
+    Ok(inodes)
 }
 
 /// Names in a directory, sorted.

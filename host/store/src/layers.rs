@@ -32,6 +32,7 @@ pub(crate) struct Layer {
     /// Held by who fetches it.
     pub flight: Arc<tokio::sync::Mutex<()>>,
     pub index: OnceLock<Arc<Index>>,
+    inodes: OnceLock<Vec<u64>>,
 }
 
 /// The most places that are remembered for one layer: images of different names may share it.
@@ -151,6 +152,16 @@ impl Layer {
         let index = Arc::new(Index::load_or_scan(&self.store.root.index(&self.id), &self.dir(), self.store.marks)?);
         Ok(self.index.get_or_init(|| index).clone())
     }
+
+    /// The inodes of its files, sorted; read from disk the first time.
+    pub fn inodes(&self) -> Result<&[u64]> {
+        if let Some(inodes) = self.inodes.get() {
+            return Ok(inodes);
+        }
+        let mut inodes = files::inodes(&self.dir())?;
+        inodes.sort_unstable();
+        Ok(self.inodes.get_or_init(|| inodes))
+    }
 }
 
 impl Drop for Layer {
@@ -201,6 +212,7 @@ impl Inner {
             sources: Mutex::new(sources),
             flight: Arc::default(),
             index: OnceLock::new(),
+            inodes: OnceLock::new(),
         });
         registry.insert(id, Arc::downgrade(&layer));
         layer

@@ -21,7 +21,7 @@ const LOOK_UPS_MAX: usize = 64;
 /// Takes out of the layer in `dir`, which nobody uses yet, what the layers `below` (bottom first) show in the same way.
 pub(crate) fn prune(dir: &Path, below: &[PathBuf], marks: Marks) -> Result<()> {
     if !below.is_empty() {
-        let below = Dir::over(below.iter().map(PathBuf::as_path), None, marks)?;
+        let below = Dir::over(below, marks)?;
         prune_dir(dir, &below, marks)?;
     }
     Ok(())

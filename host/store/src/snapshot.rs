@@ -1,6 +1,7 @@
 //! Snapshots, their views, and drafts of new ones.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
@@ -112,7 +113,7 @@ impl Store {
         }
         check_count(layers.len())?;
         // A layer that comes again higher up hides nothing of itself lower down.
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         layers.reverse();
         layers.retain(|layer| seen.insert(layer.id.clone()));
         layers.reverse();
@@ -258,7 +259,7 @@ impl Snapshot {
     pub async fn root(&self) -> Result<Dir> {
         fetch::ensure_all(&self.0.layers).await?;
         let this = self.clone();
-        blocking(move || Dir::over(this.dirs()?.iter().map(PathBuf::as_path), None, this.0.store.marks)).await
+        blocking(move || Dir::over(&this.dirs()?, this.0.store.marks)).await
     }
 
     /// What is mounted for these layers by anyone, or a place to mount it.
@@ -293,7 +294,7 @@ impl Snapshot {
 
     /// The directories of its layers, bottom first, without empty ones, and not more than can be mounted.
     pub(crate) fn dirs(&self) -> Result<Vec<PathBuf>> {
-        if self.0.shows_removals()? {
+        if self.0.shows_removals()? || self.0.shares_files()? {
             return crate::flatten::flatten(&self.0, 1);
         }
         let full = self.0.layers.iter().filter(|layer| !layer.record().empty);
@@ -340,6 +341,25 @@ impl Tree {
             if !removed.is_empty() {
                 return Ok(true);
             }
+        }
+        Ok(false)
+    }
+
+    /// Whether a file of one layer is a file of another, too: two names of a mount that are one file to processes. No layer is so over
+    /// those that it was made over (see [`Dir::link`]), but layers that are merged may be.
+    fn shares_files(&self) -> Result<bool> {
+        let full: Vec<_> = self.layers.iter().filter(|layer| !layer.record().empty).collect();
+        let is_merged = full.windows(2).any(|pair| pair[1].record().parent.as_ref() != Some(&pair[0].id));
+        if !is_merged {
+            return Ok(false);
+        }
+        let mut seen: HashSet<u64> = HashSet::new();
+        for layer in full {
+            let inodes = layer.inodes()?;
+            if inodes.iter().any(|inode| seen.contains(inode)) {
+                return Ok(true);
+            }
+            seen.extend(inodes);
         }
         Ok(false)
     }
@@ -424,7 +444,7 @@ impl Edit {
         let below = base.dirs()?;
         let dir = store.root.draft(&new_id());
         let made = snapshotter::make_root(&below, &dir)
-            .and_then(|()| Dir::over(below.iter().map(PathBuf::as_path), Some(&dir), store.marks));
+            .and_then(|()| Dir::making(&below, base.0.layers.clone(), &dir, store.marks));
         let root = made.inspect_err(|_| drop(files::remove_tree(&dir)))?;
         Ok(Edit { base, below, dir, root, amends, open: true })
     }
