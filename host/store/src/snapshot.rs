@@ -259,7 +259,14 @@ impl Snapshot {
     pub async fn root(&self) -> Result<Dir> {
         fetch::ensure_all(&self.0.layers).await?;
         let this = self.clone();
-        blocking(move || Dir::over(&this.dirs()?, this.0.store.marks)).await
+        blocking(move || {
+            let mut dirs = this.dirs()?;
+            if dirs.is_empty() {
+                dirs.push(this.0.store.root.empty());
+            }
+            Dir::over(&dirs, this.0.store.marks)
+        })
+        .await
     }
 
     /// What is mounted for these layers by anyone, or a place to mount it.
