@@ -272,7 +272,46 @@ pub(super) fn source_info(file: &SourceFile) -> pb::SourceInfo {
         filename: file.filename.clone(),
         data: file.data.clone(),
         // It came from a message or from a caller; one that does not parse is no use to the reader.
-        definition: file.definition.clone().and_then(|bytes| pb::Definition::decode(bytes).ok()),
+        definition: file.definition.clone().and_then(|bytes| pb::Definition::decode(bytes).ok()).map(without_placeless),
         language: file.language.clone(),
+    }
+}
+
+/// A definition without vertices that stand nowhere. Go writes them with an empty list of places, which here becomes an entry without a
+/// value, and its reader refuses that. Definitions lie within each other no deeper than messages may.
+fn without_placeless(mut definition: pb::Definition) -> pb::Definition {
+    if let Some(source) = &mut definition.source {
+        source.locations.retain(|_, places| !places.locations.is_empty());
+        for info in &mut source.infos {
+            info.definition = info.definition.take().map(without_placeless);
+        }
+    }
+    definition
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn a_text_is_read_from_vertices_that_stand_somewhere() {
+        let places = |count| pb::Locations { locations: vec![pb::Location::default(); count] };
+        let within = |infos| pb::Definition {
+            source: Some(pb::Source {
+                locations: [("a".to_owned(), places(0)), ("b".to_owned(), places(1))].into(),
+                infos,
+            }),
+            ..pb::Definition::default()
+        };
+        let inner = pb::SourceInfo { definition: Some(within(Vec::new())), ..pb::SourceInfo::default() };
+        let definition = Some(within(vec![inner]).encode_to_vec().into());
+        let mut definition = source_info(&SourceFile { definition, ..SourceFile::default() }).definition;
+        for _ in 0..2 {
+            let source = definition.unwrap().source.unwrap();
+            assert_eq!(source.locations.keys().collect::<Vec<_>>(), ["b"]);
+            definition = source.infos.into_iter().next().and_then(|info| info.definition);
+        }
     }
 }
