@@ -73,6 +73,7 @@ pub const LLB: &[&str] = &[
     "exec.meta.cdi",
     "exec.meta.base",
     "exec.meta.cgroup.parent",
+    "exec.meta.linux.resources",
     "exec.meta.network",
     "exec.meta.proxyenv",
     "exec.meta.security",
@@ -113,6 +114,11 @@ pub const LLB: &[&str] = &[
     "exporter.image.attestations",
     "exporter.sourcedateepoch",
     "exporter.multiple",
+    "exporter.session",
+    // Without these clients leave such caches out of what they ask for, and say nothing.
+    "cache.azblob",
+    "cache.gha",
+    "cache.s3",
     "source.policy",
     "source.policy.session",
 ];
