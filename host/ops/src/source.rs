@@ -87,4 +87,8 @@ impl Op<Files> for SourceVertex {
         parts.set_idle(true);
         Ok(vec![snapshot])
     }
+
+    fn works_for_key(&self) -> bool {
+        self.op.identifier.starts_with("local://")
+    }
 }

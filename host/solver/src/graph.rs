@@ -217,8 +217,16 @@ impl<W: World> Node<W> {
         }
     }
 
-    /// Tells that the cache answered. A look-up that was shown stands for itself: to its user the work was done.
+    /// Tells that the cache answered.
     pub(crate) fn say_cached(&self) {
+        match self.vertex.op.works_for_key() {
+            true => self.say_spared(),
+            false => self.say(EventKind::Cached),
+        }
+    }
+
+    /// Tells that no more is needed of it. A look-up that was shown stands for itself: to its user the work was done.
+    pub(crate) fn say_spared(&self) {
         let shown = self.phase.compare_exchange(LOOKED_UP, ENDED, Ordering::Relaxed, Ordering::Relaxed);
         if shown.is_err() {
             self.say(EventKind::Cached);

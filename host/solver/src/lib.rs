@@ -82,6 +82,12 @@ pub trait Op<W: World>: Send + Sync + 'static {
     fn is_limited(&self) -> bool {
         true
     }
+
+    /// Whether [`Op::key`] does all the work, as where a client sends its files to have them hashed: a result that the cache has for
+    /// them then spared nobody anything.
+    fn works_for_key(&self) -> bool {
+        false
+    }
 }
 
 /// A vertex of the graph to solve.

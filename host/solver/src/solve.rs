@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use crate::{
     Context, Input, Kv, Limits, Look, RecordId, SolveError, Vertex, World, explain,
     flight::{Ask, Flight, Flights},
-    graph::{Graph, Hit, Known, Made, Node},
+    graph::{Graph, Hit, Known, Made, Node, NodeId},
     import::Imported,
     keys::{Class, InputKey},
     memory::{Entry, EntryInput, Learned, Memory},
@@ -125,8 +125,12 @@ impl<W: World> Build<W> {
     /// Dropping the future cancels all that no other asker waits for.
     pub async fn result(&self, vertex: &Arc<Vertex<W>>, output: u32) -> Result<W::Output, SolveError> {
         let node = self.define(vertex).await?;
-        let made = self.made(&node).await?;
-        self.tell_unneeded(&node);
+        let made = self.made(&node).await;
+        match &made {
+            Ok(_) => self.tell_unneeded(&[node.id]),
+            Err(_) => self.tell_unneeded(&self.there_below(&node)),
+        }
+        let made = made?;
         node.output(&made, output)
     }
 
@@ -527,14 +531,20 @@ impl<W: World> Build<W> {
             .map_err(|cause| node.error(cause))
     }
 
-    /// Tells of all below `top` that neither ran nor was loaded that the cache spared it.
-    fn tell_unneeded(&self, top: &Arc<Node<W>>) {
-        for node in self.graph().below(&[top.id], |node| !node.swept()) {
+    /// Tells of all below `tops` that neither ran nor was loaded that the cache spared it.
+    fn tell_unneeded(&self, tops: &[NodeId]) {
+        for node in self.graph().below(tops, |node| !node.swept()) {
             if !node.is_ended() && !node.result.is_running() {
                 node.say(EventKind::Explained { hit: true, why: explain::UNNEEDED.into() });
-                node.say_cached();
+                node.say_spared();
             }
         }
+    }
+
+    /// Of what `node` was to be made of, all that has a result.
+    fn there_below(&self, node: &Node<W>) -> Vec<NodeId> {
+        let below = self.graph().below(&[node.id], |_| true);
+        below.iter().filter(|node| node.result.get().is_some()).map(|node| node.id).collect()
     }
 
     fn fail(&self, node: &Node<W>, cause: impl Into<Arc<anyhow::Error>>) -> SolveError {
