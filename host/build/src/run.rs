@@ -100,10 +100,14 @@ pub trait LateExports: Send + Sync + 'static {
 pub struct Response {
     /// BuildKit's exporter response (`containerimage.digest` ...), and results of subrequests.
     pub exporter: BTreeMap<String, String>,
+    /// The images that exporters made, as they are described in base64, by the exporter's number.
+    pub images: BTreeMap<usize, String>,
     /// How the results were made, where the request wants that.
     pub provenance: Option<Provenance>,
 }
 
+/// What exporters of images answer: the descriptor of what they wrote, in base64.
+const DESCRIPTOR: &str = "containerimage.descriptor";
 /// The longest metadata value that a response carries. Larger ones (configs of big builds) stay with the exporter.
 const MAX_RESPONSE_VALUE_BYTES: usize = 4 << 20;
 
@@ -159,8 +163,11 @@ impl Engine {
             self.check_exports(&found)?;
             exports.extend(found);
         }
-        let exporter = self.export(&exports, &request.sessions, &built, &journal).await?;
-        let mut response = Response { exporter, provenance: None };
+        let answers = self.export(&exports, &request.sessions, &built, &journal).await?;
+        let images =
+            answers.iter().enumerate().filter_map(|(number, answer)| Some((number, answer.get(DESCRIPTOR)?.clone())));
+        let images = images.collect();
+        let mut response = Response { exporter: answers.into_iter().flatten().collect(), images, provenance: None };
         response.exporter.extend(self.export_caches(&state, &request.cache_exports, tops).await?);
         for (key, value) in &built.metadata {
             let wanted = key.starts_with("result.") || key.starts_with("pintle.") || key == "version";
@@ -193,13 +200,14 @@ impl Engine {
         })
     }
 
+    /// What each exporter answers.
     async fn export(
         &self,
         exports: &[Export],
         sessions: &[Arc<dyn Session>],
         built: &Built,
         journal: &Journal,
-    ) -> Result<BTreeMap<String, String>, Failure> {
+    ) -> Result<Vec<BTreeMap<String, String>>, Failure> {
         let answers = exports.iter().map(|export| async move {
             let activity = journal.activity(&export_name(export));
             if let Ok(exporter) = self.exporter(&export.kind) {
@@ -220,7 +228,7 @@ impl Engine {
             activity.end(&result);
             result.map_err(|error| Failure::new("export-failed", format!("export to {}: {error:#}", export.kind)))
         });
-        Ok(try_join_all(answers).await?.into_iter().flatten().collect())
+        try_join_all(answers).await
     }
 }
 

@@ -145,10 +145,7 @@ impl Exporter for Image {
 impl Image {
     /// Puts manifests and configs into the store, where the layers are, and keeps all of it under each name.
     async fn keep(&self, what: &Built, image: &Assembled, names: &[oci::Reference]) -> Result<()> {
-        let mut pins = BTreeMap::new();
-        for document in image.documents() {
-            pins.insert(document.descriptor.digest.clone(), self.put(document).await?);
-        }
+        let pins = put_documents(&self.store, image).await?;
         let snapshots: Vec<Snapshot> = what.refs.iter().filter_map(|(_, snapshot)| snapshot.clone()).collect();
         let (store, names) = (self.store.clone(), names.to_vec());
         let root = image.root.descriptor.digest.clone();
@@ -163,16 +160,25 @@ impl Image {
         };
         Ok(tokio::task::spawn_blocking(keep).await??)
     }
+}
 
-    async fn put(&self, document: &Document) -> Result<Blob> {
-        let descriptor = store::Descriptor {
-            media_type: document.descriptor.media_type.clone(),
-            digest: document.descriptor.digest.clone(),
-            size: document.descriptor.size,
-            annotations: BTreeMap::new(),
-        };
-        self.store.put_blob(&descriptor, document.bytes.clone()).await?;
-        let blob = self.store.pin_blob(&descriptor.digest)?;
-        blob.with_context(|| format!("blob {} was deleted right after it was written", descriptor.digest))
+/// Puts the image's manifests and configs into the store, where its layers are; they are held by digest.
+pub(crate) async fn put_documents(store: &Store, image: &Assembled) -> Result<BTreeMap<String, Blob>> {
+    let mut held = BTreeMap::new();
+    for document in image.documents() {
+        held.insert(document.descriptor.digest.clone(), put(store, document).await?);
     }
+    Ok(held)
+}
+
+async fn put(store: &Store, document: &Document) -> Result<Blob> {
+    let descriptor = store::Descriptor {
+        media_type: document.descriptor.media_type.clone(),
+        digest: document.descriptor.digest.clone(),
+        size: document.descriptor.size,
+        annotations: BTreeMap::new(),
+    };
+    store.put_blob(&descriptor, document.bytes.clone()).await?;
+    let blob = store.pin_blob(&descriptor.digest)?;
+    blob.with_context(|| format!("blob {} was deleted right after it was written", descriptor.digest))
 }

@@ -119,8 +119,8 @@ pub fn all(store: &Store, registries: Registries) -> Vec<Arc<dyn Exporter>> {
     vec![
         Arc::new(local::Local::new(store.clone())),
         Arc::new(tar_out::TarOut::new(store.clone())),
-        Arc::new(oci_format::OciFormat::oci()),
-        Arc::new(oci_format::OciFormat::docker()),
+        Arc::new(oci_format::OciFormat::oci(store.clone())),
+        Arc::new(oci_format::OciFormat::docker(store.clone())),
         Arc::new(image::Image::stored(store.clone(), registries.clone())),
         Arc::new(image::Image::pushed(store.clone(), registries)),
     ]

@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
 use session::{Session, content::EXPORT_STORE};
+use store::Store;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{
@@ -22,16 +23,17 @@ use crate::{
 const OWN: &[&str] = &["tar", "dest"];
 
 pub(crate) struct OciFormat {
+    store: Store,
     docker: bool,
 }
 
 impl OciFormat {
-    pub(crate) fn oci() -> Self {
-        OciFormat { docker: false }
+    pub(crate) fn oci(store: Store) -> Self {
+        OciFormat { store, docker: false }
     }
 
-    pub(crate) fn docker() -> Self {
-        OciFormat { docker: true }
+    pub(crate) fn docker(store: Store) -> Self {
+        OciFormat { store, docker: true }
     }
 
     fn files(&self, image: &Image, names: &[oci::Reference]) -> Result<BTreeMap<String, File>> {
@@ -86,6 +88,8 @@ impl Exporter for OciFormat {
             let tree = session::ExportTree { root: dir.path().to_owned(), prefix: None, mod_time: None };
             session.send_dir(&to.id, vec![tree], &response, &progress).await?;
         }
+        // The build's record names the image, so that who reads records later can look at it.
+        crate::image::put_documents(&self.store, &image).await?;
         Ok(response)
     }
 }

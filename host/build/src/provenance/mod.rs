@@ -5,16 +5,13 @@ mod layers;
 mod options;
 mod predicate;
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use exporters::{Attestation, Predicate, Witness};
 use jiff::Timestamp;
-use llb::{Edge, Graph, text::Steps};
+use llb::{Edge, Graph, Platform, text::Steps};
 
 pub(crate) use capture::{Capture, Image};
 pub use options::{Attest, ProvenanceOptions, SbomOptions};
@@ -88,10 +85,10 @@ impl Attest {
         options::read(attrs)
     }
 
-    /// How the engine's own record of a build is written: in full, by whom the user says.
+    /// How the engine's own record of a build is written: in full, by whom the user says, as `buildx history inspect` prints it.
     fn for_record(&self) -> ProvenanceOptions {
         let builder_id = self.provenance.as_ref().map(|options| options.builder_id.clone()).unwrap_or_default();
-        ProvenanceOptions { builder_id, ..ProvenanceOptions::default() }
+        ProvenanceOptions { builder_id, indented: true, ..ProvenanceOptions::default() }
     }
 }
 
@@ -180,7 +177,8 @@ impl Results {
         let used = self.pins(top);
         let images = lock(&state.images);
         // One of another platform is of this result too when a step of it runs there.
-        let is_part = |image: &&Image| is_for(image, &top.platform) || used.contains(&image.digest);
+        let is_used = |image: &Image| used.iter().any(|(pin, machine)| *pin == image.digest && runs_on(image, machine));
+        let is_part = |image: &&Image| is_for(image, &top.platform) || is_used(image);
         for image in images.iter().take(self.extent.images).filter(is_part) {
             capture.image(image.clone());
         }
@@ -198,11 +196,15 @@ impl Results {
         capture
     }
 
-    /// What the sources of a result turned out to be.
-    fn pins(&self, top: &Top) -> HashSet<String> {
-        let graph = &top.definition.graph;
-        let digests = graph.reachable(top.edge).into_iter().map(|id| graph.vertex(id).digest.clone());
-        digests.filter_map(|digest| self.state.environment.pins.get(digest.as_str())).collect()
+    /// What the sources of a result turned out to be, and for which platform they were asked for.
+    fn pins(&self, top: &Top) -> Vec<(String, Platform)> {
+        let (graph, environment) = (&top.definition.graph, &self.state.environment);
+        let vertices = graph.reachable(top.edge).into_iter().map(|id| graph.vertex(id));
+        let pinned = vertices.filter_map(|vertex| {
+            let platform = vertex.platform.as_ref().unwrap_or(&environment.platform);
+            Some((environment.pins.get(vertex.digest.as_str())?, platform.clone()))
+        });
+        pinned.collect()
     }
 
     fn add(&self, capture: &mut Capture, graph: &Graph, edge: Edge) {
@@ -219,6 +221,12 @@ impl Results {
 /// Whether an image that a frontend looked at may have to do with the result of a platform.
 fn is_for(image: &Image, platform: &str) -> bool {
     let Ok(wanted) = platform.parse::<oci::Platform>() else { return true };
+    let wanted = Platform { os: wanted.os().into(), architecture: wanted.architecture().into(), ..Platform::default() };
+    runs_on(image, &wanted)
+}
+
+/// Whether an image was asked for by a machine like this one, or by whoever did not say by which.
+fn runs_on(image: &Image, machine: &Platform) -> bool {
     let own = image.platform.as_ref();
-    own.is_none_or(|own| own.os == wanted.os() && own.architecture == wanted.architecture())
+    own.is_none_or(|own| own.os == machine.os && own.architecture == machine.architecture)
 }

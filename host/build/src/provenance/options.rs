@@ -36,6 +36,8 @@ pub struct ProvenanceOptions {
     pub complete_materials: bool,
     /// The file, where results are files.
     pub filename: String,
+    /// Over many lines, for people.
+    pub indented: bool,
 }
 
 impl Default for ProvenanceOptions {
@@ -48,6 +50,7 @@ impl Default for ProvenanceOptions {
             inline_only: false,
             complete_materials: false,
             filename: PROVENANCE_FILE.into(),
+            indented: false,
         }
     }
 }
@@ -127,6 +130,7 @@ fn provenance(fields: &BTreeMap<String, String>) -> Result<ProvenanceOptions, Fa
         inline_only: flag("inline-only")?,
         complete_materials: flag("complete-materials")?,
         filename: filename.into(),
+        indented: false,
     })
 }
 

@@ -74,9 +74,16 @@ pub fn predicate(mut about: About<'_>, capture: &Capture, options: &ProvenanceOp
     let parts = parts(&about, capture, options);
     let metadata = metadata(source, layers, &parts);
     Ok(match options.is_v02 {
-        true => serde_json::to_vec(&v02(&about, metadata, capture, options, parts)),
-        false => serde_json::to_vec(&v1(&about, metadata, capture, options, parts)),
+        true => write(&v02(&about, metadata, capture, options, parts), options),
+        false => write(&v1(&about, metadata, capture, options, parts), options),
     }?)
+}
+
+fn write(predicate: &impl Serialize, options: &ProvenanceOptions) -> serde_json::Result<Vec<u8>> {
+    match options.indented {
+        true => serde_json::to_vec_pretty(predicate),
+        false => serde_json::to_vec(predicate),
+    }
 }
 
 /// A graph as `buildConfig` has it, without the credentials of its URLs. It is made as it is written.
@@ -153,7 +160,10 @@ fn scrub(args: &mut BTreeMap<String, String>) -> bool {
 /// What was asked of a client, where that is anything.
 fn root_request(root: &Asked, capture: &Capture, options: &ProvenanceOptions) -> Option<Value> {
     let mut args = root.args.clone();
-    told(&mut args);
+    for (name, value) in told(&mut args) {
+        // Here they stand where they were given.
+        args.insert(format!("vcs:{name}"), value.as_str().unwrap_or_default().into());
+    }
     let config_source = config_source(&mut args, capture);
     if root.frontend.is_empty() && args.is_empty() {
         return None;

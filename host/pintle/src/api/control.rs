@@ -47,7 +47,7 @@ impl control_server::Control for Control {
             self.build(request, journal.clone(), trace.of_steps()).await.map_err(|failure| errors::end(&failure));
         journal.close();
         let (answer, end) = match result {
-            Ok(built) => (Ok(built.exporter.clone()), End::Built(built.exporter, built.provenance)),
+            Ok(built) => (Ok(built.exporter.clone()), End::Built(built)),
             Err(status) => (Err(status.clone()), End::Failed(status)),
         };
         if let Some(recording) = recording {

@@ -203,6 +203,7 @@ impl History {
         }
         entry.record.pinned = request.pinned;
         if !entry.running {
+            entry.record.generation += 1;
             self.0.store.write(vec![(key(id), Some(entry.record.encode_to_vec()))]).map_err(internal)?;
             self.tell(Kind::Complete, &entry.record);
         }

@@ -108,7 +108,7 @@ impl History {
 /// How a build ended.
 pub enum End {
     /// With what the exporters say, and with what is to be said of the results.
-    Built(BTreeMap<String, String>, Option<Provenance>),
+    Built(build::Response),
     /// Not well.
     Failed(Status),
 }
@@ -197,9 +197,9 @@ async fn finish(history: &History, id: &str, journal: Journal, end: End) -> Resu
     let (mut record, log, end) = written.await.map_err(|error| store::Error::Other(error.into()))?;
     record.logs = Some(history.put(LOG_TYPE, log).await?);
     match end {
-        Ok((exporter, statements)) => {
-            record.result = exporter.get("containerimage.descriptor").and_then(|text| result_info(text));
-            record.exporter_response = exporter;
+        Ok((response, statements)) => {
+            record.result = result_info(&response.images);
+            record.exporter_response = response.exporter;
             for attestation in &statements {
                 let blob = history.put_statement(attestation).await?;
                 let result = match attestation.platform.as_str() {
@@ -218,7 +218,7 @@ async fn finish(history: &History, id: &str, journal: Journal, end: End) -> Resu
     }
     let mut table = history.table();
     let pinned = table.get(id).is_some_and(|entry| entry.record.pinned);
-    let mut entry = Entry { record: Record { pinned, ..record }, running: false, blobs: Vec::new() };
+    let mut entry = Entry { record: Record { pinned, generation: 1, ..record }, running: false, blobs: Vec::new() };
     entry.pin(&history.0.store)?;
     history.0.store.write(vec![(key(id), Some(entry.record.encode_to_vec()))])?;
     history.tell(Kind::Complete, &entry.record);
@@ -226,19 +226,19 @@ async fn finish(history: &History, id: &str, journal: Journal, end: End) -> Resu
     history.forget(&mut table)
 }
 
-type Answer = (BTreeMap<String, String>, Vec<build::Attestation>);
+type Answer = (build::Response, Vec<build::Attestation>);
 
 impl End {
     /// With the statements on the results, which take time to write.
     fn written(self) -> Result<Answer, Status> {
         match self {
-            End::Built(exporter, None) => Ok((exporter, Vec::new())),
-            End::Built(exporter, Some(provenance)) => {
-                let statements = provenance.statements().unwrap_or_else(|failure| {
+            End::Built(response) => {
+                let statements = response.provenance.as_ref().map_or(Ok(Vec::new()), Provenance::statements);
+                let statements = statements.unwrap_or_else(|failure| {
                     tracing::warn!("the record of a build lacks how it was made: {failure:#}");
                     Vec::new()
                 });
-                Ok((exporter, statements))
+                Ok((response, statements))
             }
             End::Failed(status) => Err(status),
         }
@@ -257,7 +257,7 @@ fn log(journal: &Journal, record: &mut Record) -> Bytes {
                 cached.insert(&event.vertex);
                 completed.insert(&event.vertex);
             }
-            EventKind::Completed { error: None } => drop(completed.insert(&event.vertex)),
+            EventKind::Completed { .. } => drop(completed.insert(&event.vertex)),
             EventKind::Warning(_) => record.num_warnings += 1,
             _ => {}
         }
@@ -286,12 +286,18 @@ fn messages(mut log: Bytes) -> Option<Vec<wire::StatusResponse>> {
     Some(messages)
 }
 
-/// The image that an exporter made, from its base64 JSON.
-fn result_info(descriptor: &str) -> Option<BuildResultInfo> {
-    let json = BASE64_STANDARD.decode(descriptor).ok()?;
+/// The images that exporters made, by the exporter's number; none where there are none.
+fn result_info(images: &BTreeMap<usize, String>) -> Option<BuildResultInfo> {
+    let images = images.iter().filter_map(|(number, image)| Some((i64::try_from(*number).ok()?, descriptor(image)?)));
+    let results: BTreeMap<_, _> = images.collect();
+    (!results.is_empty()).then(|| BuildResultInfo { results, ..Default::default() })
+}
+
+/// A descriptor from its base64 JSON.
+fn descriptor(text: &str) -> Option<wire::Descriptor> {
+    let json = BASE64_STANDARD.decode(text).ok()?;
     let read: serde_json::Value = serde_json::from_slice(&json).ok()?;
     let text = |name: &str| read[name].as_str().map(String::from);
     let size = read["size"].as_i64()?;
-    let blob = wire::Descriptor { media_type: text("mediaType")?, digest: text("digest")?, size, ..Default::default() };
-    Some(BuildResultInfo { results: [(0, blob)].into_iter().collect(), ..Default::default() })
+    Some(wire::Descriptor { media_type: text("mediaType")?, digest: text("digest")?, size, ..Default::default() })
 }
