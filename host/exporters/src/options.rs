@@ -28,10 +28,11 @@ pub(crate) const METADATA: &[&str] = &["containerimage.config*", "containerimage
 
 /// gzip's own default.
 const GZIP_LEVEL: u32 = 6;
-const GZIP_LEVELS: std::ops::RangeInclusive<u32> = 1..=9;
-/// zstd's own default.
+/// From stored as it is to the smallest.
+const GZIP_LEVELS: std::ops::RangeInclusive<u32> = 0..=9;
+/// zstd's own default, which is also its level 0.
 const ZSTD_LEVEL: i32 = 3;
-const ZSTD_LEVELS: std::ops::RangeInclusive<i32> = 1..=22;
+const ZSTD_LEVELS: std::ops::RangeInclusive<i32> = 0..=22;
 
 /// How an image is put together.
 #[derive(Clone, Debug)]
@@ -132,17 +133,18 @@ mod tests {
         let options = parse(&[("name", "a, b:1,"), ("compression", "zstd"), ("compression-level", "19")]).unwrap();
         assert_eq!(options.names, ["a", "b:1"]);
         assert_eq!(options.compression, Compression::Zstd(19));
+        assert_eq!(parse(&[("compression-level", "0")]).unwrap().compression, Compression::Gzip(0));
     }
 
     #[test]
     fn refusals() {
         for (pairs, want) in [
             (&[("compression", "bzip2")][..], "want uncompressed, gzip, estargz or zstd"),
-            (&[("compression-level", "10")], "gzip has 1 to 9"),
-            (&[("compression-level", "-1")], "gzip has 1 to 9"),
-            (&[("compression", "zstd"), ("compression-level", "23")], "zstd has 1 to 22"),
+            (&[("compression-level", "10")], "gzip has 0 to 9"),
+            (&[("compression-level", "-1")], "gzip has 0 to 9"),
+            (&[("compression", "zstd"), ("compression-level", "23")], "zstd has 0 to 22"),
             (&[("compression", "estargz"), ("oci-mediatypes", "false")], "compression=estargz needs OCI media types"),
-            (&[("compression", "estargz"), ("compression-level", "10")], "gzip has 1 to 9"),
+            (&[("compression", "estargz"), ("compression-level", "10")], "gzip has 0 to 9"),
             (&[("annotation-index.a", "b"), ("oci-mediatypes", "false")], "need OCI media types"),
             (&[("oci-mediatypes", "perhaps")], "want true or false"),
             (&[("source-date-epoch", "soon")], "want a number"),

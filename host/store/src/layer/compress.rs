@@ -31,14 +31,14 @@ impl<W: Write + Send + 'static> Compressor<W> {
         Ok(match compression {
             Compression::Uncompressed => Compressor::Uncompressed(to),
             Compression::Gzip(level) => {
-                if !(1..=9).contains(&level) {
-                    return Err(Error::other(format!("gzip level {level}: want 1 to 9")));
+                if level > 9 {
+                    return Err(Error::other(format!("gzip level {level}: want 0 to 9")));
                 }
                 Compressor::Gzip(Gzip::new(to, level, threads).map_err(|error| wrong(&error))?)
             }
             Compression::Zstd(level) => {
-                if !(1..=22).contains(&level) {
-                    return Err(Error::other(format!("zstd level {level}: want 1 to 22")));
+                if !(0..=22).contains(&level) {
+                    return Err(Error::other(format!("zstd level {level}: want 0 to 22")));
                 }
                 let mut encoder = zstd::Encoder::new(to, level).map_err(|error| wrong(&error))?;
                 // One worker or many give the same bytes; none gives others.

@@ -44,7 +44,7 @@ pub(crate) struct Summary {
     pub toc_digest: String,
 }
 
-/// Compresses `archive` to `to`. `level` is one of gzip's, 1 to 9.
+/// Compresses `archive` to `to`. `level` is one of gzip's, 0 to 9.
 ///
 /// # Errors
 /// An archive with an entry that the list has no words for: a sparse file, or another list.

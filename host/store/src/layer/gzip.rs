@@ -59,7 +59,7 @@ struct Done {
 }
 
 impl<W: Write> Gzip<W> {
-    /// `level` is 1 to 9; `threads` at least one.
+    /// `level` is 0 to 9; `threads` at least one.
     pub fn new(to: W, level: u32, threads: usize) -> io::Result<Self> {
         let (jobs, queue) = sync_channel::<Job>(threads * BLOCKS_AHEAD);
         let queue = Arc::new(Mutex::new(queue));
@@ -248,7 +248,7 @@ mod tests {
     fn what_is_unpacked_is_what_was_packed() {
         for (seed, bytes) in [0, 1, 100, BLOCK_BYTES, BLOCK_BYTES + 1, 5 * BLOCK_BYTES + 77].into_iter().enumerate() {
             let data = mixed(seed as u64, bytes);
-            for level in [1, 6, 9] {
+            for level in [0, 1, 6, 9] {
                 let one = packed(&data, level, 1);
                 let mut back = Vec::new();
                 GzDecoder::new(&one[..]).read_to_end(&mut back).unwrap();

@@ -129,7 +129,7 @@ fn compressions_are_read_back_and_repeatable() {
         std::io::copy(&mut decompress(std::io::Cursor::new(one), Room::default()).unwrap(), &mut plain).unwrap();
         assert!(plain == data, "{compression:?}");
     }
-    for wrong in [Compression::Gzip(0), Compression::Gzip(10), Compression::Zstd(0), Compression::Zstd(23)] {
+    for wrong in [Compression::Gzip(10), Compression::Zstd(-1), Compression::Zstd(23)] {
         assert!(Compressor::new(wrong, std::io::sink()).is_err(), "{wrong:?}");
     }
 }
