@@ -243,8 +243,12 @@ impl Inner {
 
 fn worker(store: &Store, executor: &dyn exec::Executor, config: &Config) -> anyhow::Result<Worker> {
     let labels = [
-        ("org.mobyproject.buildkit.worker.executor", executor.name().to_string()),
-        ("org.mobyproject.buildkit.worker.snapshotter", store.snapshotter().to_string()),
+        // Of BuildKit's two words it is the one for an engine that makes containers by itself.
+        ("org.mobyproject.buildkit.worker.executor", "oci".to_string()),
+        ("pintle.worker.executor", executor.name().to_string()),
+        ("org.mobyproject.buildkit.worker.oci.process-mode", "sandbox".to_string()),
+        ("org.mobyproject.buildkit.worker.selinux.enabled", "false".to_string()),
+        ("org.mobyproject.buildkit.worker.snapshotter", snapshotter_label(store).to_string()),
         ("org.mobyproject.buildkit.worker.hostname", rustix::system::uname().nodename().to_string_lossy().into_owned()),
         ("org.mobyproject.buildkit.worker.network", config.networks.mode.label().to_string()),
     ];
@@ -253,6 +257,15 @@ fn worker(store: &Store, executor: &dyn exec::Executor, config: &Config) -> anyh
         labels: labels.into_iter().map(|(key, value)| (key.to_string(), value)).collect(),
         platforms: ops::machine::platforms(&host_platform()),
     })
+}
+
+/// BuildKit's word for how the store keeps layers.
+fn snapshotter_label(store: &Store) -> &str {
+    match store.snapshotter() {
+        "overlay" => "overlayfs",
+        "copy" => "native",
+        other => other,
+    }
 }
 
 /// The id of the store's worker: made once, and kept with the store.
