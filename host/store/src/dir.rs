@@ -11,7 +11,7 @@ use std::{
     fs::File,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStrExt,
+        unix::{ffi::OsStrExt, fs::MetadataExt as _},
     },
     path::{Path, PathBuf},
     sync::{
@@ -54,6 +54,8 @@ struct Node {
 struct Making {
     /// The layers that it is made over, whose files its own must not be links to.
     below: Vec<Arc<Layer>>,
+    /// Their directories.
+    roots: OnceLock<Vec<FileId>>,
     /// The files of other layers that it has links to.
     linked: Mutex<HashSet<FileId>>,
     /// How many whiteouts and opaque directories it has, at most.
@@ -268,7 +270,7 @@ impl Dir {
     /// one file would be a hard link, in archives and to processes: `cp` would refuse to copy one over the other.
     pub fn link(&self, file: &Entry, name: &OsStr) -> Result<bool> {
         let Some(making) = self.0.making.as_deref() else { return Ok(false) };
-        if file.layer().is_none() || !kind(&file.stat).is_file() || !making.takes(&file.stat)? {
+        if file.layer().is_none() || !kind(&file.stat).is_file() || !making.takes(file)? {
             return Ok(false);
         }
         let (from, old) = file.place();
@@ -316,14 +318,32 @@ impl Dir {
 
 impl Making {
     /// Whether the layer can have a link to the file: no other name of it is in its tree.
-    fn takes(&self, file: &Stat) -> Result<bool> {
+    fn takes(&self, file: &Entry) -> Result<bool> {
+        if self.is_below(file)? {
+            return Ok(false);
+        }
+        let id = (file.stat.st_dev, file.stat.st_ino);
+        Ok(self.linked.lock().unwrap_or_else(PoisonError::into_inner).insert(id))
+    }
+
+    /// Whether the file has a name in a layer below. Where the name by which it was found is its only one, it is known whose that is;
+    /// else all names in these layers have to be looked at, which are many in a large image.
+    fn is_below(&self, file: &Entry) -> Result<bool> {
+        if file.stat.st_nlink == 1 {
+            let home = file.home()?;
+            return Ok(home.is_none_or(|home| self.roots().contains(&home)));
+        }
         for layer in &self.below {
-            if layer.inodes()?.binary_search(&file.st_ino).is_ok() {
-                return Ok(false);
+            if layer.inodes()?.binary_search(&file.stat.st_ino).is_ok() {
+                return Ok(true);
             }
         }
-        let id = (file.st_dev, file.st_ino);
-        Ok(self.linked.lock().unwrap_or_else(PoisonError::into_inner).insert(id))
+        Ok(false)
+    }
+
+    fn roots(&self) -> &[FileId] {
+        let root = |layer: &Arc<Layer>| std::fs::metadata(layer.dir()).map(|meta| (meta.dev(), meta.ino())).ok();
+        self.roots.get_or_init(|| self.below.iter().filter_map(root).collect())
     }
 }
 
@@ -358,6 +378,18 @@ impl Entry {
                 (part.map_or(dir.top(), |part| part.fd.as_fd()), name)
             }
         }
+    }
+
+    /// The root of the layer that it lies in.
+    fn home(&self) -> Result<Option<FileId>> {
+        let Place::Other(Some(layer), dir, _) = &self.place else { return Ok(None) };
+        let mut root = dir;
+        while let Some((above, _)) = &root.0.above {
+            root = above;
+        }
+        let Some(part) = root.0.lower.iter().find(|part| part.layer == *layer) else { return Ok(None) };
+        let stat = rustix::fs::fstat(&part.fd).at(|| "look at a layer".to_owned())?;
+        Ok(Some((stat.st_dev, stat.st_ino)))
     }
 
     /// Opens a regular file or a directory to read it. To open a device or a fifo would do something, so it is refused.
