@@ -29,7 +29,8 @@ pub use frontends::{
     BUNDLE_NAME, BUNDLE_SIGNATURES, BUNDLE_SIGNED, Blobs, Consequence, Fetched, Freshness, FrontendPolicy, Frontends,
     Gateway, GatewayCall, Grant, Grants, ImageSettings, LayoutName, PackedComponent, PolicyError, PolicyFileError,
     Settings as FrontendSettings, Signed, Trust, TrustRule, Verdict, component as packed_component,
-    fetch as fetch_frontend, hint as frontend_hint, load_bundle, load_bundle_dir, signatures as frontend_signatures,
+    fetch as fetch_frontend, file_name, hint as frontend_hint, load_bundle, load_bundle_dir,
+    signatures as frontend_signatures,
 };
 pub use journal::{Activity, Journal, Subscription};
 pub use lazy::names_match;

@@ -26,7 +26,7 @@ pub use layout::LayoutName;
 pub(crate) use layout::is_layout;
 pub use policy::{FrontendPolicy, PolicyError, PolicyFileError};
 pub use signatures::{Signed, signatures};
-pub use trust::{Consequence, Grant, Grants, Trust, TrustRule, Verdict};
+pub use trust::{Consequence, Grant, Grants, Trust, TrustRule, Verdict, file_name};
 
 use crate::bridge::{BuildBridge, State, failed, lock, shown_name};
 
@@ -152,7 +152,7 @@ impl Frontends {
             let component = bridge.state.client_file(&source).await?;
             let digest = oci::digest_of(&component);
             bridge.state.policies.pins.file(&source, &digest).map_err(Error::from)?;
-            let candidate = Candidate { source: &source, name: &source, digest: &digest };
+            let candidate = Candidate { source: &source, name: &file_name(&source), digest: &digest };
             let Admission { grants, limits } = self.admit(candidate, &[], &bridge.state)?;
             lock(&bridge.state.pinned).insert(source.clone(), digest);
             let loaded = self.runtime.within(limits).load(component, shown_name(&source)).await?;

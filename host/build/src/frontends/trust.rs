@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use signatures::{Identity, Key, Signature};
 
 use super::layout::is_in_shared_dir;
+use crate::bridge::FRONTEND_DIR;
 
 /// The most reasons that are told why signatures do not count.
 const REASONS_MAX: usize = 4;
@@ -28,7 +29,7 @@ pub struct Trust {
 /// What becomes of some frontends.
 #[derive(Clone, Debug)]
 pub struct TrustRule {
-    /// Repositories, complete (`docker.io/acme/lang`), and paths of components; `*` at the end stands for any rest. None: all.
+    /// Repositories, complete (`docker.io/acme/lang`), and files as [`file_name`] has them; `*` at the end stands for any rest. None: all.
     pub names: Vec<String>,
     /// Digests of manifests, or of components that are files. None: all.
     pub digests: BTreeSet<String>,
@@ -332,25 +333,27 @@ impl TrustRule {
     }
 
     fn fits(&self, name: &str, digest: &str) -> bool {
-        let spellings = spellings(name);
         let names = |pattern: &String| match pattern.strip_suffix('*') {
-            Some(begin) => spellings.iter().any(|name| name.starts_with(begin)),
-            None => spellings.contains(pattern),
+            Some(begin) => name.starts_with(begin),
+            // Every repository's name has a slash: what has none can only be a file.
+            None => name == pattern || (!pattern.contains('/') && name.strip_prefix("./") == Some(pattern)),
         };
         (self.names.is_empty() || self.names.iter().any(names))
             && (self.digests.is_empty() || self.digests.contains(digest))
     }
 }
 
-/// The names under which rules may have a frontend: `./lang.wasm` and `lang.wasm` are one file. What `..` leads to depends on symlinks,
-/// so it is compared as it is written.
-fn spellings(name: &str) -> Vec<String> {
-    if !name.ends_with(".wasm") || name.starts_with('/') {
-        return vec![name.to_owned()];
+/// What rules call a component that is a file: a path that begins with `./`, `../` or `/`, as no repository's name does, so that no file
+/// passes for a repository and none for a file. What `..` leads to depends on symlinks, so it stays as it is written.
+pub fn file_name(path: &str) -> String {
+    if path.starts_with('/') || path.starts_with(FRONTEND_DIR) {
+        return path.to_owned();
     }
-    let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    let path = parts.join("/");
-    vec![format!("./{path}"), path]
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    match parts.first() {
+        Some(&"..") => parts.join("/"),
+        _ => format!("./{}", parts.join("/")),
+    }
 }
 
 #[cfg(test)]
@@ -370,10 +373,27 @@ mod tests {
     }
 
     #[test]
+    fn files_have_names_that_no_repository_has() {
+        let names = [
+            ("x.wasm", "./x.wasm"),
+            (".//./x.wasm", "./x.wasm"),
+            ("registry.example/a/x.wasm", "./registry.example/a/x.wasm"),
+            ("../x.wasm", "../x.wasm"),
+            ("./../x.wasm", "../x.wasm"),
+            ("b/../x.wasm", "./b/../x.wasm"),
+            ("/a//x.wasm", "/a//x.wasm"),
+            ("frontend:x.wasm", "frontend:x.wasm"),
+        ];
+        for (path, name) in names {
+            assert_eq!(file_name(path), name);
+        }
+    }
+
+    #[test]
     fn the_first_rule_that_fits_decides() {
         let rules = vec![
             rule(&["a/b"], &["1"], &[Grant::Images]),
-            rule(&["a/*", "./x.wasm"], &[], &[Grant::Context]),
+            rule(&["a/*", "./x.wasm", "y.wasm"], &[], &[Grant::Context]),
             rule(&[], &["9"], &[]),
         ];
         let table = [
@@ -381,12 +401,11 @@ mod tests {
             ("a/b", "2", Some("context")),
             ("a/", "2", Some("context")),
             ("./x.wasm", "2", Some("context")),
-            ("x.wasm", "2", Some("context")),
-            (".//./x.wasm", "2", Some("context")),
-            ("./a/x.wasm", "2", Some("context")),
-            ("/x.wasm", "2", None),
-            ("../x.wasm", "2", None),
-            ("b/../x.wasm", "2", None),
+            ("x.wasm", "2", None),
+            ("./a/x.wasm", "2", None),
+            ("./y.wasm", "2", Some("context")),
+            ("./a/y.wasm", "2", None),
+            ("b/y.wasm", "2", None),
             ("a", "9", Some("none")),
             ("a", "2", None),
             ("b/a/b", "1", None),

@@ -105,7 +105,7 @@ impl Verify {
 fn file(path: &str) -> anyhow::Result<Judged> {
     let component = std::fs::read(path).with_context(|| format!("read {path}"))?;
     frontend::check(&component, path)?;
-    Ok(Judged { name: path.to_owned(), digest: oci::digest_of(&component), signatures: Vec::new() })
+    Ok(Judged { name: build::file_name(path), digest: oci::digest_of(&component), signatures: Vec::new() })
 }
 
 /// A frontend in an OCI layout of this machine, and what lies beside it.
