@@ -78,11 +78,27 @@ impl Events {
         }
     }
 
+    /// Keeps what is to be told of an event.
+    fn hear(&mut self, event: Event) {
+        match event.kind {
+            EventKind::Started => drop(self.running.insert(event.vertex.clone())),
+            EventKind::Cached | EventKind::Completed { .. } => {
+                let failed = matches!(event.kind, EventKind::Completed { error: Some(_) });
+                self.running.remove(&event.vertex);
+                self.say_held(&event.vertex, (!failed).then_some(event.time));
+            }
+            _ => {}
+        }
+        if let Some(event) = self.admitted(event).and_then(|event| self.due(event)) {
+            self.push(event);
+        }
+    }
+
     /// Gives back an event, unless it is a warning for which there is no room; of those, the first says so.
     fn admitted(&mut self, event: Event) -> Option<Event> {
         let EventKind::Warning(warning) = &event.kind else { return Some(event) };
         let had_room = self.warning_bytes <= MAX_WARNING_BYTES;
-        self.warning_bytes = self.warning_bytes.saturating_add(warning_len(warning));
+        self.warning_bytes = self.warning_bytes.saturating_add(warning.bytes());
         if self.warning_bytes <= MAX_WARNING_BYTES {
             return Some(event);
         }
@@ -140,26 +156,24 @@ impl Journal {
     /// Where the solver sends its events.
     pub fn sink(&self) -> Sink {
         let journal = self.clone();
-        Sink::new(move |event| journal.add(event))
+        Sink::batched(move |events| journal.add_all(events))
     }
 
     /// Adds an event. Events after [`Journal::close`] are dropped.
     pub fn add(&self, event: Event) {
+        self.add_all(std::iter::once(event));
+    }
+
+    /// Adds events that were said at once.
+    pub fn add_all(&self, said: impl IntoIterator<Item = Event>) {
         let mut events = self.events();
-        if events.closed {
+        let before = events.next;
+        if !events.closed {
+            said.into_iter().for_each(|event| events.hear(event));
+        }
+        if events.next == before {
             return;
         }
-        match event.kind {
-            EventKind::Started => drop(events.running.insert(event.vertex.clone())),
-            EventKind::Cached | EventKind::Completed { .. } => {
-                let failed = matches!(event.kind, EventKind::Completed { error: Some(_) });
-                events.running.remove(&event.vertex);
-                events.say_held(&event.vertex, (!failed).then_some(event.time));
-            }
-            _ => {}
-        }
-        let Some(event) = events.admitted(event).and_then(|event| events.due(event)) else { return };
-        events.push(event);
         let count = events.next;
         drop(events);
         self.0.count.send_replace(count);
@@ -210,14 +224,6 @@ impl Journal {
 
 fn log_len(event: &Event) -> usize {
     if let EventKind::Log { data, .. } = &event.kind { data.len() } else { 0 }
-}
-
-/// What a warning takes, in bytes.
-fn warning_len(warning: &Warning) -> usize {
-    let detail: usize = warning.detail.iter().map(|line| line.len() + size_of::<Vec<u8>>()).sum();
-    let source = warning.source.as_ref().map_or(0, |(name, language, data)| name.len() + language.len() + data.len());
-    let ranges = std::mem::size_of_val(&warning.ranges[..]);
-    size_of::<Event>() + warning.short.len() + warning.url.len() + detail + source + ranges
 }
 
 /// Drops the older half of the output, so that the cost of dropping is spread over many events.
@@ -479,7 +485,7 @@ mod tests {
             .iter()
             .filter_map(|event| if let EventKind::Warning(warning) = &event.kind { Some(warning) } else { None })
             .collect();
-        let bytes: usize = kept.iter().map(|warning| warning_len(warning)).sum();
+        let bytes: usize = kept.iter().map(|warning| warning.bytes()).sum();
         assert_eq!(
             (kept.len(), events.len()),
             (most, most + 1),

@@ -106,8 +106,6 @@ pub struct Response {
     pub provenance: Option<Provenance>,
 }
 
-/// What exporters of images answer: the descriptor of what they wrote, in base64.
-const DESCRIPTOR: &str = "containerimage.descriptor";
 /// The longest metadata value that a response carries. Larger ones (configs of big builds) stay with the exporter.
 const MAX_RESPONSE_VALUE_BYTES: usize = 4 << 20;
 
@@ -164,9 +162,8 @@ impl Engine {
             exports.extend(found);
         }
         let answers = self.export(&exports, &request.sessions, &built, &journal).await?;
-        let images =
-            answers.iter().enumerate().filter_map(|(number, answer)| Some((number, answer.get(DESCRIPTOR)?.clone())));
-        let images = images.collect();
+        let images = answers.iter().map(|answer| answer.get(exporters::DESCRIPTOR).cloned()).enumerate();
+        let images = images.filter_map(|(number, image)| Some((number, image?))).collect();
         let mut response = Response { exporter: answers.into_iter().flatten().collect(), images, provenance: None };
         response.exporter.extend(self.export_caches(&state, &request.cache_exports, tops).await?);
         for (key, value) in &built.metadata {
@@ -336,7 +333,7 @@ fn explanations(state: &State, journal: &Journal) -> String {
             EventKind::Defined { name, .. } => drop(names.insert(event.vertex.clone(), name.clone())),
             EventKind::Explained { hit, why } => {
                 let name = names.get(&event.vertex).cloned().unwrap_or_default();
-                lines.push(serde_json::json!({"vertex": &*event.vertex, "name": name, "hit": hit, "why": why}));
+                lines.push(serde_json::json!({"vertex": &*event.vertex, "name": &*name, "hit": hit, "why": why}));
             }
             _ => {}
         }

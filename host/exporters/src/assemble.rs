@@ -108,7 +108,7 @@ impl Image {
         let descriptor = base64::engine::general_purpose::STANDARD.encode(descriptor);
         let mut response = BTreeMap::from([
             ("containerimage.digest".to_owned(), self.root.descriptor.digest.clone()),
-            ("containerimage.descriptor".to_owned(), descriptor),
+            (DESCRIPTOR.to_owned(), descriptor),
         ]);
         if let ([image], false) = (&self.platforms[..], self.is_index()) {
             response.insert("containerimage.config.digest".to_owned(), image.config.descriptor.digest.clone());
@@ -116,6 +116,9 @@ impl Image {
         Ok(response)
     }
 }
+
+/// The word for the descriptor of the image, in base64, in the response of an exporter that writes one.
+pub const DESCRIPTOR: &str = "containerimage.descriptor";
 
 /// Puts the image together. Layers that are not blobs yet are made into blobs; nothing else is written.
 /// What is said of the image goes along, and what is `inline` too if that is asked for.

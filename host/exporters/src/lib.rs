@@ -20,7 +20,7 @@ mod push;
 mod tar_out;
 mod tree;
 
-pub use assemble::layer_type;
+pub use assemble::{DESCRIPTOR, layer_type};
 pub use attestation::{Attestation, Predicate, Witness, purl};
 pub use options::compression;
 pub use push::push_blob;

@@ -6,20 +6,23 @@ use llb::{
     Op, Vertex,
     op::{FileActionKind, ProgressGroup},
 };
+use solver::progress::Group;
 
 /// The name that the frontend gave, or one made from the op.
-pub fn of(vertex: &Vertex) -> String {
+pub fn of(vertex: &Vertex) -> Arc<str> {
     if let Some(name) = vertex.meta.description.get("llb.customname") {
-        return name.clone();
+        return name.as_str().into();
     }
     match &vertex.op {
-        Op::Source(source) => source.identifier.clone(),
-        Op::Exec(exec) => exec.args.join(" "),
-        Op::File(file) => file.actions.iter().map(|action| action_name(&action.kind)).collect::<Vec<_>>().join(", "),
-        Op::Merge(merge) => format!("merge of {} trees", merge.inputs.len()),
+        Op::Source(source) => source.identifier.as_str().into(),
+        Op::Exec(exec) => exec.args.join(" ").into(),
+        Op::File(file) => {
+            file.actions.iter().map(|action| action_name(&action.kind)).collect::<Vec<_>>().join(", ").into()
+        }
+        Op::Merge(merge) => format!("merge of {} trees", merge.inputs.len()).into(),
         Op::Diff(_) => "diff".into(),
         Op::Build(_) => "nested build".into(),
-        Op::Passthrough(passthrough) => format!("passthrough {}", passthrough.id),
+        Op::Passthrough(passthrough) => format!("passthrough {}", passthrough.id).into(),
     }
 }
 
@@ -33,7 +36,8 @@ fn action_name(kind: &FileActionKind) -> String {
     }
 }
 
-/// A progress group as the one word that [`solver::Vertex::group`] takes: JSON of id, name and weakness.
-pub fn group(group: &ProgressGroup) -> Arc<str> {
-    serde_json::json!({"id": group.id, "name": group.name, "weak": group.weak}).to_string().into()
+/// A progress group as the solver passes it on.
+pub fn group(group: &ProgressGroup) -> Arc<Group> {
+    let ProgressGroup { id, name, weak } = group.clone();
+    Arc::new(Group { id, name, weak })
 }

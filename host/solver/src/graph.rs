@@ -98,8 +98,9 @@ impl<W: World> Graph<W> {
         self.by_id.get(id).map(|id| self.node(*id))
     }
 
-    /// The node of `vertex`; it and all below it are added, inputs first, where they are new.
+    /// The node of `vertex`; it and all below it are added and told of, inputs first, where they are new.
     pub(crate) fn add(&mut self, vertex: &Arc<Vertex<W>>, progress: &Sink) -> NodeId {
+        let first_new = self.nodes.len();
         let mut path = vec![(vertex, 0)];
         while let Some((vertex, next)) = path.pop() {
             if self.by_id.contains_key(&vertex.id) {
@@ -114,6 +115,7 @@ impl<W: World> Graph<W> {
                 None => self.push(vertex, progress),
             }
         }
+        progress.send_all(self.nodes[first_new..].iter().map(|node| node.defined()));
         self.by_id[&vertex.id]
     }
 
@@ -135,16 +137,11 @@ impl<W: World> Graph<W> {
             phase: AtomicU8::new(WAITING),
             swept: AtomicBool::new(false),
         };
-        node.say(EventKind::Defined {
-            name: vertex.name.clone(),
-            inputs: vertex.inputs.iter().map(|input| input.vertex.id.clone()).collect(),
-            group: vertex.group.clone(),
-        });
         self.nodes.push(Arc::new(node));
     }
 
     /// `tops` and all below them that `want` says yes to, inputs first. Where it says no, it is not asked further down.
-    pub(crate) fn below(&self, tops: &[NodeId], want: impl Fn(&Node<W>) -> bool) -> Vec<Arc<Node<W>>> {
+    pub(crate) fn below(&self, tops: &[NodeId], mut want: impl FnMut(&Node<W>) -> bool) -> Vec<Arc<Node<W>>> {
         let highest = tops.iter().max().map_or(0, |top| top + 1);
         let (mut stack, mut found, mut seen) = (tops.to_vec(), vec![], vec![false; highest]);
         while let Some(id) = stack.pop() {
@@ -193,44 +190,64 @@ impl<W: World> Node<W> {
 
     /// Tells something of this vertex.
     pub(crate) fn say(&self, kind: EventKind) {
-        self.pass(Event { vertex: self.vertex.id.clone(), time: SystemTime::now(), kind });
+        self.pass(self.event(kind));
     }
 
     /// Passes on an event as one of this vertex. What would start or end it twice is left out.
     pub(crate) fn pass(&self, event: Event) {
-        let phase = match event.kind {
-            EventKind::Started => Some(STARTED),
-            EventKind::Cached | EventKind::Completed { .. } => Some(ENDED),
-            _ => None,
-        };
-        if phase.is_none_or(|phase| self.phase.swap(phase, Ordering::Relaxed) != phase) {
+        if self.admits(&event.kind) {
             self.progress.send(Event { vertex: self.vertex.id.clone(), ..event });
         }
+    }
+
+    /// The events that tell that the cache spared it, for `why`.
+    pub(crate) fn spared(&self, why: &'static str) -> impl Iterator<Item = Event> {
+        let explained = EventKind::Explained { hit: true, why: why.into() };
+        let cached = (!self.ends_shown() && self.admits(&EventKind::Cached)).then_some(EventKind::Cached);
+        [Some(explained), cached].into_iter().flatten().map(|kind| self.event(kind))
+    }
+
+    fn event(&self, kind: EventKind) -> Event {
+        Event { vertex: self.vertex.id.clone(), time: SystemTime::now(), kind }
+    }
+
+    fn defined(&self) -> Event {
+        let Vertex { name, inputs, group, .. } = &*self.vertex;
+        let inputs = inputs.iter().map(|input| input.vertex.id.clone()).collect();
+        self.event(EventKind::Defined { name: name.clone(), inputs, group: group.clone() })
+    }
+
+    /// Enters the phase that an event of `kind` begins; `false` where it is in that phase.
+    fn admits(&self, kind: &EventKind) -> bool {
+        let phase = match kind {
+            EventKind::Started => STARTED,
+            EventKind::Cached | EventKind::Completed { .. } => ENDED,
+            _ => return true,
+        };
+        self.phase.swap(phase, Ordering::Relaxed) != phase
     }
 
     /// Tells that its key is known, where it was told that this takes time.
     pub(crate) fn say_looked_up(&self) {
         let ordering = Ordering::Relaxed;
         if self.phase.compare_exchange(STARTED, LOOKED_UP, ordering, ordering).is_ok() {
-            let kind = EventKind::Completed { error: None };
-            self.progress.send(Event { vertex: self.vertex.id.clone(), time: SystemTime::now(), kind });
+            self.progress.send(self.event(EventKind::Completed { error: None }));
         }
     }
 
-    /// Tells that the cache answered.
-    pub(crate) fn say_cached(&self) {
-        match self.vertex.op.works_for_key() {
-            true => self.say_spared(),
-            false => self.say(EventKind::Cached),
-        }
-    }
-
-    /// Tells that no more is needed of it. A look-up that was shown stands for itself: to its user the work was done.
-    pub(crate) fn say_spared(&self) {
-        let shown = self.phase.compare_exchange(LOOKED_UP, ENDED, Ordering::Relaxed, Ordering::Relaxed);
-        if shown.is_err() {
+    /// Tells that the cache gave `made`, and why.
+    pub(crate) fn cached(&self, why: String, made: Made<W>) -> Arc<Made<W>> {
+        self.say(EventKind::Explained { hit: true, why: why.into() });
+        if !self.vertex.op.works_for_key() || !self.ends_shown() {
             self.say(EventKind::Cached);
         }
+        Arc::new(made)
+    }
+
+    /// Ends it where the look-up of its key was shown, which stands for itself then: to its user the work was done. `false` where it was
+    /// not shown.
+    fn ends_shown(&self) -> bool {
+        self.phase.compare_exchange(LOOKED_UP, ENDED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     pub(crate) fn is_started(&self) -> bool {

@@ -95,15 +95,15 @@ pub struct Vertex<W: World> {
     /// Names the definition (op and all below it), for instance an LLB digest. Within a build, equal ids are the same vertex.
     pub id: Arc<str>,
     /// For progress and messages.
-    pub name: String,
+    pub name: Arc<str>,
     /// What it does.
     pub op: Arc<dyn Op<W>>,
     /// What it reads.
     pub inputs: Vec<Input<W>>,
     /// Run it even where the cache has a result.
     pub no_cache: bool,
-    /// The progress group it is shown in, in a form of the caller's.
-    pub group: Option<Arc<str>>,
+    /// The progress group it is shown in.
+    pub group: Option<Arc<progress::Group>>,
 }
 
 impl<W: World> Drop for Vertex<W> {
@@ -167,7 +167,7 @@ pub struct SolveError {
     /// The id of the vertex that failed, not of those above it.
     pub vertex: Arc<str>,
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Why. Downcast it for typed causes.
     pub cause: Arc<anyhow::Error>,
 }

@@ -1,17 +1,22 @@
 //! What a build says of itself while it goes on.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, fmt, iter, sync::Arc, time::SystemTime};
 
 /// The error of a vertex that was stopped because nobody wants its result any longer.
 pub const CANCELED: &str = "canceled";
 
 /// Where events go. Cheap to clone; never blocks.
 #[derive(Clone)]
-pub struct Sink(Arc<dyn Fn(Event) + Send + Sync>);
+pub struct Sink(Arc<dyn Fn(&mut dyn Iterator<Item = Event>) + Send + Sync>);
 
 impl Sink {
     /// Hands each event to `f`.
     pub fn new(f: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Sink::batched(move |events| events.for_each(&f))
+    }
+
+    /// Hands what is said at once to `f` in one call.
+    pub fn batched(f: impl Fn(&mut dyn Iterator<Item = Event>) + Send + Sync + 'static) -> Self {
         Sink(Arc::new(f))
     }
 
@@ -22,7 +27,12 @@ impl Sink {
 
     /// Sends an event.
     pub fn send(&self, event: Event) {
-        (self.0)(event)
+        self.send_all(iter::once(event));
+    }
+
+    /// Sends events that are said at once. They may be made while the receiver is locked, so making them must not send others.
+    pub fn send_all(&self, events: impl IntoIterator<Item = Event>) {
+        (self.0)(&mut events.into_iter())
     }
 }
 
@@ -48,7 +58,7 @@ pub struct Event {
 #[allow(missing_docs)]
 pub enum EventKind {
     /// The build will look at the vertex: its name and its inputs' ids. Sent once, before any other event of it.
-    Defined { name: String, inputs: Vec<Arc<str>>, group: Option<Arc<str>> },
+    Defined { name: Arc<str>, inputs: Vec<Arc<str>>, group: Option<Arc<Group>> },
     /// It began to run (or, for a source, to be resolved).
     Started,
     /// The cache answered, for it or above it; nothing ran. A vertex that another request of the same build turns out to need may
@@ -68,9 +78,19 @@ pub enum EventKind {
         completed: Option<SystemTime>,
     },
     /// Why it ran, or which record it came from: one line for a person.
-    Explained { hit: bool, why: String },
+    Explained { hit: bool, why: Cow<'static, str> },
     /// A warning for the user.
     Warning(Warning),
+}
+
+/// A progress group: vertices that are shown as one, as BuildKit's `ProgressGroup`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub struct Group {
+    pub id: String,
+    pub name: String,
+    /// Not shown unless a member that is not weak runs.
+    pub weak: bool,
 }
 
 /// A warning, as BuildKit's `VertexWarning`.
@@ -85,4 +105,14 @@ pub struct Warning {
     pub source: Option<(String, String, Vec<u8>)>,
     /// Start line, start character, end line, end character.
     pub ranges: Vec<[i32; 4]>,
+}
+
+impl Warning {
+    /// What it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        let detail: usize = self.detail.iter().map(|line| line.len() + size_of::<Vec<u8>>()).sum();
+        let source = self.source.as_ref().map_or(0, |(name, language, data)| name.len() + language.len() + data.len());
+        let ranges = size_of_val(&self.ranges[..]);
+        size_of::<Event>() + self.short.len() + self.url.len() + detail + source + ranges
+    }
 }

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use crate::{
     Context, Input, Kv, Limits, Look, RecordId, SolveError, Vertex, World, explain,
     flight::{Ask, Flight, Flights},
-    graph::{Graph, Hit, Known, Made, Node, NodeId},
+    graph::{Graph, Hit, Known, Made, Node},
     import::Imported,
     keys::{Class, InputKey},
     memory::{Entry, EntryInput, Learned, Memory},
@@ -126,10 +126,7 @@ impl<W: World> Build<W> {
     pub async fn result(&self, vertex: &Arc<Vertex<W>>, output: u32) -> Result<W::Output, SolveError> {
         let node = self.define(vertex).await?;
         let made = self.made(&node).await;
-        match &made {
-            Ok(_) => self.tell_unneeded(&[node.id]),
-            Err(_) => self.tell_unneeded(&self.there_below(&node)),
-        }
+        self.tell_unneeded(&node, made.is_ok());
         let made = made?;
         node.output(&made, output)
     }
@@ -165,7 +162,7 @@ impl<W: World> Build<W> {
             records.insert(0, made.record.clone());
         }
         let op = node.key.get().cloned().unwrap_or_default();
-        let entry = Entry::new(op, node.vertex.name.clone(), self.made_of(node, &sight), records);
+        let entry = Entry::new(op, node.vertex.name.to_string(), self.made_of(node, &sight), records);
         let (vertex, engine) = (node.vertex.id.clone(), self.engine().clone());
         Ok(Link { vertex, entry, imports: self.imports(), engine })
     }
@@ -403,7 +400,7 @@ impl<W: World> Build<W> {
     /// What the entry of `node` says that it was made of.
     fn made_of(&self, node: &Node<W>, sight: &Sight<W>) -> Vec<EntryInput> {
         let inputs = node.vertex.inputs.iter().zip(&sight.inputs).map(|(input, seen)| EntryInput {
-            name: input.vertex.name.clone(),
+            name: input.vertex.name.to_string(),
             maker: seen.maker,
             key: InputKey { edge: seen.edge, look: input.look.clone(), contents: seen.contents.clone() },
         });
@@ -417,7 +414,7 @@ impl<W: World> Build<W> {
         flight: &Flight<Arc<Made<W>>>,
         why: String,
     ) -> Result<Arc<Made<W>>, SolveError> {
-        node.say(EventKind::Explained { hit: false, why });
+        node.say(EventKind::Explained { hit: false, why: why.into() });
         let (to, _canceled) = (node.clone(), Canceled(node));
         let made = flight.wait(Sink::new(move |event| to.pass(event))).await;
         let made = made.map_err(|cause| self.fail(node, cause))?;
@@ -433,16 +430,14 @@ impl<W: World> Build<W> {
                 self.engine().memory.forget(&record).map_err(|cause| self.fail(node, cause))?;
                 continue;
             };
-            node.say(EventKind::Explained { hit: true, why: format!("from record {}: {}", record.0, hit.why) });
-            node.say_cached();
-            return Ok(Some(Arc::new(Made { outputs, record })));
+            let why = format!("from record {}: {}", record.0, hit.why);
+            return Ok(Some(node.cached(why, Made { outputs, record })));
         }
         for imported in self.imports() {
             let Some(outputs) = imported.outputs(hit.class).await else { continue };
             let record = self.adopt(&imported, hit.class, &outputs).await.map_err(|cause| self.fail(node, cause))?;
-            node.say(EventKind::Explained { hit: true, why: format!("from an imported cache: {}", hit.why) });
-            node.say_cached();
-            return Ok(Some(Arc::new(Made { outputs, record })));
+            let why = format!("from an imported cache: {}", hit.why);
+            return Ok(Some(node.cached(why, Made { outputs, record })));
         }
         Ok(None)
     }
@@ -531,20 +526,21 @@ impl<W: World> Build<W> {
             .map_err(|cause| node.error(cause))
     }
 
-    /// Tells of all below `tops` that neither ran nor was loaded that the cache spared it.
-    fn tell_unneeded(&self, tops: &[NodeId]) {
-        for node in self.graph().below(tops, |node| !node.swept()) {
-            if !node.is_ended() && !node.result.is_running() {
-                node.say(EventKind::Explained { hit: true, why: explain::UNNEEDED.into() });
-                node.say_spared();
-            }
-        }
-    }
-
-    /// Of what `node` was to be made of, all that has a result.
-    fn there_below(&self, node: &Node<W>) -> Vec<NodeId> {
-        let below = self.graph().below(&[node.id], |_| true);
-        below.iter().filter(|node| node.result.get().is_some()).map(|node| node.id).collect()
+    /// Tells of all below `top` that neither ran nor was loaded that the cache spared it. Where `top` was not `made`, that is what is
+    /// below the vertices that were.
+    fn tell_unneeded(&self, top: &Node<W>, made: bool) {
+        let below = {
+            let graph = self.graph();
+            let mut tops = vec![];
+            graph.below(&[top.id], |node| {
+                let is_there = made || node.result.get().is_some();
+                tops.extend(is_there.then_some(node.id));
+                !is_there
+            });
+            graph.below(&tops, |node| !node.swept())
+        };
+        let unneeded = below.iter().filter(|node| !node.is_ended() && !node.result.is_running());
+        self.0.progress.send_all(unneeded.flat_map(|node| node.spared(explain::UNNEEDED)));
     }
 
     fn fail(&self, node: &Node<W>, cause: impl Into<Arc<anyhow::Error>>) -> SolveError {

@@ -311,7 +311,7 @@ impl History {
             }
             match build.await {
                 Ok(Ok(answers)) => names.iter().zip(answers).for_each(|(name, text)| self.compare(name, &text)),
-                Ok(Err(error)) => assert!(self.specs.0[&error.name].fault.is_some(), "{error}"),
+                Ok(Err(error)) => assert!(self.specs.0[&*error.name].fault.is_some(), "{error}"),
                 Err(join) => assert!(join.is_cancelled(), "{join}"),
             }
         }

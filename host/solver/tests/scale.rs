@@ -85,7 +85,7 @@ fn a_failure_at_the_bottom_of_a_deep_line() {
     let stage = Stage::default();
     let failing = Spec { fault: Some(Fault::Run), ..source("bad") };
     let error = stage.solve(|world| line(world, DEEP, failing, &Look::Whole)).unwrap_err();
-    assert_eq!(error.name, "source");
+    assert_eq!(&*error.name, "source");
 }
 
 #[test]

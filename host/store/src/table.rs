@@ -51,6 +51,8 @@ pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 /// Gets how the commit went that somebody waits for.
 type Waiter = Box<dyn FnOnce(Result<(), String>) + Send>;
 type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+/// The database's rows at one moment.
+type Rows = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 pub(crate) struct Table {
     shared: Arc<Shared>,
@@ -106,27 +108,20 @@ impl Table {
 
     pub fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let key = full_key(space, key);
-        let state = self.shared.lock();
-        if let Some(value) = state.pending.get(&key).or_else(|| state.committing.get(&key)) {
-            return Ok(value.clone());
-        }
-        drop(state);
-        self.shared.read(|table| Ok(table.get(key.as_slice())?.map(|value| value.value().to_vec())))
+        let newer = self.shared.lock().newer(&key);
+        newer.map_or_else(|| self.shared.read(|table| stored(table, &key)), Ok)
     }
 
     /// The values of `keys`, in their order, by one transaction.
     pub fn get_all(&self, space: Space, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
-        let keys = keys.iter().map(|key| full_key(space, key));
-        let state = self.shared.lock();
-        let newer = |key: Vec<u8>| (state.pending.get(&key).or_else(|| state.committing.get(&key)).cloned(), key);
-        let looked: Vec<_> = keys.map(newer).collect();
-        drop(state);
+        let keys: Vec<_> = keys.iter().map(|key| full_key(space, key)).collect();
+        let newer: Vec<_> = {
+            let state = self.shared.lock();
+            keys.iter().map(|key| state.newer(key)).collect()
+        };
         self.shared.read(|table| {
-            let one = |(newer, key): (Option<Option<Vec<u8>>>, Vec<u8>)| match newer {
-                Some(value) => Ok(value),
-                None => Ok(table.get(key.as_slice())?.map(|value| value.value().to_vec())),
-            };
-            looked.into_iter().map(one).collect()
+            let pairs = newer.into_iter().zip(&keys);
+            pairs.map(|(newer, key)| newer.map_or_else(|| stored(table, key), Ok)).collect()
         })
     }
 
@@ -230,6 +225,17 @@ impl Drop for Table {
     }
 }
 
+impl State {
+    /// What was written for `key` that may not be in the database yet: a value, or `None` in it where it was deleted.
+    fn newer(&self, key: &[u8]) -> Option<Option<Vec<u8>>> {
+        self.pending.get(key).or_else(|| self.committing.get(key)).cloned()
+    }
+}
+
+fn stored(table: &Rows, key: &[u8]) -> Result<Option<Vec<u8>>, redb::StorageError> {
+    Ok(table.get(key)?.map(|value| value.value().to_vec()))
+}
+
 impl Opened {
     /// For reading where it was closed in order, else for writing, which repairs it.
     fn open(path: &Path) -> Result<Opened> {
@@ -298,13 +304,10 @@ impl Shared {
         if is_there { Ok(()) } else { self.commit(&Changes::new()) }
     }
 
-    fn read<T>(
-        &self,
-        read: impl FnOnce(redb::ReadOnlyTable<&'static [u8], &'static [u8]>) -> Result<T, redb::StorageError>,
-    ) -> Result<T> {
+    fn read<T>(&self, read: impl FnOnce(&Rows) -> Result<T, redb::StorageError>) -> Result<T> {
         let (_opened, reading) = self.begin_read()?;
         let table = reading.open_table(TABLE).map_err(|error| self.broken(error))?;
-        read(table).map_err(|error| self.broken(error))
+        read(&table).map_err(|error| self.broken(error))
     }
 
     fn commit_until_closed(&self) {

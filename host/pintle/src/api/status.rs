@@ -3,12 +3,14 @@
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use foldhash::fast::RandomState;
+use prost::Message;
 use prost_types::Timestamp;
 use proto::control::{StatusResponse, Vertex, VertexLog, VertexStatus, VertexWarning};
-use solver::progress::{CANCELED, Event, EventKind, Warning};
+use solver::progress::{CANCELED, Event, EventKind, Group, Warning};
 
-/// The largest log chunk in one message, so that a message never nears gRPC's limit.
-const MAX_LOG_CHUNK_BYTES: usize = 1 << 20;
+/// How large a message grows before the next is begun, in bytes: far from what clients take in one (BuildKit's: 16 MiB), and small
+/// enough that a client reads one while the next is made.
+const MESSAGE_BYTES: usize = 256 << 10;
 
 /// What one listener was told of each vertex: the protocol sends a vertex anew, whole, each time that it changes. What changes several
 /// times within one message is said once, as it is at the end.
@@ -25,71 +27,84 @@ pub struct Status {
 struct Told {
     /// The event that defines it.
     defined: Arc<Event>,
-    started: Option<Timestamp>,
-    completed: Option<Timestamp>,
-    cached: bool,
-    error: Option<String>,
+    course: Course,
     /// The listener believes that it runs.
     is_open: bool,
     /// Whether it is among [`Status::changed`].
     is_changed: bool,
 }
 
-impl Told {
-    fn new(defined: Arc<Event>) -> Told {
-        let (started, completed) = (None, None);
-        Told { defined, started, completed, cached: false, error: None, is_open: false, is_changed: false }
-    }
+/// How far a vertex is.
+#[derive(Default)]
+struct Course {
+    started: Option<Timestamp>,
+    completed: Option<Timestamp>,
+    cached: bool,
+    error: Option<String>,
+}
 
+impl Course {
     fn end(&mut self, time: Timestamp) {
         self.started.get_or_insert(time);
         self.completed = Some(time);
+    }
+}
+
+impl Told {
+    fn new(defined: Arc<Event>) -> Told {
+        Told { defined, course: Course::default(), is_open: false, is_changed: false }
     }
 
     fn message(&self) -> Vertex {
         let EventKind::Defined { name, inputs, group } = &self.defined.kind else { return Vertex::default() };
         Vertex {
             digest: self.defined.vertex.to_string(),
-            name: name.clone(),
+            name: name.to_string(),
             inputs: inputs.iter().map(|input| input.to_string()).collect(),
-            progress_group: group.as_deref().and_then(progress_group),
-            started: self.started,
-            completed: self.completed,
-            cached: self.cached,
-            error: self.error.clone().unwrap_or_default(),
+            progress_group: group.as_deref().map(progress_group),
+            started: self.course.started,
+            completed: self.course.completed,
+            cached: self.course.cached,
+            error: self.course.error.clone().unwrap_or_default(),
         }
     }
 }
 
 impl Status {
-    /// The messages for `events`: one, or several where the logs are large.
+    /// The messages for `events`: one, or several where it would be large.
     pub fn translate(&mut self, events: &[Arc<Event>]) -> Vec<StatusResponse> {
         let mut all = Vec::new();
-        let (mut response, mut log_bytes) = (StatusResponse::default(), 0);
+        let (mut response, mut bytes) = (StatusResponse::default(), 0);
         for event in events {
-            if let EventKind::Log { data, .. } = &event.kind {
-                log_bytes += data.len();
-                if log_bytes > MAX_LOG_CHUNK_BYTES {
-                    log_bytes = data.len();
-                    all.push(self.finish(std::mem::take(&mut response)));
-                }
+            bytes += text_len(event);
+            if bytes > MESSAGE_BYTES {
+                bytes = text_len(event);
+                self.finish(std::mem::take(&mut response), &mut all);
             }
             self.add(event, &mut response);
         }
-        all.push(self.finish(response));
+        self.finish(response, &mut all);
         all
     }
 
-    /// Adds the vertices that changed to a message.
-    fn finish(&mut self, mut response: StatusResponse) -> StatusResponse {
-        response.vertexes.reserve(self.changed.len());
+    /// Puts a message at the end of `all`, with the vertices that changed; those for which it has no room come before it, for clients
+    /// know what is said of a vertex only after the vertex.
+    fn finish(&mut self, mut response: StatusResponse, all: &mut Vec<StatusResponse>) {
+        let mut vertexes = std::mem::take(&mut response.vertexes);
+        let mut bytes = 0;
         for place in self.changed.drain(..) {
             let told = &mut self.told[place];
             told.is_changed = false;
-            told.is_open = told.started.is_some() && told.completed.is_none();
-            response.vertexes.push(told.message());
+            told.is_open = told.course.started.is_some() && told.course.completed.is_none();
+            let message = told.message();
+            bytes += message.encoded_len();
+            if bytes > MESSAGE_BYTES && !vertexes.is_empty() {
+                bytes = message.encoded_len();
+                all.push(StatusResponse { vertexes: std::mem::take(&mut vertexes), ..StatusResponse::default() });
+            }
+            vertexes.push(message);
         }
-        response
+        all.push(StatusResponse { vertexes, ..response });
     }
 
     fn add(&mut self, event: &Arc<Event>, response: &mut StatusResponse) {
@@ -99,15 +114,15 @@ impl Status {
             EventKind::Defined { .. } => self.define(event),
             EventKind::Started => {
                 response.vertexes.extend(self.close(id));
-                self.change(id, |told| (told.started, told.completed) = (Some(time), None));
+                self.change(id, |course| (course.started, course.completed) = (Some(time), None));
             }
-            EventKind::Cached => self.change(id, |told| {
-                told.end(time);
-                told.cached = true;
+            EventKind::Cached => self.change(id, |course| {
+                course.end(time);
+                course.cached = true;
             }),
-            EventKind::Completed { error } => self.change(id, |told| {
-                told.end(time);
-                told.error = match error.as_deref() {
+            EventKind::Completed { error } => self.change(id, |course| {
+                course.end(time);
+                course.error = match error.as_deref() {
                     // The words by which BuildKit's clients tell a cancelled step from one that failed.
                     Some(CANCELED) => Some("context canceled".into()),
                     _ => error.clone(),
@@ -144,26 +159,23 @@ impl Status {
             self.told.push(Told::new(event.clone()));
             self.told.len() - 1
         });
-        self.change_at(place, |told| {
-            let (is_open, is_changed) = (told.is_open, told.is_changed);
-            *told = Told { is_open, is_changed, ..Told::new(event.clone()) };
-        });
+        self.change_at(place, |told| (told.defined, told.course) = (event.clone(), Course::default()));
     }
 
     /// A vertex that has ended and begins again, where the listener does not know yet that it had ended: clients know each time that a
     /// vertex runs by when it began, and wait for all of them.
     fn close(&mut self, id: &Arc<str>) -> Option<Vertex> {
         let told = &mut self.told[*self.places.get(id)?];
-        if !told.is_open || told.completed.is_none() {
+        if !told.is_open || told.course.completed.is_none() {
             return None;
         }
         told.is_open = false;
         Some(told.message())
     }
 
-    fn change(&mut self, id: &Arc<str>, change: impl FnOnce(&mut Told)) {
+    fn change(&mut self, id: &Arc<str>, change: impl FnOnce(&mut Course)) {
         if let Some(place) = self.places.get(id) {
-            self.change_at(*place, change);
+            self.change_at(*place, |told| change(&mut told.course));
         }
     }
 
@@ -194,14 +206,19 @@ fn warning_of(vertex: &str, warning: &Warning) -> VertexWarning {
     }
 }
 
-/// A group as `ops` writes it: JSON of id, name and weakness.
-fn progress_group(text: &str) -> Option<proto::pb::ProgressGroup> {
-    let value: serde_json::Value = serde_json::from_str(text).ok()?;
-    Some(proto::pb::ProgressGroup {
-        id: value["id"].as_str()?.into(),
-        name: value["name"].as_str()?.into(),
-        weak: value["weak"].as_bool().unwrap_or(false),
-    })
+fn progress_group(group: &Group) -> proto::pb::ProgressGroup {
+    let Group { id, name, weak } = group.clone();
+    proto::pb::ProgressGroup { id, name, weak }
+}
+
+/// How many bytes of text an event brings into a message; 0 where it is about the vertex itself.
+fn text_len(event: &Event) -> usize {
+    match &event.kind {
+        EventKind::Log { data, .. } => data.len(),
+        EventKind::Status { id, name, .. } => event.vertex.len() + id.len() + name.len(),
+        EventKind::Warning(warning) => warning.bytes(),
+        _ => 0,
+    }
 }
 
 /// A time as protobuf has it.
@@ -251,10 +268,23 @@ mod tests {
 
     #[test]
     fn large_logs_make_several_messages_and_lose_no_change() {
-        let log = || event("a", EventKind::Log { stream: 1, data: vec![b'x'; MAX_LOG_CHUNK_BYTES] });
+        let log = || event("a", EventKind::Log { stream: 1, data: vec![b'x'; MESSAGE_BYTES] });
         let events = [defined("a"), log(), event("a", EventKind::Started), log(), event("a", EventKind::Cached)];
         let all = Status::default().translate(&events);
         assert_eq!(told(&all), [[("a", true, false)], [("a", true, true)]]);
         assert!(all.iter().all(|response| response.logs.len() == 1));
+    }
+
+    #[test]
+    fn many_vertices_make_several_messages_and_come_before_what_is_said_of_them() {
+        let names: Vec<String> = (0..10_000).map(|number| format!("{number:0>100}")).collect();
+        let mut events: Vec<_> = names.iter().map(|name| defined(name)).collect();
+        events.push(event(&names[0], EventKind::Log { stream: 1, data: b"said".into() }));
+        let all = Status::default().translate(&events);
+        assert!(all.iter().all(|response| response.encoded_len() < 2 * MESSAGE_BYTES));
+        let told: Vec<_> = told(&all).concat().iter().map(|(name, ..)| *name).collect();
+        assert_eq!(told, names);
+        let logs: Vec<_> = all.iter().map(|response| response.logs.len()).collect();
+        assert!(logs.len() > 1 && logs.iter().rev().eq([1].iter().chain(&vec![0; logs.len() - 1])), "{logs:?}");
     }
 }

@@ -183,7 +183,7 @@ fn collect(events: Events) -> Sink {
             names.insert(event.vertex.clone(), name.clone());
         }
         let name = names.get(&event.vertex).cloned().unwrap_or_else(|| "undefined".into());
-        lock(&events).push((name, event));
+        lock(&events).push((name.to_string(), event));
     })
 }
 
