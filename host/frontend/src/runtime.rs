@@ -1,7 +1,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -117,10 +117,31 @@ impl Runtime {
     /// Bytes that are no component, imports that are not granted, exports that are missing.
     pub async fn load(&self, component: impl Into<Bytes>, name: &str) -> Result<WasmFrontend, Error> {
         let component = component.into();
-        component::check_bytes(name, &component, self.limits.component_bytes)?;
         let key = Sha256::digest(&component).into();
+        self.load_known(key, component, name).await
+    }
+
+    /// As [`Runtime::load`], for a component whose SHA-256 was worked out before.
+    ///
+    /// # Errors
+    /// As [`Runtime::load`].
+    pub async fn load_known(
+        &self,
+        digest: [u8; 32],
+        component: impl Into<Bytes>,
+        name: &str,
+    ) -> Result<WasmFrontend, Error> {
+        let component = component.into();
+        component::check_bytes(name, &component, self.limits.component_bytes)?;
         let component = Source::Bytes(component);
-        self.load_wanted(key, Wanted { name: name.to_owned(), component, artifact: None, limits: self.limits }).await
+        self.load_wanted(digest, Wanted { name: name.to_owned(), component, artifact: None, limits: self.limits }).await
+    }
+
+    /// The component with this SHA-256 where it is ready to run in memory.
+    pub async fn loaded(&self, digest: &[u8; 32], name: &str) -> Option<WasmFrontend> {
+        let loading = self.inner.in_memory(digest)?;
+        let frontend = loading.await.ok()?;
+        Some(WasmFrontend::new(self.clone(), name.into(), frontend, *digest))
     }
 
     /// As [`Runtime::load`], for a component whose SHA-256 is known and that lies in a file: it is read only if it has to be compiled.
@@ -135,10 +156,8 @@ impl Runtime {
     /// Whether the component with this SHA-256 can be loaded without compiling it. Answers quickly, and may be wrong when the files
     /// on disk are changed by hand.
     pub fn is_compiled(&self, digest: &[u8; 32]) -> bool {
-        let loaded = self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let in_memory = loaded.iter().any(|(known, _)| known == digest);
-        drop(loaded);
-        in_memory || self.inner.artifacts.as_ref().is_some_and(|artifacts| artifacts.has(digest))
+        self.inner.in_memory(digest).is_some()
+            || self.inner.artifacts.as_ref().is_some_and(|artifacts| artifacts.has(digest))
     }
 
     /// As [`Runtime::load`], for a component that is part of the program, with its SHA-256 and what [`crate::precompile`] made of it.
@@ -184,11 +203,8 @@ impl Runtime {
 impl Inner {
     /// The one future that loads this component.
     fn loading(self: Arc<Self>, key: Key, wanted: Wanted) -> Loading {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = loaded.iter().position(|(known, _)| *known == key) {
-            let found = loaded.remove(at);
-            let loading = found.1.clone();
-            loaded.push(found);
+        let mut loaded = self.loaded();
+        if let Some(loading) = used_again(&mut loaded, &key) {
             return loading;
         }
         let runtime = self.clone();
@@ -203,10 +219,17 @@ impl Inner {
         loading
     }
 
+    fn in_memory(&self, key: &Key) -> Option<Loading> {
+        used_again(&mut self.loaded(), key)
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Vec<(Key, Loading)>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A failure is not kept: the next who asks tries again.
     fn forget(&self, key: &Key, failed: &Loading) {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded.retain(|(known, loading)| known != key || !loading.ptr_eq(failed));
+        self.loaded().retain(|(known, loading)| known != key || !loading.ptr_eq(failed));
     }
 
     fn prepare(&self, key: &Key, wanted: &Wanted) -> Result<Arc<FrontendPre<Guest>>, Error> {
@@ -258,4 +281,11 @@ impl Inner {
         component::check_bytes(name, &bytes, wanted.limits.component_bytes)?;
         Ok(bytes.into())
     }
+}
+
+/// The component with this key, which is the one used last from now on.
+fn used_again(loaded: &mut [(Key, Loading)], key: &Key) -> Option<Loading> {
+    let at = loaded.iter().position(|(known, _)| known == key)?;
+    loaded[at..].rotate_left(1);
+    loaded.last().map(|(_, loading)| loading.clone())
 }

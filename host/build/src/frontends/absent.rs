@@ -1,13 +1,7 @@
 //! Components that are not where a path says: what to tell who wrote the path.
 
-use std::sync::Arc;
-
-use frontend::Error;
-
-use crate::bridge::{FRONTEND_DIR, State, failed, shown_name};
-
 /// Files by which the project of a frontend is known.
-const PROJECTS: [&str; 4] = ["frontend.toml", "Cargo.toml", "go.mod", "package.json"];
+pub(super) const PROJECTS: [&str; 4] = ["frontend.toml", "Cargo.toml", "go.mod", "package.json"];
 /// The most components that are named.
 const NAMED_MAX: usize = 5;
 
@@ -31,40 +25,6 @@ pub fn hint(dir: &str, names: &[String]) -> String {
 
 fn shown_dir(dir: &str) -> &str {
     if dir.is_empty() { "the directory" } else { dir }
-}
-
-impl State {
-    /// A file of the client's: beside its Dockerfile, or, after [`FRONTEND_DIR`], in the directory that holds the frontend.
-    pub async fn client_file(self: &Arc<Self>, path: &str) -> Result<Vec<u8>, Error> {
-        let (local, shown, file) = match path.strip_prefix(FRONTEND_DIR) {
-            Some(file) => ("frontend", "the directory of the frontend", file),
-            None => ("dockerfile", "the Dockerfile's directory", path.trim_start_matches("./")),
-        };
-        let name = shown_name(path);
-        let error = match self.local_file(local, file, &format!("load frontend {name}")).await {
-            Ok(component) => return Ok(component),
-            Err(error) => error,
-        };
-        let (what, dir) = match error.code.as_str() {
-            "not-found" => ("no such file in", file.rsplit_once('/').map_or("", |(dir, _)| dir)),
-            "invalid-argument" => ("a directory, or no file at all, in", file),
-            _ => return Err(error),
-        };
-        let names = self.neighbours(local, dir).await;
-        Err(failed(&error.code, format!("frontend {name}: {what} {shown}{}", hint(dir, &names))))
-    }
-
-    /// The names in a directory of the client's that tell of frontends; none where they cannot be had.
-    async fn neighbours(self: &Arc<Self>, local: &str, dir: &str) -> Vec<String> {
-        let patterns = PROJECTS.into_iter().chain(["*.wasm"]);
-        let patterns: Vec<_> =
-            patterns.map(|name| if dir.is_empty() { name.into() } else { format!("{dir}/{name}") }).collect();
-        let read = match self.local_files(local, &patterns, "look for frontends") {
-            Ok(files) => frontend::Ref::read_dir(&*files, &format!("/{dir}"), None).await,
-            Err(error) => Err(error),
-        };
-        read.map(|entries| entries.into_iter().map(|entry| entry.path).collect()).unwrap_or_default()
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod absent;
 mod admit;
 mod bundle;
+mod client;
 mod fetch;
 mod image;
 mod layout;
@@ -28,7 +29,7 @@ pub use policy::{FrontendPolicy, PolicyError, PolicyFileError};
 pub use signatures::{Signed, signatures};
 pub use trust::{Consequence, Grant, Grants, Trust, TrustRule, Verdict, file_name};
 
-use crate::bridge::{BuildBridge, State, failed, lock, shown_name};
+use crate::bridge::{BuildBridge, State, failed, lock};
 
 /// The build languages that an engine knows, and the runtime that runs others. Cheap to clone.
 #[derive(Clone)]
@@ -36,6 +37,7 @@ pub struct Frontends {
     runtime: Runtime,
     builtin: BTreeMap<String, Arc<dyn Frontend>>,
     library: Option<Library>,
+    seen: Arc<client::Seen>,
     settings: Settings,
     gateway: Option<Arc<dyn Gateway>>,
     calls: Option<Calls>,
@@ -96,7 +98,7 @@ impl Frontends {
     /// None yet, besides what `runtime` can load.
     pub fn new(runtime: Runtime) -> Self {
         let (builtin, settings) = (BTreeMap::new(), Settings::default());
-        Frontends { runtime, builtin, library: None, settings, gateway: None, calls: None }
+        Frontends { runtime, builtin, library: None, seen: Arc::default(), settings, gateway: None, calls: None }
     }
 
     /// Adds one under a name.
@@ -149,14 +151,7 @@ impl Frontends {
             return self.builtin.get(DEFAULT).cloned().map(Found::shipped).ok_or_else(|| self.unknown(&source));
         }
         if source.ends_with(".wasm") {
-            let component = bridge.state.client_file(&source).await?;
-            let digest = oci::digest_of(&component);
-            bridge.state.policies.pins.file(&source, &digest).map_err(Error::from)?;
-            let candidate = Candidate { source: &source, name: &file_name(&source), digest: &digest };
-            let Admission { grants, limits } = self.admit(candidate, &[], &bridge.state)?;
-            lock(&bridge.state.pinned).insert(source.clone(), digest);
-            let loaded = self.runtime.within(limits).load(component, shown_name(&source)).await?;
-            return Ok(Found { frontend: Arc::new(loaded), grants });
+            return self.of_client(&source, bridge).await;
         }
         if is_layout(&source) {
             return self.in_layout(&source, bridge).await;
