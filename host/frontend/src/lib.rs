@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod artifact;
+mod backtrace;
 mod bridge;
 mod calls;
 pub mod cases;

@@ -21,6 +21,7 @@ use wasmtime::{
 use crate::{
     Compiler, Error, Limits, WasmFrontend,
     artifact::{self, Artifacts},
+    backtrace::plain,
     component, shape,
     ticker::Ticker,
     v0_1::{self, FrontendPre, Guest},
@@ -29,6 +30,9 @@ use crate::{
 
 /// Components that are kept ready to run in memory, the least recently used go first.
 const LOADED_MAX: usize = 64;
+
+/// Characters that are shown of why a component does not load.
+const MESSAGE_MAX: usize = 2000;
 
 /// How a [`Runtime`] is set up.
 #[derive(Clone, Debug, Default)]
@@ -184,7 +188,8 @@ impl Runtime {
             Ok(frontend) => Ok(WasmFrontend::new(self.clone(), name, frontend, key)),
             Err(error) => {
                 self.inner.forget(&key, &loading);
-                Err(error)
+                // It may have names of what is in the component.
+                Err(Error { message: plain(&error.message, MESSAGE_MAX), ..error })
             }
         }
     }

@@ -6,6 +6,7 @@ use wasmtime::{Trap, WasmBacktrace};
 
 use crate::{
     Error,
+    backtrace::{self, plain},
     limits::{Breach, Limits, shown_bytes},
     wasi::Exited,
 };
@@ -14,6 +15,12 @@ use crate::{
 const BACKTRACE: &str = "backtrace";
 /// Key of the detail that names the frontend.
 const FRONTEND: &str = "frontend";
+/// Key of the detail that says what the frontend's author can do.
+const AUTHOR: &str = "for its author";
+/// The limits of what can be measured.
+const MEASURED: [&str; 3] = ["instructions", "memory", "running"];
+/// Characters of a line that wasmtime or the guest says.
+const MESSAGE_MAX: usize = 2000;
 /// What wasmtime says when a call hands over more than it may; it has no type of its own.
 const CALL_BYTES_TEXT: &str = "fuel allocated for hostcalls has been exhausted";
 /// The frames of a backtrace that may be one of recursion; wasmtime tells of the innermost 20 at most...
@@ -25,6 +32,9 @@ const DEEP_FUNCTIONS: usize = 4;
 pub(crate) fn breach(name: &str, breach: &Breach) -> Error {
     let mut error = Error::limit(format!("frontend {name} {breach}")).with_limit(breach.limit);
     error.detail.push((FRONTEND.to_owned(), name.to_owned()));
+    if MEASURED.contains(&breach.limit) {
+        error.detail.push((AUTHOR.to_owned(), "`pintle frontend run --stats` shows what a call uses".to_owned()));
+    }
     error
 }
 
@@ -37,8 +47,8 @@ pub(crate) fn explain(name: &str, error: &wasmtime::Error, panic: Option<&str>, 
     if explained.detail.is_empty() {
         explained.detail.push((FRONTEND.to_owned(), name.to_owned()));
     }
-    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
-        explained.detail.push((BACKTRACE.to_owned(), backtrace.to_string()));
+    if let Some(calls) = error.downcast_ref::<WasmBacktrace>() {
+        explained.detail.push((BACKTRACE.to_owned(), backtrace::shown(calls)));
     }
     explained
 }
@@ -68,7 +78,7 @@ fn trapped(error: &wasmtime::Error, panic: Option<&str>) -> String {
         }
         Some(trap) => panic.map_or_else(|| format!("trapped: {trap}"), panicked),
         None if error.is::<Exited>() => panic.map_or_else(|| Exited.to_string(), panicked),
-        None => format!("broke the interface: {}", error.root_cause()),
+        None => format!("broke the interface: {}", plain(&error.root_cause().to_string(), MESSAGE_MAX)),
     }
 }
 
@@ -81,8 +91,10 @@ fn is_deep(error: &wasmtime::Error) -> bool {
 
 /// Rust's text begins with `panicked at`, which is what it did, and Go's with `panic: `.
 fn panicked(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(|line| plain(line, MESSAGE_MAX)).collect();
+    let text = lines.join("\n");
     if text.starts_with("panicked") {
-        return text.to_owned();
+        return text;
     }
-    format!("panicked: {}", text.strip_prefix("panic: ").unwrap_or(text))
+    format!("panicked: {}", text.strip_prefix("panic: ").unwrap_or(&text))
 }

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{
-    check_error, component,
+    check_error, component, matches,
     modules::{self, Guest},
     run,
 };
@@ -155,6 +155,37 @@ async fn a_backtrace_names_the_guests_functions() {
     let backtrace = error.detail("backtrace").expect("a trap has a backtrace");
     assert!(backtrace.contains("hostile_guest"), "{backtrace}");
     assert_eq!(error.detail("frontend"), Some("guest"));
+}
+
+/// A name that would do something to a terminal, and pass for lines of a log.
+const NASTY: &str = "\x1b[2J\x1b]0;mine\x07\u{9b}1m\n    7: honest\r\u{202e}turned";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_functions_are_shown_and_do_nothing() {
+    let runtime = Runtime::new(Options { limits: limits(), ..Options::default() }).expect("the engine is set up");
+    let trap: modules::Deed = |sink| {
+        sink.unreachable();
+    };
+    let backtrace = async |name| {
+        let guest = modules::component(Guest { build: trap, name, ..NOTHING });
+        let guest = runtime.load(guest, "guest").await.expect("it is a frontend");
+        let error = run(&guest, &FakeBridge::new(), "", 0).await.expect_err("it traps");
+        error.detail("backtrace").expect("a trap has a backtrace").to_owned()
+    };
+    let shown = backtrace(NASTY).await;
+    assert!(shown.lines().count() > 1, "{shown:?}");
+    assert!(shown.lines().skip(1).all(|line| line.contains("\\u{1b}[2J\\u{1b}]0;mine\\u{7}")), "{shown:?}");
+    assert!(!shown.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202e}'), "{shown:?}");
+    let long = backtrace("x".repeat(90_000).leak()).await;
+    assert!(long.len() < 2000 && long.contains("xxx ..."), "{}", long.len());
+    // What an interpreter called is not shown: it is said that the line is not known.
+    for (name, want) in [
+        ("", "its functions have no names[..]"),
+        ("_PyEval_EvalFrameDefault", "an interpreter ran it, so which line of its Python it was at is not known; [..]"),
+    ] {
+        let shown = backtrace(name).await;
+        assert!(matches(want, &shown), "{shown:?}");
+    }
 }
 
 /// What a guest that is written by hand does, and the error.

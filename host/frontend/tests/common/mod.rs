@@ -37,7 +37,8 @@ pub fn check_error(what: &str, error: &Error, code: &str, message: &str) {
     assert!(matches(message, &error.message), "{what}: got  {:?}\nwant {message:?}", error.message);
 }
 
-fn matches(pattern: &str, text: &str) -> bool {
+/// Whether `[..]` in the pattern stands for some text.
+pub fn matches(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once("[..]") else { return pattern == text };
     let Some(left) = text.strip_prefix(start) else { return false };
     (0..=left.len()).filter(|at| left.is_char_boundary(*at)).any(|at| matches(rest, &left[at..]))

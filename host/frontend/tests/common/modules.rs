@@ -2,8 +2,8 @@
 
 use wasm_encoder::{
     CodeSection, ConstExpr, DataSection, EntityType, ExportKind, ExportSection, Function, FunctionSection,
-    ImportSection, InstructionSink, MemorySection, MemoryType, Module, RefType, StartSection, TableSection, TableType,
-    TypeSection, ValType,
+    ImportSection, InstructionSink, MemorySection, MemoryType, Module, NameMap, NameSection, RefType, StartSection,
+    TableSection, TableType, TypeSection, ValType,
 };
 
 /// Where a guest of ours keeps what it answers, and what it is given.
@@ -16,7 +16,8 @@ const TEXTS: (i32, &[u8]) = (1024, b"info/a");
 pub type Deed = fn(&mut InstructionSink<'_>);
 
 /// A guest whose functions do these deeds: `build`, what is called to place what the guest is given, what is called after `build`, and
-/// what is called before all. Its memory has so many pages at first, and so many empty pieces of data are put into it.
+/// what is called before all. Its memory has so many pages at first, so many empty pieces of data are put into it, and each of its functions
+/// has this name, unless that is empty.
 #[derive(Clone, Copy)]
 pub struct Guest {
     pub build: Deed,
@@ -25,11 +26,13 @@ pub struct Guest {
     pub start: Deed,
     pub pages: u64,
     pub pieces: usize,
+    pub name: &'static str,
 }
 
 impl Guest {
     /// One that does nothing.
-    pub const IDLE: Guest = Guest { build: |_| {}, realloc: |_| {}, after: |_| {}, start: |_| {}, pages: 4, pieces: 0 };
+    pub const IDLE: Guest =
+        Guest { build: |_| {}, realloc: |_| {}, after: |_| {}, start: |_| {}, pages: 4, pieces: 0, name: "" };
 }
 
 /// The functions that a guest imports, by their numbers, with the number of their parameters.
@@ -55,6 +58,16 @@ pub fn log(sink: &mut InstructionSink<'_>) {
 /// The component of a guest.
 pub fn component(guest: Guest) -> Vec<u8> {
     frontend::encode(&module(guest)).expect("it is a module of the interface")
+}
+
+/// One name for the module and for so many functions.
+fn names(name: &str, functions: usize) -> NameSection {
+    let mut map = NameMap::new();
+    (0..functions as u32).for_each(|function| map.append(function, name));
+    let mut names = NameSection::new();
+    names.module(name);
+    names.functions(&map);
+    names
 }
 
 /// A guest that answers nothing, from zeroes.
@@ -112,5 +125,8 @@ pub fn module(guest: Guest) -> Vec<u8> {
     module.section(&types).section(&imports).section(&declared).section(&tables).section(&memories);
     let start = StartSection { function_index: IMPORTS.len() as u32 + functions.len() as u32 - 1 };
     module.section(&exports).section(&start).section(&code).section(&data);
+    if !guest.name.is_empty() {
+        module.section(&names(guest.name, IMPORTS.len() + functions.len()));
+    }
     module.finish()
 }
