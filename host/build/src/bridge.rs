@@ -9,8 +9,8 @@ use std::{
 use async_trait::async_trait;
 use foldhash::fast::RandomState;
 use frontend::{
-    Bridge, Called, Container, ContainerSpec, Definition, Error, Frontend, GitMeta, Origin, Ref, Request, SolveOptions,
-    SolvedFrontend, SourceMeta, SourceQuery, Warning,
+    Bridge, Called, Container, ContainerSpec, Definition, Error, Frontend, GitMeta, LimitChanges, Origin, Ref, Request,
+    SolveOptions, SolvedFrontend, SourceMeta, SourceQuery, Warning,
 };
 use llb::{
     Graph, VertexId,
@@ -25,7 +25,7 @@ use crate::{
     Activity, CacheOption, Entitlements, Failure, Journal, Left, container,
     engine::Engine,
     entitlements,
-    frontends::{Found, Grant, Grants, Verdict},
+    frontends::{Admission, Found, Grant, Grants, Verdict},
     lazy::{LazyRef, SnapshotRef, internal},
     nested,
     permit::{Permitted, Policies},
@@ -281,6 +281,8 @@ pub(crate) struct BuildBridge {
     name: String,
     /// What it may ask.
     grants: Grants,
+    /// How many vertices a graph of its may have.
+    vertices: usize,
     /// What the frontend says, once it says something.
     said: Mutex<Option<Activity>>,
 }
@@ -288,13 +290,15 @@ pub(crate) struct BuildBridge {
 impl BuildBridge {
     /// For a frontend of a build that is `depth` calls of frontends deep, and may ask everything.
     pub fn new(state: Arc<State>, depth: usize) -> BuildBridge {
-        BuildBridge { state, depth, name: String::new(), grants: Grants::all(), said: Mutex::default() }
+        let (name, grants, said) = (String::new(), Grants::all(), Mutex::default());
+        BuildBridge { state, depth, name, grants, vertices: usize::MAX, said }
     }
 
-    /// The same for one of this name that may ask `grants` alone.
-    fn granted(mut self, name: &str, grants: Grants) -> BuildBridge {
+    /// The same for one of this name that may ask `grants` alone, and have so many vertices in a graph.
+    fn granted(mut self, name: &str, grants: Grants, vertices: usize) -> BuildBridge {
         self.name = name.to_owned();
         self.grants = grants;
+        self.vertices = vertices;
         self
     }
 
@@ -303,7 +307,29 @@ impl BuildBridge {
     }
 
     fn check_solve(&self, definition: &Definition) -> Result<(), Error> {
+        self.check_size(definition)?;
         self.grants.check_solve(definition).map_err(|missing| missing.of(&self.name))
+    }
+
+    /// What it answers may have no more in it than it might ask for.
+    fn check_output(&self, output: &frontend::Output) -> Result<(), Error> {
+        let extras = output.extras.iter().map(|extra| &extra.definition);
+        output.refs.iter().map(|(_, definition)| definition).chain(extras).try_for_each(|definition| {
+            self.check_size(definition)?;
+            self.grants.check_result(definition).map_err(|missing| missing.of(&self.name))
+        })
+    }
+
+    /// Components are counted with while they make a graph, and others when they have made one.
+    fn check_size(&self, definition: &Definition) -> Result<(), Error> {
+        match definition.graph.len() > self.vertices {
+            true => Err(Error::limit(format!(
+                "frontend {} makes a graph of more than {} vertices",
+                self.name, self.vertices
+            ))
+            .with_limit("vertices")),
+            false => Ok(()),
+        }
     }
 }
 
@@ -385,6 +411,16 @@ impl Bridge for BuildBridge {
     }
 }
 
+/// An error of a frontend, where it went over a limit that a rule set it, with a word of that.
+fn with_rule(ruled: &LimitChanges, mut error: Error) -> Error {
+    for (key, value) in &mut error.detail {
+        if key == frontend::LIMIT && ruled.get(value).is_some() {
+            *key = frontend::RULED_LIMIT.to_owned();
+        }
+    }
+    error
+}
+
 fn quad(range: &Range) -> [i32; 4] {
     [range.start_line, range.start_character, range.end_line, range.end_character]
 }
@@ -418,32 +454,17 @@ impl State {
             request.opts.entry(DOCKERFILE_IMAGE.into()).or_insert_with(|| "true".into());
         }
         let finder = Arc::new(BuildBridge::new(self.clone(), depth));
-        let Found { frontend, grants } = self.engine.frontends().find(source, &request, &finder).await?;
-        let own = grants;
+        let Found { frontend, admission } = self.engine.frontends().find(source, &request, &finder).await?;
+        let Admission { grants: own, limits, ruled } = admission;
         let grants = own.within(outer);
         let by_caller = if grants == own { "" } else { " (called by one that has no more)" };
         let name = format!("{}{by_caller}", shown_name(source));
-        let bridge = Arc::new(BuildBridge::new(self.clone(), depth).granted(&name, grants.clone()));
-        let output = self.call(&*frontend, source, bridge, request).await;
-        let output = output.map_err(|error| self.with_rule(source, error))?;
-        let extras = output.extras.iter().map(|extra| &extra.definition);
-        let mut results = output.refs.iter().map(|(_, definition)| definition).chain(extras);
-        let checked = results.try_for_each(|definition| grants.check_result(definition));
-        checked.map_err(|missing| missing.of(&name))?;
+        let bridge = Arc::new(BuildBridge::new(self.clone(), depth).granted(&name, grants.clone(), limits.vertices));
+        let output = self.call(&*frontend, source, bridge.clone(), request).await;
+        let output = output.and_then(|output| bridge.check_output(&output).map(|()| output));
+        let output = output.map_err(|error| with_rule(&ruled, error))?;
         lock(&self.components).extend(frontend.component().map(|digest| (source.to_string(), digest)));
         Ok(output)
-    }
-
-    /// An error of a frontend, where it went over a limit that a rule set it, with a word of that.
-    fn with_rule(&self, source: &str, mut error: Error) -> Error {
-        let verdicts = lock(&self.verdicts);
-        let is_ruled = |limit: &str| verdicts.get(source).is_some_and(|verdict| verdict.limits.has(limit));
-        for (key, value) in &mut error.detail {
-            if key == frontend::LIMIT && is_ruled(value) {
-                *key = frontend::RULED_LIMIT.to_owned();
-            }
-        }
-        error
     }
 
     /// Calls a frontend, unless what it would answer is known.

@@ -263,7 +263,7 @@ impl Error {
     }
 
     /// The same, with the limit's name, by which its owner can raise it.
-    pub(crate) fn with_limit(mut self, name: &str) -> Self {
+    pub fn with_limit(mut self, name: &str) -> Self {
         self.detail.push((crate::LIMIT.to_owned(), name.to_owned()));
         self
     }

@@ -218,9 +218,9 @@ impl LimitChanges {
         self.0.is_empty()
     }
 
-    /// Whether the limit of this name is among them.
-    pub fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+    /// The value of the limit of this name, where it is among them.
+    pub fn get(&self, name: &str) -> Option<u64> {
+        self.0.get(name).copied()
     }
 
     /// `limits`, with these values in place of theirs.
@@ -239,6 +239,12 @@ impl LimitChanges {
             self.0.entry(name).and_modify(|own| *own = value.min(*own)).or_insert(value);
         }
         self
+    }
+
+    /// `limits`, where these are not larger; of the limits of these names alone.
+    pub fn raising(&self, names: &[&str], limits: Limits) -> Limits {
+        let raising = self.0.iter().filter(|(name, _)| names.contains(name));
+        LimitChanges(raising.map(|(name, value)| (*name, *value)).collect()).change(limits, u64::max)
     }
 
     fn change(&self, mut limits: Limits, chosen: fn(u64, u64) -> u64) -> Limits {
@@ -397,6 +403,10 @@ mod tests {
         let within = changes.within(usual);
         assert_eq!((within.memory_bytes, within.running, within.vertices), (usual.memory_bytes, usual.running, 12));
         assert_eq!(over.refs, usual.refs);
+        let raised = changes.raising(&["vertices", "memory", "refs"], Limits { vertices: 3, ..usual });
+        assert_eq!((raised.vertices, raised.memory_bytes, raised.running), (12, 1_000_000_000, usual.running));
+        let raised = changes.raising(&["memory", "vertices"], Limits { vertices: 30, ..usual });
+        assert_eq!(raised.vertices, 30);
         let other: LimitChanges = serde_json::from_str(r#"{"refs": 1, "vertices": 11, "memory": "2GB"}"#).unwrap();
         let both = "compiling 1.5s, memory 1000000000, refs 1, running 90s, vertices 11";
         assert_eq!(changes.and(other).to_string(), both);

@@ -20,6 +20,10 @@ static ARTIFACT: &Pages<[u8]> = &Pages(*include_bytes!(env!("PINTLE_DOCKERFILE_C
 #[repr(C, align(4096))]
 struct Pages<T: ?Sized>(T);
 
+/// Limits of what a frontend answers. One that `# syntax=` names is called by the Dockerfile frontend, which hands on what that made: so it
+/// may have as much as any rule allows.
+const HANDED_ON: [&str; 6] = ["vertices", "graph", "source-texts", "results", "metadata", "call"];
+
 /// A runtime that keeps what it compiles under `root`.
 pub fn runtime(root: &Path, limits: Limits) -> anyhow::Result<Runtime> {
     let cache_dir = Some(root.join("frontends"));
@@ -39,8 +43,9 @@ pub fn calls(root: &Path) -> Calls {
 /// All of them, and those that `settings` lets names of registries mean.
 pub fn shipped(root: &Path, settings: FrontendSettings, limits: Limits) -> anyhow::Result<Frontends> {
     let runtime = runtime(root, limits)?;
+    let handing_on = settings.trust.rules.iter().fold(limits, |most, rule| rule.limits.raising(&HANDED_ON, most));
     let mut frontends = Frontends::new(runtime.clone()).with_library(library(root), settings).with_calls(calls(root));
-    let dockerfile = Arc::new(Shipped::new(runtime));
+    let dockerfile = Arc::new(Shipped::new(runtime.within(handing_on)));
     // A build is likely to come at once: what can be done for it beside the opening of the store is done beside it.
     if let Ok(tokio) = tokio::runtime::Handle::try_current() {
         let early = dockerfile.clone();

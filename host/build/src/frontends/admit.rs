@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use frontend::{Error, Library, Limits};
+use frontend::{Error, Library, LimitChanges, Limits};
 use oci::Reference;
 use signatures::Signature;
 use sources::Layout;
@@ -25,9 +25,18 @@ pub(super) struct Candidate<'a> {
 }
 
 /// What a frontend may do that may run.
-pub(super) struct Admission {
+pub(crate) struct Admission {
     pub grants: Grants,
     pub limits: Limits,
+    /// Those of the limits that rules on it set.
+    pub ruled: LimitChanges,
+}
+
+impl Admission {
+    /// Of one that no rule is on.
+    pub fn of_all(limits: Limits) -> Admission {
+        Admission { grants: Grants::all(), limits, ruled: LimitChanges::default() }
+    }
 }
 
 impl Frontends {
@@ -45,7 +54,7 @@ impl Frontends {
     ) -> Result<Admission, Error> {
         let Candidate { source, name, digest } = candidate;
         if self.rules(state).next().is_none() {
-            return Ok(Admission { grants: Grants::all(), limits: self.runtime.limits() });
+            return Ok(Admission::of_all(self.runtime.limits()));
         }
         let activity = state.journal.activity(&format!("[frontend] trust {name}@{digest}"));
         let judged = self.judge(candidate, signatures, state);
@@ -61,9 +70,9 @@ impl Frontends {
         activity.end(&judged);
         let (verdict, limits) =
             judged.map_err(|why| failed("denied", format!("frontend {}: may not run: {why}", shown_name(source))))?;
-        let grants = verdict.grants.clone();
+        let (grants, ruled) = (verdict.grants.clone(), verdict.limits.clone());
         lock(&state.verdicts).insert(source.to_owned(), verdict);
-        Ok(Admission { grants, limits })
+        Ok(Admission { grants, limits, ruled })
     }
 
     /// What the rules say of a frontend. The engine's may give it other limits than those of all, and a build's only stricter ones.

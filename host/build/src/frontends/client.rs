@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use frontend::{Error, Ref};
 use sha2::{Digest, Sha256};
 
-use super::{Admission, Candidate, Found, Frontends, absent, file_name};
+use super::{Candidate, Found, Frontends, absent, file_name};
 use crate::{
     bridge::{BuildBridge, FRONTEND_DIR, MAX_COMPONENT_BYTES, State, failed, lock, shown_name},
     lazy::LazyRef,
@@ -57,15 +57,15 @@ impl Frontends {
         let digest = format!("sha256:{}", hex::encode(key));
         state.policies.pins.file(source, &digest).map_err(Error::from)?;
         let candidate = Candidate { source, name: &file_name(source), digest: &digest };
-        let Admission { grants, limits } = self.admit(candidate, &[], state)?;
+        let admission = self.admit(candidate, &[], state)?;
         lock(&state.pinned).insert(source.to_owned(), digest);
-        let runtime = self.runtime.within(limits);
+        let runtime = self.runtime.within(admission.limits);
         let loaded = match (runtime.loaded(&key, shown_name(source)).await, read) {
             (Some(loaded), _) => loaded,
             (None, Some(component)) => runtime.load_known(key, component, shown_name(source)).await?,
             (None, None) => runtime.load_known(key, file.read().await?, shown_name(source)).await?,
         };
-        Ok(Found { frontend: Arc::new(loaded), grants })
+        Ok(Found { frontend: Arc::new(loaded), admission })
     }
 }
 

@@ -13,12 +13,13 @@ mod trust;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use frontend::{Calls, Error, Frontend, Library, Request, Runtime};
+use frontend::{Calls, Error, Frontend, Library, Limits, Request, Runtime};
 use oci::Reference;
 use sources::Layout;
 
 pub use absent::hint;
-use admit::{Admission, Candidate};
+pub(crate) use admit::Admission;
+use admit::Candidate;
 pub use bundle::{BUNDLE_NAME, BUNDLE_SIGNATURES, BUNDLE_SIGNED, load_bundle, load_bundle_dir};
 pub use fetch::{Blobs, Fetched, Freshness, PackedComponent, component, fetch};
 pub use image::{Gateway, GatewayCall, ImageSettings};
@@ -46,13 +47,13 @@ pub struct Frontends {
 /// A frontend that may run.
 pub(crate) struct Found {
     pub frontend: Arc<dyn Frontend>,
-    pub grants: Grants,
+    pub admission: Admission,
 }
 
 impl Found {
-    /// One of this program.
+    /// One of this program: no rule is on it, and its own limits are in it.
     fn shipped(frontend: Arc<dyn Frontend>) -> Found {
-        Found { frontend, grants: Grants::all() }
+        Found { frontend, admission: Admission::of_all(Limits { vertices: usize::MAX, ..Limits::default() }) }
     }
 }
 
@@ -198,11 +199,11 @@ impl Frontends {
         let (name, digest) = (reference.name(), fetched.digest().to_owned());
         let signatures = self.signatures(library, &reference, &digest, state).await?;
         let candidate = Candidate { source, name: &name, digest: &digest };
-        let Admission { grants, limits } = self.admit(candidate, &signatures, state)?;
+        let admission = self.admit(candidate, &signatures, state)?;
         let entry = match fetched {
             Fetched::Component(entry) => entry,
             Fetched::Image(reference) => {
-                return Ok(Found { frontend: self.image(ImageName::of(&reference), bridge)?, grants });
+                return Ok(Found { frontend: self.image(ImageName::of(&reference), &admission, bridge)?, admission });
             }
         };
         let broken = || failed("internal", format!("frontend {source}: {:?} is no digest", entry.component));
@@ -211,11 +212,11 @@ impl Frontends {
         let name = format!("{}@{}", reference.name(), entry.manifest);
         let compiling =
             (!self.runtime.is_compiled(&key)).then(|| state.journal.activity(&format!("[frontend] compile {name}")));
-        let loaded = self.runtime.within(limits).load_file(key, file, &name).await;
+        let loaded = self.runtime.within(admission.limits).load_file(key, file, &name).await;
         if let Some(activity) = compiling {
             activity.end(&loaded);
         }
-        Ok(Found { frontend: Arc::new(loaded?), grants })
+        Ok(Found { frontend: Arc::new(loaded?), admission })
     }
 
     /// A frontend of an OCI layout of the client.
@@ -239,18 +240,19 @@ impl Frontends {
         }
         let signatures = self.signatures_in(&layout, &name, &digest, state).await?;
         let candidate = Candidate { source, name: &name.bare(), digest: &digest };
-        let Admission { grants, limits } = self.admit(candidate, &signatures, state)?;
+        let admission = self.admit(candidate, &signatures, state)?;
         let frontend: Arc<dyn Frontend> = match component {
-            Some(packed) => Arc::new(self.runtime.within(limits).load(packed.component, source).await?),
+            Some(packed) => Arc::new(self.runtime.within(admission.limits).load(packed.component, source).await?),
             None => {
                 let op = name.source(&digest).map_err(refused)?;
                 self.image(
                     ImageName { shown: source.into(), full: source.into(), repository: name.bare(), digest, op },
+                    &admission,
                     bridge,
                 )?
             }
         };
-        Ok(Found { frontend, grants })
+        Ok(Found { frontend, admission })
     }
 
     /// A layout of the client. Where only its blobs are sent, and what lies beside them matters, its index is a file that is asked for.
@@ -291,12 +293,20 @@ impl Frontends {
     }
 
     /// A frontend that is an image.
-    fn image(&self, name: ImageName, bridge: &Arc<BuildBridge>) -> Result<Arc<dyn Frontend>, Error> {
+    fn image(
+        &self,
+        name: ImageName,
+        admission: &Admission,
+        bridge: &Arc<BuildBridge>,
+    ) -> Result<Arc<dyn Frontend>, Error> {
         let gateway = self.gateway.clone().ok_or_else(|| {
             let message = format!("frontend {}: is an image, and this engine runs components alone", name.full);
             failed("unsupported", message)
         })?;
-        let (bridge, settings) = (bridge.clone(), self.settings.image.clone());
+        let (bridge, mut settings) = (bridge.clone(), self.settings.image.clone());
+        if let Some(memory) = admission.ruled.get("memory") {
+            settings.memory = Some(settings.memory.map_or(memory, |usual| usual.min(memory)));
+        }
         Ok(Arc::new(ImageFrontend { name, bridge, gateway, settings }))
     }
 
