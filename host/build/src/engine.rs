@@ -184,6 +184,11 @@ impl Engine {
         &self.0.entitlements
     }
 
+    /// Finds out whether steps can run processes here; the error says what is missing.
+    pub async fn check_executor(&self) -> anyhow::Result<()> {
+        self.0.executor.check().await
+    }
+
     /// Which devices there are now. Blocks.
     pub fn devices(&self) -> Vec<exec::Device> {
         self.0.cdi.devices()

@@ -45,6 +45,11 @@ pub trait Executor: Send + Sync + 'static {
     /// Runs `process` to its end. Dropping the future kills everything inside, and cleans up.
     /// A process that ran and ended answers `Ok`, whatever its exit code.
     async fn run(&self, process: Process, io: Io) -> anyhow::Result<Exit>;
+    /// Finds out whether it runs processes here; the error says what is missing. One that has something to find out does so at the latest
+    /// when its first process runs.
+    async fn check(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// A process and the container around it. Paths in `mounts` are resolved inside the root as chroot would, never out of it.

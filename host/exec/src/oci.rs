@@ -3,16 +3,19 @@
 use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::{Output, Stdio},
 };
 
 use anyhow::{Context, ensure};
 use async_trait::async_trait;
+use tokio::process::Command;
 
 use crate::{Executor, Exit, Io, Process, run::Runner, wire::Launch};
 
 /// Runs containers by a runtime's binary.
 pub struct Oci {
     name: String,
+    program: PathBuf,
     runner: Runner,
 }
 
@@ -21,8 +24,8 @@ impl Oci {
     pub fn new(program: &Path, state: &Path) -> anyhow::Result<Oci> {
         let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
         let program = runtime(program)?;
-        let runner = Runner::new(PathBuf::from("/proc/self/exe"), state, Launch::Runtime { program })?;
-        Ok(Oci { name, runner })
+        let runner = Runner::new(PathBuf::from("/proc/self/exe"), state, Launch::Runtime { program: program.clone() })?;
+        Ok(Oci { name, program, runner })
     }
 }
 
@@ -59,6 +62,15 @@ impl Executor for Oci {
 
     async fn run(&self, process: Process, io: Io) -> anyhow::Result<Exit> {
         self.runner.run(process, io).await
+    }
+
+    /// Whether the program itself runs: what it says when it does not, of a library that is missing, gets into no log of a container.
+    async fn check(&self) -> anyhow::Result<()> {
+        let shown = self.program.display();
+        let ran = Command::new(&self.program).arg("--version").stdin(Stdio::null()).output().await;
+        let Output { status, stderr, .. } = ran.with_context(|| format!("run {shown}"))?;
+        ensure!(status.success(), "{shown} --version failed ({status}): {}", String::from_utf8_lossy(&stderr).trim());
+        Ok(())
     }
 }
 

@@ -43,8 +43,8 @@ fn list(tried: &[(String, String)]) -> String {
 /// The kinds that are tried where none is configured.
 const AUTOMATIC: [&str; 3] = ["builtin", "crun", "runc"];
 
-/// The executor for `config`. Whether it works is found out by running a process that does nothing, when the first step runs: an
-/// engine whose builds are all cached pays nothing for it.
+/// The executor for `config`. Whether it works is found out by running a process that does nothing, when it is asked ([`Executor::check`]) or
+/// when the first step runs: an engine in a client's process whose builds are all cached pays nothing for it.
 pub fn select(config: Config) -> anyhow::Result<Arc<dyn Executor>> {
     config.dns.check().context("dns")?;
     cgroup::plan(&config.cgroup_parent, "")?;
@@ -87,12 +87,22 @@ impl Executor for Selected {
         if process.cgroup_parent.is_empty() {
             process.cgroup_parent.clone_from(&self.config.cgroup_parent);
         }
-        let executor = self.chosen.get_or_try_init(|| choose(&self.config)).await?;
+        let executor = self.chosen().await?;
         if let Some(cni) = self.cni.clone().filter(|_| process.network == Network::Default) {
             let attached = tokio::task::spawn_blocking(move || cni.attach(&mut process).map(|()| process));
             process = attached.await?.context("give the process a network")?;
         }
         executor.run(process, io).await
+    }
+
+    async fn check(&self) -> anyhow::Result<()> {
+        self.chosen().await.map(drop)
+    }
+}
+
+impl Selected {
+    async fn chosen(&self) -> anyhow::Result<&Arc<dyn Executor>> {
+        self.chosen.get_or_try_init(|| choose(&self.config)).await
     }
 }
 
@@ -107,7 +117,11 @@ async fn choose(config: &Config) -> anyhow::Result<Arc<dyn Executor>> {
     for name in names {
         let works = async {
             let executor = open(name, config)?;
-            probe(executor.as_ref(), config).await.map(|()| executor)
+            match probe(executor.as_ref(), config).await {
+                Ok(()) => Ok(executor),
+                // It may know better.
+                Err(error) => executor.check().await.and(Err(error)),
+            }
         };
         match works.await {
             Ok(executor) => {

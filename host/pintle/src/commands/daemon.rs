@@ -1,3 +1,5 @@
+use std::convert::Infallible;
+
 use build::Entitlement;
 
 use crate::{
@@ -48,11 +50,23 @@ pub async fn serve(
     let engine = embedded::engine(place, entitlements.iter().cloned().collect())?;
     let traces = Traces::new(Collector::from_env()?, trace_socket(place)?);
     let api = Api::new(engine).with_history(history)?.with_policies(policies).with_traces(traces);
-    daemon::serve(&api, options, embedded::listen_beside(&place.root)).await?;
+    let serving = daemon::serve(&api, options, embedded::listen_beside(&place.root));
+    tokio::select! {
+        served = serving => served?,
+        never = warn_of_executor(&api.engine) => match never {},
+    }
     let closed = api.engine.store().closed();
     drop(api);
     embedded::store_closed(closed).await;
     Ok(())
+}
+
+/// Warns who starts a daemon whose steps cannot run. It serves nevertheless: not every build has such steps.
+async fn warn_of_executor(engine: &build::Engine) -> Infallible {
+    if let Err(error) = engine.check_executor().await {
+        tracing::warn!("builds whose steps run processes will fail: {error:#}");
+    }
+    std::future::pending().await
 }
 
 /// Where steps send their spans: where the configuration says, else beside the store, if that can be.
