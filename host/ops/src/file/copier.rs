@@ -133,13 +133,18 @@ impl<'a> Copier<'a> {
         })
     }
 
+    /// What to say besides of a source that is not there.
+    fn pattern_hint(&self) -> &'static str {
+        if self.action.allow_wildcard { "" } else { paths::pattern_hint(&self.action.src) }
+    }
+
     /// Copies one source, which a wildcard may have found.
     fn copy_source(&mut self, names: &[OsString]) -> anyhow::Result<()> {
         let shown = || format!("/{}", join(names).display());
         // Names of one file that several sources have are files of their own.
         self.links.clear();
         let from = paths::find(self.source, names, self.action.follow_symlink)?
-            .with_context(|| format!("{:?}: not found", shown()))?;
+            .with_context(|| format!("{:?}: not found{}", shown(), self.pattern_hint()))?;
         if self.action.attempt_unpack && unpack::unpack(&from, self)? {
             return Ok(());
         }

@@ -36,6 +36,11 @@ pub fn before_wildcards(pattern: &str) -> Vec<OsString> {
     components(pattern).into_iter().take_while(is_plain).collect()
 }
 
+/// What to say besides of a path that is not there and was no pattern, where it looks like one.
+pub fn pattern_hint(path: &str) -> &'static str {
+    if glob::is_pattern(path) { "; it is a pattern only with the option wildcard" } else { "" }
+}
+
 /// `names` joined, relative; `.` when there is none.
 pub fn join(names: &[OsString]) -> PathBuf {
     if names.is_empty() { PathBuf::from(".") } else { names.iter().collect() }

@@ -98,7 +98,10 @@ pub fn rm(root: &Dir, path: &str, allow_not_found: bool, wildcard: bool) -> anyh
         match dir.as_ref().and_then(|found| found.dir()) {
             Some(dir) if dir.entry(name)?.is_some() => dir.remove(name)?,
             _ if allow_not_found => {}
-            _ => bail!("/{} does not exist", join(&names).display()),
+            _ => {
+                let hint = if wildcard { "" } else { paths::pattern_hint(path) };
+                bail!("/{} does not exist{hint}", join(&names).display());
+            }
         }
     }
     Ok(())

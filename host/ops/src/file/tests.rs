@@ -119,6 +119,20 @@ fn where_a_copy_goes() {
 }
 
 #[test]
+fn what_looks_like_a_pattern_and_is_none() {
+    let plain = |src| CopyAction { allow_wildcard: false, ..dockerfile_copy(src, "/b") };
+    let error = |action| copied("a x", "", &action, None).unwrap_err();
+    let hint = "; it is a pattern only with the option wildcard";
+    assert_eq!(error(plain("/*.txt")), format!("\"/*.txt\": not found{hint}"));
+    assert_eq!(error(plain("/none")), "\"/none\": not found");
+    assert!(!error(CopyAction { allow_empty_wildcard: false, ..dockerfile_copy("/*.txt", "/b") }).contains(hint));
+    let dir = tempfile::tempdir().unwrap();
+    let root = store::Dir::plain(dir.path()).unwrap();
+    let error = simple::rm(&root, "/*.txt", false, false).unwrap_err();
+    assert_eq!(error.to_string(), format!("/*.txt does not exist{hint}"));
+}
+
+#[test]
 fn copies_that_are_refused() {
     let cases = [
         ("", "", "/a", "/b", "not found"),
