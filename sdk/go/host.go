@@ -15,31 +15,46 @@ func (h *Host) Supports(feature string) bool { return h.calls.Supports(feature) 
 func (h *Host) Scratch() State { return State{h.calls, nil} }
 
 // Image is the files of an image.
+//
+// Options: [ResolveMode], [Checksum], [LayerLimit], [RecordType], and those of every vertex, such as [Name] and [At].
 func (h *Host) Image(reference string, options ...Option) State {
 	return h.Source("docker-image://"+reference, options...)
 }
 
 // ImageBlob is a blob of an image's repository as a file: `registry.example/name@sha256:...`.
+//
+// Options: [Filename], [Mode], [UID], [GID], and those of every vertex, such as [Name] and [At].
 func (h *Host) ImageBlob(reference string, options ...Option) State {
 	return h.Source("docker-image+blob://"+reference, options...)
 }
 
 // OCILayout is the files of an image in a layout of the user's.
+//
+// Options: [Session], [Store], [LayerLimit], and those of every vertex, such as [Name] and [At].
 func (h *Host) OCILayout(reference string, options ...Option) State {
 	return h.Source("oci-layout://"+reference, options...)
 }
 
 // OCILayoutBlob is a blob of a layout of the user's, as a file.
+//
+// Options: [Session], [Store], [Filename], [Mode], [UID], [GID], and those of every vertex, such as [Name] and [At].
 func (h *Host) OCILayoutBlob(reference string, options ...Option) State {
 	return h.Source("oci-layout+blob://"+reference, options...)
 }
 
 // Local is a directory of the user's by its name: `context`, `dockerfile`.
+//
+// Options: [Include], [Exclude], [Follow], [SharedKey], [Differ], [Session], [Unique], [MetadataOnly], [MetadataOnlyExcept], and those of
+// every vertex, such as [Name] and [At].
 func (h *Host) Local(name string, options ...Option) State {
 	return h.Source("local://"+name, options...)
 }
 
 // Git is a git repository: `https://host/repository.git#ref:subdir`.
+//
+// Options: [KeepGitDir], [FullURL], [Checksum], [SkipSubmodules], [Mtime], [FetchByCommit], [Bundle], [CheckoutBundle], [AuthTokenSecret],
+// [AuthHeaderSecret], [KnownSSHHosts], [MountSSHSock], [SignatureKey], [SignatureRejectExpired], [SignatureRequireTag],
+// [SignatureIgnoreTag], and those of every vertex, such as [Name] and [At].
 func (h *Host) Git(remote string, options ...Option) State {
 	bare := remote
 	if _, rest, ok := strings.Cut(remote, "://"); ok {
@@ -50,6 +65,9 @@ func (h *Host) Git(remote string, options ...Option) State {
 }
 
 // HTTP is a file of a web server.
+//
+// Options: [Checksum], [Filename], [Mode], [UID], [GID], [AuthHeaderSecret], [SignatureKey], [Signature], and those of every vertex, such
+// as [Name] and [At].
 func (h *Host) HTTP(url string, options ...Option) State { return h.Source(url, options...) }
 
 // Source is a source by its URL.

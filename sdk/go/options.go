@@ -319,7 +319,7 @@ func ContentsOnly() Option { return flag("contents-only") }
 // FollowLinks copies what a symlink points to.
 func FollowLinks() Option { return flag("follow-links") }
 
-// Wildcard says that the path is a pattern.
+// Wildcard says that the path of a copy or a removal is a pattern, such as *.txt; without this, *, ? and [ are taken as they are.
 func Wildcard() Option { return flag("wildcard") }
 
 // EmptyWildcard says that a pattern that matches nothing is no error.

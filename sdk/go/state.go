@@ -51,6 +51,10 @@ func must(err error) {
 }
 
 // Run runs a command with this as its root filesystem.
+//
+// Options: [Env], [Mounts], [Cwd], [User], [Network], [Security], [Hostname], [ReadonlyRoot], [NoRootOutput], [ValidExitCode], [ExtraHost], [Ulimit],
+// [CgroupParent], [Device], [OptionalDevice], [ProxyHTTP], [ProxyHTTPS], [ProxyFTP], [ProxyNo], [ProxyAll], [KeepMountStubs], and those of
+// every vertex, such as [Name] and [At].
 func (s State) Run(args []string, options ...Option) *Ran {
 	all := gathered(options)
 	mounts := ordered(all.mounts)
@@ -122,6 +126,8 @@ type Mount struct {
 }
 
 // Bind is `source` at `target`.
+//
+// Options: [Selector], [Readonly], [NoOutput], [ContentCache].
 func Bind(target string, source State, options ...Option) Mount {
 	all := gathered(options)
 	mount := Mount{wit: WitMount{"bind", target, source.edge, all.attrs}}
@@ -132,6 +138,8 @@ func Bind(target string, source State, options ...Option) Mount {
 }
 
 // Cache is the cache `id` at `target`: kept between builds, never part of a result.
+//
+// Options: [From], [Sharing], [Selector], [Readonly].
 func Cache(target, id string, options ...Option) Mount {
 	all := gathered(options)
 	var from *Edge
@@ -142,11 +150,15 @@ func Cache(target, id string, options ...Option) Mount {
 }
 
 // Tmpfs is a directory in memory.
+//
+// Options: [Size].
 func Tmpfs(target string, options ...Option) Mount {
 	return Mount{wit: WitMount{"tmpfs", target, nil, gathered(options).attrs}}
 }
 
 // Secret is a secret as a file at `target`, or, with [AsEnv], as an environment variable. Its name is the target unless [ID] says it.
+//
+// Options: [ID], [AsEnv], [Optional], [UID], [GID], [Mode].
 func Secret(target string, options ...Option) Mount {
 	all := gathered(options)
 	attrs := all.attrs
@@ -160,6 +172,8 @@ func Secret(target string, options ...Option) Mount {
 }
 
 // SSH is an agent's socket at `target`.
+//
+// Options: [ID], [Optional], [UID], [GID], [Mode].
 func SSH(target string, options ...Option) Mount {
 	return Mount{wit: WitMount{"ssh", target, nil, gathered(options).attrs}}
 }
@@ -182,27 +196,38 @@ func ordered(mounts []Mount) []Mount {
 type FileAction struct{ wit WitAction }
 
 // Copy copies `src` of `from` to `dest`. A `dest` that ends in `/` is a directory to copy into.
+//
+// Options: [Mode], [Chmod], [Owner], [FollowLinks], [ContentsOnly], [CreateParents], [Wildcard], [EmptyWildcard], [Unpack],
+// [Include], [Exclude], [Required], [Replace], [Created].
 func Copy(from State, src, dest string, options ...Option) FileAction {
 	attrs := append([]Attr{{"src", src}}, gathered(options).attrs...)
 	return FileAction{WitAction{Kind: "copy", Path: dest, Input: from.edge, Attrs: attrs}}
 }
 
 // Mkfile makes a file.
+//
+// Options: [Mode], [Owner], [Created].
 func Mkfile(path, content string, options ...Option) FileAction {
 	return FileAction{WitAction{Kind: "mkfile", Path: path, Content: []byte(content), Attrs: gathered(options).attrs}}
 }
 
 // Mkdir makes a directory.
+//
+// Options: [Mode], [Parents], [Owner], [Created].
 func Mkdir(path string, options ...Option) FileAction {
 	return FileAction{WitAction{Kind: "mkdir", Path: path, Attrs: gathered(options).attrs}}
 }
 
 // Rm removes a file or a directory.
+//
+// Options: [AllowNotFound], [Wildcard].
 func Rm(path string, options ...Option) FileAction {
 	return FileAction{WitAction{Kind: "rm", Path: path, Attrs: gathered(options).attrs}}
 }
 
 // Symlink makes a symbolic link at `path`.
+//
+// Options: [Owner], [Created].
 func Symlink(path, to string, options ...Option) FileAction {
 	attrs := append([]Attr{{"to", to}}, gathered(options).attrs...)
 	return FileAction{WitAction{Kind: "symlink", Path: path, Attrs: attrs}}

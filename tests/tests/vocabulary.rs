@@ -36,15 +36,22 @@ fn root() -> PathBuf {
 impl Language {
     fn names(&self) -> Names {
         let mut names = Names::new();
+        self.texts().iter().for_each(|text| (self.read)(text, &mut names));
+        names
+    }
+
+    /// The sources that authors write against.
+    fn texts(&self) -> Vec<String> {
+        let mut texts = Vec::new();
         for entry in fs::read_dir(root().join(self.sources)).expect("the SDK is there") {
             let path = entry.expect("it can be read").path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let is_source = path.extension().is_some_and(|extension| extension == self.extension);
             if is_source && !INSIDE.contains(&name.as_str()) && !name.ends_with("_test.go") {
-                (self.read)(&fs::read_to_string(&path).expect("a source is text"), &mut names);
+                texts.push(fs::read_to_string(&path).expect("a source is text"));
             }
         }
-        names
+        texts
     }
 }
 
@@ -260,4 +267,41 @@ fn nothing_is_there_that_the_table_does_not_have() {
         }
     }
     assert!(missing.is_empty(), "names without a row in sdk/vocabulary.md:\n{}", missing.join("\n"));
+}
+
+/// The options of a source in JavaScript, Python or Go, and whether an editor or a viewer of docs says what each means: above it, or, in
+/// Python, in the list of the function that takes it.
+fn options(text: &str) -> Vec<(String, bool)> {
+    let (mut owner, mut before) = ("", "");
+    let mut found = Vec::new();
+    for line in text.lines() {
+        if let Some(head) = after(line, &["export interface ", "class "]) {
+            owner = name(head).filter(|name| name.ends_with("Options")).unwrap_or("");
+        } else if line.contains(") Option {")
+            && line.strip_prefix("func ").is_some_and(|rest| rest.starts_with(char::is_uppercase))
+        {
+            found.push((line.to_owned(), before.starts_with("//")));
+        } else if !line.starts_with(' ') && !line.is_empty() {
+            owner = "";
+        } else if let Some((option, _)) = line.trim().split_once(": ").filter(|_| !owner.is_empty()) {
+            let option = option.trim_end_matches('?');
+            if name(option) == Some(option) {
+                let is_listed = text.contains(&format!("    - {option}: "));
+                found.push((format!("{owner}.{option}"), before.ends_with("*/") || is_listed));
+            }
+        }
+        before = line;
+    }
+    found
+}
+
+/// Rust's are held to this by the compiler.
+#[test]
+fn each_option_is_described_where_an_author_looks() {
+    for language in LANGUAGES.iter().filter(|language| language.title != "Rust") {
+        let all: Vec<_> = language.texts().iter().flat_map(|text| options(text)).collect();
+        assert!(all.len() > 50, "{} has only {} options", language.title, all.len());
+        let silent: Vec<_> = all.iter().filter(|(_, described)| !described).map(|(option, _)| option).collect();
+        assert!(silent.is_empty(), "{}: nothing says what these mean: {silent:?}", language.title);
+    }
 }

@@ -22,17 +22,21 @@ export interface CopyOptions {
   mode?: number | string;
   /** user[:group], names or numbers. */
   owner?: string;
+  /** Resolve symlinks in the source path. */
   followLinks?: boolean;
   /** Of a directory, what is in it. */
   contentsOnly?: boolean;
+  /** Make the directories above the destination. */
   createParents?: boolean;
-  /** The source path is a pattern. */
+  /** The source path is a pattern, such as `*.txt`; without this, `*`, `?` and `[` are taken as they are. */
   wildcard?: boolean;
   /** A pattern that matches nothing is no error. */
   emptyWildcard?: boolean;
   /** If the source is an archive, what is in it. */
   unpack?: boolean;
+  /** Only what matches one of these patterns. */
   include?: readonly string[];
+  /** Not what matches one of these patterns. */
   exclude?: readonly string[];
   /** With `include`: paths that must be among what is copied. */
   required?: readonly string[];
@@ -90,7 +94,7 @@ export function mkdir(path: string, options: MkdirOptions = {}): FileAction {
 export interface RmOptions {
   /** Nothing there is no error. */
   allowNotFound?: boolean;
-  /** The path is a pattern. */
+  /** The path is a pattern, such as `*.txt`; without this, `*`, `?` and `[` are taken as they are. */
   wildcard?: boolean;
 }
 

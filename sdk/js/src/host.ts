@@ -10,6 +10,7 @@ import { State } from "./state.ts";
 
 /** Options of {@link Host.image}. */
 export interface ImageOptions extends VertexOptions {
+  /** Whether the registry is asked. */
   resolveMode?: "default" | "pull" | "local";
   /** Digest that the image must have. */
   checksum?: string;
@@ -25,7 +26,9 @@ export interface BlobOptions extends VertexOptions {
   filename?: string;
   /** Of the file. */
   mode?: number;
+  /** Of the file; not given: 0. */
   uid?: number;
+  /** Of the file; not given: 0. */
   gid?: number;
 }
 
@@ -49,7 +52,9 @@ export interface OciLayoutBlobOptions extends BlobOptions {
 
 /** Options of {@link Host.local}. */
 export interface LocalOptions extends VertexOptions {
+  /** Only what matches one of these patterns. */
   include?: readonly string[];
+  /** Not what matches one of these patterns. */
   exclude?: readonly string[];
   /** Also what these paths lead to through symlinks. */
   follow?: readonly string[];
@@ -111,7 +116,9 @@ export interface HttpOptions extends VertexOptions {
   filename?: string;
   /** Of the file. */
   mode?: number;
+  /** Of the file; not given: 0. */
   uid?: number;
+  /** Of the file; not given: 0. */
   gid?: number;
   /** Id of the secret with the Authorization header. */
   authHeaderSecret?: string;

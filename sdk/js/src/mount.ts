@@ -66,7 +66,9 @@ export interface SecretOptions {
   env?: string;
   /** May be missing. */
   optional?: boolean;
+  /** Of the file; not given: 0. */
   uid?: number;
+  /** Of the file; not given: 0. */
   gid?: number;
   /** Of the file. */
   mode?: number;
@@ -84,7 +86,9 @@ export interface SshOptions {
   id?: string;
   /** May be missing. */
   optional?: boolean;
+  /** Of the socket; not given: 0. */
   uid?: number;
+  /** Of the socket; not given: 0. */
   gid?: number;
   /** Of the socket. */
   mode?: number;

@@ -12,13 +12,17 @@ import { type Mount, ordered } from "./mount.ts";
 export interface RunOptions extends VertexOptions {
   /** Environment variables, in order. */
   env?: Record<string, string>;
+  /** Mounts of the command: of `bind`, `cache`, `tmpfs`, `secret` and `ssh`. */
   mounts?: readonly Mount[];
   /** Working directory, absolute. */
   cwd?: string;
   /** user[:group], names or numbers. */
   user?: string;
+  /** Which network it has; not given: sandbox. */
   network?: "sandbox" | "host" | "none";
+  /** What it may do; insecure needs the entitlement security.insecure. Not given: sandbox. */
   security?: "sandbox" | "insecure";
+  /** Host name inside. */
   hostname?: string;
   /** The root filesystem is not writable. */
   readonlyRoot?: boolean;
@@ -30,6 +34,7 @@ export interface RunOptions extends VertexOptions {
   extraHost?: readonly string[];
   /** NAME=SOFT[:HARD]. */
   ulimit?: readonly string[];
+  /** Cgroup that its own is made below. */
   cgroupParent?: string;
   /** CDI names of devices. */
   device?: readonly string[];

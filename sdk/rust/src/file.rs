@@ -112,7 +112,7 @@ setters!(Copy {
     flag contents_only = "contents-only";
     /// Make the directories above the destination.
     flag create_parents = "create-parents";
-    /// The source path is a pattern.
+    /// The source path is a pattern, such as `*.txt`; without this, `*`, `?` and `[` are taken as they are.
     flag wildcard = "wildcard";
     /// A pattern that matches nothing is no error.
     flag empty_wildcard = "empty-wildcard";
@@ -208,7 +208,7 @@ impl Rm {
 setters!(Rm {
     /// Nothing there is no error.
     flag allow_not_found = "allow-not-found";
-    /// The path is a pattern.
+    /// The path is a pattern, such as `*.txt`; without this, `*`, `?` and `[` are taken as they are.
     flag wildcard = "wildcard";
 });
 

@@ -11,50 +11,52 @@ Places = Union[Location, Sequence[Location]]
 
 
 class VertexOptions(TypedDict, total=False):
-    """What every vertex takes."""
+    """What every vertex takes:
+
+    - name: Shown in the progress instead of a generated text.
+    - description: Free text about the vertex, by key.
+    - platform: os/arch[/variant].
+    - os_version: Of the platform; Windows only.
+    - os_feature: Of the platform; Windows only.
+    - constraint: Filters that the worker must match.
+    - ignore_cache: Run even where the cache has a result.
+    - export_cache: Whether the result is exported to caches; not given: the exporter decides.
+    - cap: Capabilities that the vertex needs, by BuildKit's names.
+    - group: Id of the progress group that it is shown in.
+    - group_name: The group's text.
+    - group_weak: The group gives way to a group of the parent.
+    - memory: Memory limit in bytes.
+    - memory_swap: Limit of memory and swap in bytes; -1: none.
+    - cpu_shares: Relative weight.
+    - cpu_period: Microseconds.
+    - cpu_quota: Microseconds for each period.
+    - cpuset_cpus: For instance 0-3.
+    - cpuset_mems: For instance 0,1.
+    - attrs: Options by their words: for those that have no name here.
+    - at: Where it comes from in source texts.
+    """
 
     name: str
-    """Shown in the progress instead of a generated text."""
     description: Mapping[str, str]
-    """Free text about the vertex, by key."""
     platform: str
-    """os/arch[/variant]."""
     os_version: str
-    """Of the platform; Windows only."""
     os_feature: Sequence[str]
-    """Of the platform; Windows only."""
     constraint: Sequence[str]
-    """Filters that the worker must match."""
     ignore_cache: bool
-    """Run even where the cache has a result."""
     export_cache: bool
-    """Whether the result is exported to caches; not given: the exporter decides."""
     cap: Sequence[str]
-    """Capabilities that the vertex needs, by BuildKit's names."""
     group: str
-    """Id of the progress group that it is shown in."""
     group_name: str
-    """The group's text."""
     group_weak: bool
-    """The group gives way to a group of the parent."""
     memory: int
-    """Memory limit in bytes."""
     memory_swap: int
-    """Limit of memory and swap in bytes; -1: none."""
     cpu_shares: int
-    """Relative weight."""
     cpu_period: int
-    """Microseconds."""
     cpu_quota: int
-    """Microseconds for each period."""
     cpuset_cpus: str
-    """For instance 0-3."""
     cpuset_mems: str
-    """For instance 0,1."""
     attrs: Mapping[str, str]
-    """Options by their words: for those that have no name here."""
     at: Places
-    """Where it comes from in source texts."""
 
 
 # Options that hold words, or families of words, by what stands before each.

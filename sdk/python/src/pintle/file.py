@@ -24,34 +24,25 @@ class FileAction:
 
 
 class CopyOptions(TypedDict, total=False):
-    """Options of :func:`copy`."""
+    """Options of :func:`copy`, which says what each means."""
 
     mode: Union[int, str]
-    """Octal digits or symbolic (`u+x,go-w`); a number is taken as a mode."""
     owner: str
-    """user[:group], names or numbers."""
     follow_links: bool
     contents_only: bool
-    """Of a directory, what is in it."""
     create_parents: bool
     wildcard: bool
-    """The source path is a pattern."""
     empty_wildcard: bool
-    """A pattern that matches nothing is no error."""
     unpack: bool
-    """If the source is an archive, what is in it."""
     include: Sequence[str]
     exclude: Sequence[str]
     required: Sequence[str]
-    """With `include`: paths that must be among what is copied."""
     replace: bool
-    """What is in the way and of another kind is replaced."""
     created: str
-    """Modification time in nanoseconds since 1970."""
 
 
 class MkfileOptions(TypedDict, total=False):
-    """Options of :func:`mkfile`."""
+    """Options of :func:`mkfile`, which says what each means."""
 
     mode: Union[int, str]
     owner: str
@@ -59,27 +50,44 @@ class MkfileOptions(TypedDict, total=False):
 
 
 class MkdirOptions(MkfileOptions, total=False):
-    """Options of :func:`mkdir`."""
+    """Options of :func:`mkdir`, which says what each means."""
 
     parents: bool
 
 
 class RmOptions(TypedDict, total=False):
-    """Options of :func:`rm`."""
+    """Options of :func:`rm`, which says what each means."""
 
     allow_not_found: bool
     wildcard: bool
 
 
 class SymlinkOptions(TypedDict, total=False):
-    """Options of :func:`symlink`."""
+    """Options of :func:`symlink`, which says what each means."""
 
     owner: str
     created: str
 
 
 def copy(source: State, src: str, dest: str, **options: Unpack[CopyOptions]) -> FileAction:
-    """Copies `src` of `source` to `dest`. A `dest` that ends in `/` is a directory to copy into."""
+    """Copies `src` of `source` to `dest`. A `dest` that ends in `/` is a directory to copy into.
+
+    Options:
+
+    - mode: Of all that is copied, octal digits or symbolic (`u+x,go-w`); a number is taken as a mode. Not given: each its own.
+    - owner: user[:group] of all that is copied, names or numbers; not given: root.
+    - follow_links: Resolve symlinks in `src`.
+    - contents_only: Of a directory, what is in it.
+    - create_parents: Make the directories above the destination.
+    - wildcard: The source path is a pattern, such as `*.txt`; without this, `*`, `?` and `[` are taken as they are.
+    - empty_wildcard: A pattern that matches nothing is no error.
+    - unpack: If the source is an archive, what is in it.
+    - include: Only what matches one of these patterns.
+    - exclude: Not what matches one of these patterns.
+    - required: With `include`: paths that must be among what is copied.
+    - replace: What is in the way and of another kind is replaced.
+    - created: Modification time in nanoseconds since 1970; not given: as it is.
+    """
     words = [("src", text(src, "src of a copy"))]
     return _action("copy", dest, options, words=words, input=source.edge)
 
@@ -90,22 +98,49 @@ def content_of(content: str | bytes) -> _wit.Content:
 
 
 def mkfile(path: str, content: str | bytes, **options: Unpack[MkfileOptions]) -> FileAction:
-    """Makes a file."""
+    """Makes a file.
+
+    Options:
+
+    - mode: Of the file; not given: 644.
+    - owner: user[:group], names or numbers; not given: root.
+    - created: Modification time in nanoseconds since 1970; not given: now.
+    """
     return _action("mkfile", path, options, content=content_of(content))
 
 
 def mkdir(path: str, **options: Unpack[MkdirOptions]) -> FileAction:
-    """Makes a directory."""
+    """Makes a directory.
+
+    Options:
+
+    - mode: Of the directories made; not given: 755.
+    - owner: user[:group], names or numbers; not given: root.
+    - created: Modification time in nanoseconds since 1970; not given: now.
+    - parents: Make the directories above; an existing one is no error.
+    """
     return _action("mkdir", path, options)
 
 
 def rm(path: str, **options: Unpack[RmOptions]) -> FileAction:
-    """Removes a file or a directory."""
+    """Removes a file or a directory.
+
+    Options:
+
+    - allow_not_found: Nothing there is no error.
+    - wildcard: The path is a pattern, such as `*.txt`; without this, `*`, `?` and `[` are taken as they are.
+    """
     return _action("rm", path, options)
 
 
 def symlink(path: str, to: str, **options: Unpack[SymlinkOptions]) -> FileAction:
-    """Makes a symbolic link at `path`."""
+    """Makes a symbolic link at `path`.
+
+    Options:
+
+    - owner: user[:group], names or numbers; not given: root.
+    - created: Modification time in nanoseconds since 1970; not given: now.
+    """
     return _action("symlink", path, options, words=[("to", text(to, "to of a symlink"))])
 
 

@@ -22,140 +22,96 @@ ResolveMode = Literal["default", "pull", "local"]
 
 
 class ImageOptions(VertexOptions, total=False):
-    """Options of :meth:`Host.image`."""
+    """Options of :meth:`Host.image`, which says what each means."""
 
     resolve_mode: ResolveMode
     checksum: str
-    """Digest that the image must have."""
     layer_limit: int
-    """Only so many layers, from the lowest."""
     record_type: Literal["internal", "frontend"]
-    """Kind of cache record."""
 
 
 class BlobOptions(VertexOptions, total=False):
-    """Options of :meth:`Host.image_blob`."""
+    """Options of :meth:`Host.image_blob`, which says what each means."""
 
     filename: str
-    """Name of the file."""
     mode: int
     uid: int
     gid: int
 
 
 class OciLayoutOptions(VertexOptions, total=False):
-    """Options of :meth:`Host.oci_layout`."""
+    """Options of :meth:`Host.oci_layout`, which says what each means."""
 
     session: str
-    """Session that holds the layout."""
     store: str
-    """Name of the layout in the session."""
     layer_limit: int
-    """Only so many layers, from the lowest."""
 
 
 class OciLayoutBlobOptions(BlobOptions, total=False):
-    """Options of :meth:`Host.oci_layout_blob`."""
+    """Options of :meth:`Host.oci_layout_blob`, which says what each means."""
 
     session: str
-    """Session that holds the layout."""
     store: str
-    """Name of the layout in the session."""
 
 
 class LocalOptions(VertexOptions, total=False):
-    """Options of :meth:`Host.local`."""
+    """Options of :meth:`Host.local`, which says what each means."""
 
     include: Sequence[str]
     exclude: Sequence[str]
     follow: Sequence[str]
-    """Also what these paths lead to through symlinks."""
     shared_key: str
-    """Names the mirror that transfers share."""
     differ: Literal["none", "metadata"]
-    """How changed files are told: by their metadata, or all are sent."""
     session: str
-    """Session to read from."""
     unique: str
-    """Makes the vertex differ from its like."""
     metadata_only: bool
-    """Send names and metadata, no contents."""
     metadata_only_except: Sequence[str]
-    """Send contents of what matches all the same."""
 
 
 class GitOptions(VertexOptions, total=False):
-    """Options of :meth:`Host.git`."""
+    """Options of :meth:`Host.git`, which says what each means."""
 
     full_url: str
-    """The URL as the user wrote it, with its transport."""
     keep_git_dir: bool
-    """Leave .git in the tree."""
     checksum: str
-    """Commit, or a prefix of it, that the ref must have."""
     skip_submodules: bool
-    """Leave submodules out."""
     mtime: Literal["checkout", "commit"]
-    """Which time files get."""
     fetch_by_commit: bool
-    """Ask the server for the checksum, not for the ref."""
     bundle: str
-    """Read from this bundle instead of the server."""
     checkout_bundle: bool
-    """Give a bundle instead of a tree."""
     auth_token_secret: str
-    """Id of the secret with a token."""
     auth_header_secret: str
-    """Id of the secret with a whole header."""
     known_ssh_hosts: str
-    """Lines of a known_hosts file."""
     mount_ssh_sock: str
-    """Id of the agent to forward."""
     signature_key: str
-    """PGP or SSH key that must have signed the commit or tag."""
     signature_reject_expired: bool
-    """An expired key is no key."""
     signature_require_tag: bool
-    """The tag must be signed."""
     signature_ignore_tag: bool
-    """Only the commit's signature counts."""
 
 
 class HttpOptions(VertexOptions, total=False):
-    """Options of :meth:`Host.http`."""
+    """Options of :meth:`Host.http`, which says what each means."""
 
     checksum: str
-    """Digest that the file must have."""
     filename: str
-    """Name of the file."""
     mode: int
     uid: int
     gid: int
     auth_header_secret: str
-    """Id of the secret with the Authorization header."""
     header: Mapping[str, str]
-    """Headers of the request."""
     signature_key: str
-    """PGP key that must have signed the file."""
     signature: str
-    """The detached signature."""
 
 
 class ResolveOptions(TypedDict, total=False):
     """Options of :meth:`Host.resolve` and :meth:`Host.resolve_images`."""
 
     platform: str | None
-    """os/arch[/variant] that is wanted."""
     resolve_mode: ResolveMode | None
-    """Whether the registry is asked."""
     no_config: bool
-    """Do not fetch the image's config."""
     log_name: str
-    """Shown in the progress."""
     objects: bool
-    """Of a git source: answer the commit, and an annotated tag, as git stores them."""
     attrs: Mapping[str, str]
-    """Options of the source by their words."""
 
 
 class SourceQuery(ResolveOptions):
@@ -188,32 +144,111 @@ class Host:
         return State(None)
 
     def image(self, reference: str, /, **options: Unpack[ImageOptions]) -> State:
-        """The files of an image."""
+        """The files of an image.
+
+        Options, besides those of :class:`VertexOptions`:
+
+        - resolve_mode: Whether the registry is asked; not given: default.
+        - checksum: Digest that the image must have.
+        - layer_limit: Only so many layers, from the lowest.
+        - record_type: Kind of cache record.
+        """
         return self._source(f"docker-image://{text(reference, 'reference of an image')}", options)
 
     def image_blob(self, reference: str, /, **options: Unpack[BlobOptions]) -> State:
-        """A blob of an image's repository as a file: `registry.example/name@sha256:...`."""
+        """A blob of an image's repository as a file: `registry.example/name@sha256:...`.
+
+        Options, besides those of :class:`VertexOptions`:
+
+        - filename: Name of the file.
+        - mode: Of the file; not given: 600.
+        - uid: Of the file; not given: 0.
+        - gid: Of the file; not given: 0.
+        """
         return self._source(f"docker-image+blob://{text(reference, 'reference of a blob')}", options)
 
     def oci_layout(self, reference: str, /, **options: Unpack[OciLayoutOptions]) -> State:
-        """The files of an image in a layout of the user's."""
+        """The files of an image in a layout of the user's.
+
+        Options, besides those of :class:`VertexOptions`:
+
+        - session: Session that holds the layout.
+        - store: Name of the layout in the session.
+        - layer_limit: Only so many layers, from the lowest.
+        """
         return self._source(f"oci-layout://{text(reference, 'reference of an image')}", options)
 
     def oci_layout_blob(self, reference: str, /, **options: Unpack[OciLayoutBlobOptions]) -> State:
-        """A blob of a layout of the user's, as a file."""
+        """A blob of a layout of the user's, as a file.
+
+        Options, besides those of :class:`VertexOptions`:
+
+        - filename: Name of the file.
+        - mode: Of the file; not given: 600.
+        - uid: Of the file; not given: 0.
+        - gid: Of the file; not given: 0.
+        - session: Session that holds the layout.
+        - store: Name of the layout in the session.
+        """
         return self._source(f"oci-layout+blob://{text(reference, 'reference of a blob')}", options)
 
     def local(self, name: str, /, **options: Unpack[LocalOptions]) -> State:
-        """A directory of the user's by its name: `context`, `dockerfile`."""
+        """A directory of the user's by its name: `context`, `dockerfile`.
+
+        Options, besides those of :class:`VertexOptions`:
+
+        - include: Only what matches one of these patterns.
+        - exclude: Not what matches one of these patterns.
+        - follow: Also what these paths lead to through symlinks.
+        - shared_key: Names the mirror that transfers share.
+        - differ: How changed files are told: by their metadata, or all are sent.
+        - session: Session to read from.
+        - unique: Makes the vertex differ from its like.
+        - metadata_only: Send names and metadata, no contents.
+        - metadata_only_except: Send contents of what matches all the same.
+        """
         return self._source(f"local://{text(name, 'name of a directory')}", options)
 
     def git(self, remote: str, /, **options: Unpack[GitOptions]) -> State:
-        """A git repository: `https://host/repository.git#ref:subdir`."""
+        """A git repository: `https://host/repository.git#ref:subdir`.
+
+        Options, besides those of :class:`VertexOptions`:
+
+        - full_url: The URL as the user wrote it, with its transport.
+        - keep_git_dir: Leave .git in the tree.
+        - checksum: Commit, or a prefix of it, that the ref must have.
+        - skip_submodules: Leave submodules out.
+        - mtime: Which time files get.
+        - fetch_by_commit: Ask the server for the checksum, not for the ref.
+        - bundle: Read from this bundle instead of the server.
+        - checkout_bundle: Give a bundle instead of a tree.
+        - auth_token_secret: Id of the secret with a token.
+        - auth_header_secret: Id of the secret with a whole header.
+        - known_ssh_hosts: Lines of a known_hosts file.
+        - mount_ssh_sock: Id of the agent to forward.
+        - signature_key: PGP or SSH key that must have signed the commit or tag.
+        - signature_reject_expired: An expired key is no key.
+        - signature_require_tag: The tag must be signed.
+        - signature_ignore_tag: Only the commit's signature counts.
+        """
         bare = re.sub(r"^[a-z+]+://", "", text(remote, "remote"))
         return self._source(f"git://{bare}", {"full_url": remote.split("#")[0], **options})
 
     def http(self, url: str, /, **options: Unpack[HttpOptions]) -> State:
-        """A file of a web server."""
+        """A file of a web server.
+
+        Options, besides those of :class:`VertexOptions`:
+
+        - checksum: Digest that the file must have.
+        - filename: Name of the file.
+        - mode: Of the file; not given: 600.
+        - uid: Of the file; not given: 0.
+        - gid: Of the file; not given: 0.
+        - auth_header_secret: Id of the secret with the Authorization header.
+        - header: Headers of the request.
+        - signature_key: PGP key that must have signed the file.
+        - signature: The detached signature.
+        """
         return self._source(text(url, "url"), options)
 
     def source(self, identifier: str, /, **options: Any) -> State:
@@ -269,7 +304,17 @@ class Host:
         return [from_host(answer.value) if isinstance(answer, _wit.Err) else answer.value for answer in answers]
 
     def resolve_images(self, references: Sequence[str], **options: Unpack[ResolveOptions]) -> list[ResolvedImage]:
-        """Looks images up, all at once."""
+        """Looks images up, all at once.
+
+        Options:
+
+        - platform: os/arch[/variant] that is wanted.
+        - resolve_mode: Whether the registry is asked.
+        - no_config: Do not fetch the image's config.
+        - log_name: Shown in the progress.
+        - objects: Of a git source: answer the commit, and an annotated tag, as git stores them.
+        - attrs: Options of the source by their words.
+        """
         queries: list[SourceQuery] = [
             {"identifier": f"docker-image://{text(reference, 'reference')}", **options} for reference in references
         ]

@@ -25,48 +25,36 @@ class Mount:
 
 
 class BindOptions(TypedDict, total=False):
-    """Options of :func:`bind`."""
+    """Options of :func:`bind`, which says what each means."""
 
     selector: str
-    """A path inside the source."""
     readonly: bool
-    """Not writable."""
     output: bool
-    """False drops what the command writes."""
     content_cache: Literal["default", "on", "off"]
-    """Whether the contents are part of the cache key."""
 
 
 class CacheOptions(TypedDict, total=False):
-    """Options of :func:`cache`."""
+    """Options of :func:`cache`, which says what each means."""
 
     sharing: Literal["shared", "private", "locked"]
-    """Who may use it at once: all, each writer his own, one after the other."""
     source: State
-    """What it holds at first; an empty directory when not given."""
     selector: str
-    """A path inside the cache."""
     readonly: bool
-    """Not writable."""
 
 
 class SecretOptions(TypedDict, total=False):
-    """Options of :func:`secret`."""
+    """Options of :func:`secret`, which says what each means."""
 
     id: str
-    """Its name; the target when not given."""
     env: str
-    """Give it as this environment variable, not as a file."""
     optional: bool
-    """May be missing."""
     uid: int
     gid: int
     mode: int
-    """Of the file."""
 
 
 class SshOptions(TypedDict, total=False):
-    """Options of :func:`ssh`."""
+    """Options of :func:`ssh`, which says what each means."""
 
     id: str
     optional: bool
@@ -76,13 +64,29 @@ class SshOptions(TypedDict, total=False):
 
 
 def bind(target: str, source: State, **options: Unpack[BindOptions]) -> Mount:
-    """`source` at `target`."""
+    """`source` at `target`.
+
+    Options:
+
+    - selector: A path inside the source.
+    - readonly: Not writable.
+    - output: False drops what the command writes.
+    - content_cache: Whether the contents are part of the cache key.
+    """
     wit = _wit.Mount("bind", text(target, "target of a mount"), source.edge, attrs(options))
     return Mount(wit, source if options.get("readonly") else None)
 
 
 def cache(target: str, id: str, **options: Unpack[CacheOptions]) -> Mount:
-    """The cache `id` at `target`: kept between builds, never part of a result."""
+    """The cache `id` at `target`: kept between builds, never part of a result.
+
+    Options:
+
+    - sharing: Who may use it at once: all, each writer his own, one after the other.
+    - source: What it holds at first; an empty directory when not given.
+    - selector: A path inside the cache.
+    - readonly: Not writable.
+    """
     source = options.get("source")
     words = [("id", text(id, "id of a cache")), *attrs(options, ["source"])]
     return Mount(_wit.Mount("cache", text(target, "target of a mount"), source.edge if source else None, words))
@@ -94,14 +98,33 @@ def tmpfs(target: str, *, size: int | None = None) -> Mount:
 
 
 def secret(target: str, **options: Unpack[SecretOptions]) -> Mount:
-    """A secret as a file at `target`, or, with `env`, as an environment variable."""
+    """A secret as a file at `target`, or, with `env`, as an environment variable.
+
+    Options:
+
+    - id: Its name; the target when not given.
+    - env: Give it as this environment variable, not as a file.
+    - optional: May be missing.
+    - uid: Of the file; not given: 0.
+    - gid: Of the file; not given: 0.
+    - mode: Of the file; not given: 400.
+    """
     target = text(target, "target of a mount")
     words = [("id", options.get("id", target)), *attrs(options, ["id"])]
     return Mount(_wit.Mount("secret", "" if options.get("env") else target, None, words))
 
 
 def ssh(target: str, **options: Unpack[SshOptions]) -> Mount:
-    """An SSH agent's socket at `target`."""
+    """An SSH agent's socket at `target`.
+
+    Options:
+
+    - id: Name of the agent; not given: default.
+    - optional: May be missing.
+    - uid: Of the socket; not given: 0.
+    - gid: Of the socket; not given: 0.
+    - mode: Of the socket; not given: 600.
+    """
     return Mount(_wit.Mount("ssh", text(target, "target of a mount"), None, attrs(options)))
 
 

@@ -20,42 +20,26 @@ class RunOptions(VertexOptions, total=False):
     """Options of a command."""
 
     env: Mapping[str, str]
-    """Environment variables, in order."""
     mounts: Sequence[Mount]
     cwd: str
-    """Working directory, absolute."""
     user: str
-    """user[:group], names or numbers."""
     network: Literal["sandbox", "host", "none"]
     security: Literal["sandbox", "insecure"]
     hostname: str
     readonly_root: bool
-    """The root filesystem is not writable."""
     no_root_output: bool
-    """What the command wrote to the root filesystem is dropped."""
     valid_exit_code: Sequence[int]
-    """Codes that count as success; 0 does not, unless given too."""
     extra_host: Sequence[str]
-    """Lines of /etc/hosts: NAME=IP."""
     ulimit: Sequence[str]
-    """NAME=SOFT[:HARD]."""
     cgroup_parent: str
     device: Sequence[str]
-    """CDI names of devices."""
     optional_device: Sequence[str]
-    """CDI names of devices that may be missing."""
     proxy_http: str
-    """http_proxy of the process; not part of the cache key."""
     proxy_https: str
-    """https_proxy, likewise."""
     proxy_ftp: str
-    """ftp_proxy, likewise."""
     proxy_no: str
-    """no_proxy, likewise."""
     proxy_all: str
-    """all_proxy, likewise."""
     keep_mount_stubs: bool
-    """Leave parents of mount points that had to be made."""
 
 
 def located(edge: Edge, options: Mapping[str, Any]) -> Edge:
@@ -83,7 +67,32 @@ class State:
         return f"State({self.edge})"
 
     def run(self, args: Sequence[str], **options: Unpack[RunOptions]) -> Ran:
-        """Runs a command with this as its root filesystem."""
+        """Runs a command with this as its root filesystem.
+
+        Options, besides those of :class:`VertexOptions`:
+
+        - env: Environment variables, in order.
+        - mounts: Mounts of the command: of `bind`, `cache`, `tmpfs`, `secret` and `ssh`.
+        - cwd: Working directory, absolute.
+        - user: user[:group], names or numbers.
+        - network: Which network; not given: sandbox.
+        - security: Which restrictions; not given: sandbox.
+        - hostname: Host name inside.
+        - readonly_root: The root filesystem is not writable.
+        - no_root_output: What the command wrote to the root filesystem is dropped.
+        - valid_exit_code: Codes that count as success; 0 does not, unless given too.
+        - extra_host: Lines of /etc/hosts: NAME=IP.
+        - ulimit: NAME=SOFT[:HARD].
+        - cgroup_parent: Parent of the step's cgroup.
+        - device: CDI names of devices.
+        - optional_device: CDI names of devices that may be missing.
+        - proxy_http: http_proxy of the process; not part of the cache key.
+        - proxy_https: https_proxy, likewise.
+        - proxy_ftp: ftp_proxy, likewise.
+        - proxy_no: no_proxy, likewise.
+        - proxy_all: all_proxy, likewise.
+        - keep_mount_stubs: Leave parents of mount points that had to be made.
+        """
         if isinstance(args, str):
             raise TypeError('args of run: want a list; for a shell\'s command give ["sh", "-c", command]')
         words = [text(arg, "an argument of run") for arg in args]
