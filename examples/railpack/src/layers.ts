@@ -1,7 +1,7 @@
 // What steps and the image start from: trees laid over each other.
 
 import { copy, merge, type State } from "@pintle/sdk";
-import type { Filter, Layer } from "./plan.ts";
+import type { Layer } from "./plan.ts";
 
 /** Where everything happens. */
 export const WORKDIR = "/app";
@@ -15,12 +15,12 @@ function paths(include: string, isLocal: boolean): [from: string, to: string] {
   return [path, path];
 }
 
-function copied(onto: State, from: State, filter: Filter, isLocal: boolean): State {
-  return (filter.include ?? []).reduce((state, include) => {
+function copied(onto: State, from: State, layer: Layer, isLocal: boolean): State {
+  return (layer.include ?? []).reduce((state, include) => {
     const [src, dest] = paths(include, isLocal);
     const options = { contentsOnly: true, createParents: true, followLinks: true, wildcard: true, emptyWildcard: true };
     const name = src === dest ? { name: `copy ${src}` } : {};
-    return state.file([copy(from, src, dest, { ...options, exclude: filter.exclude ?? [] })], name);
+    return state.file([copy(from, src, dest, { ...options, exclude: layer.exclude ?? [] })], { ...name, at: layer.at });
   }, onto);
 }
 
@@ -33,7 +33,7 @@ export function together(layers: readonly Layer[], tree: (layer: Layer) => State
     return rest.reduce((state, layer) => copied(state, tree(layer), layer, layer.local === true), tree(base));
   }
   const parts = rest.map((layer) => copied(scratch, tree(layer), layer, false));
-  return merge([tree(base), ...parts], { name: `merge ${layers.map(shown).join(", ")}` });
+  return merge([tree(base), ...parts], { name: `merge ${layers.map(shown).join(", ")}`, at: layers.map(({ at }) => at) });
 }
 
 function shown(layer: Layer): string {

@@ -1,6 +1,6 @@
 // Build plans as their files have them.
 
-import { FrontendError, type SourceFile } from "@pintle/sdk";
+import { FrontendError, type Location, type SourceFile } from "@pintle/sdk";
 import { JsonError, type Read, read } from "./json.ts";
 
 /** Which files of a tree are taken. */
@@ -9,33 +9,43 @@ export interface Filter {
   exclude?: string[];
 }
 
+/** Something that stands in the plan, and where. */
+export interface Placed {
+  at: Location;
+}
+
+/** A name, where it is used. */
+export interface Use extends Placed {
+  name: string;
+}
+
 /** Something that a step or the image starts from. */
-export interface Layer extends Filter {
+export interface Layer extends Filter, Placed {
   image?: string;
   step?: string;
   local?: boolean;
 }
 
 /** Runs a command. */
-export interface ExecCommand {
+export interface ExecCommand extends Placed {
   cmd: string;
   customName?: string;
 }
 
 /** Puts a directory in front of PATH, also for what builds on the step. */
-export interface PathCommand {
+export interface PathCommand extends Placed {
   path: string;
 }
 
 /** Copies files of the context, or of an image. */
-export interface CopyCommand {
+export interface CopyCommand extends Placed {
   src: string;
   dest: string;
   image?: string;
 }
 
 /** Writes an asset of the step to a file. */
-export interface FileCommand {
+export interface FileCommand extends Placed {
   path: string;
   name: string;
   mode?: number;
@@ -52,7 +62,7 @@ export interface Step {
   secrets: string[];
   assets: Record<string, string>;
   variables: Record<string, string>;
-  caches: string[];
+  caches: Use[];
 }
 
 /** A directory that is kept between builds. */
@@ -119,7 +129,7 @@ function readStep(reader: Reader, value: unknown, at: string): Step {
     secrets: reader.strings(step.secrets, `${at}.secrets`),
     assets: reader.texts(step.assets, `${at}.assets`),
     variables: reader.texts(step.variables, `${at}.variables`),
-    caches: reader.strings(step.caches, `${at}.caches`),
+    caches: reader.list(step.caches, `${at}.caches`, (name, at) => ({ name: reader.text(name, at), at: reader.location(at) })),
   };
 }
 
@@ -128,9 +138,9 @@ function readLayer(reader: Reader, value: unknown, at: string): Layer {
   const kinds = ["image", "step", "local"].filter((kind) => layer[kind]);
   if (kinds.length !== 1) reader.fail(at, "want one of image, step and local");
   const filter = { include: reader.strings(layer.include, `${at}.include`), exclude: reader.strings(layer.exclude, `${at}.exclude`) };
-  if (layer.local) return { local: true, ...filter };
-  const kind = kinds[0] as "image" | "step";
-  return { [kind]: reader.text(layer[kind], `${at}.${kind}`), ...filter };
+  const kind = kinds[0] as "image" | "step" | "local";
+  const placed = { ...filter, at: reader.location(`${at}.${kind}`) };
+  return kind === "local" ? { local: true, ...placed } : { [kind]: reader.text(layer[kind], `${at}.${kind}`), ...placed };
 }
 
 function readCache(reader: Reader, value: unknown, at: string): Cache {
@@ -143,15 +153,16 @@ function readCache(reader: Reader, value: unknown, at: string): Cache {
 function readCommand(reader: Reader, value: unknown, at: string): Command {
   if (typeof value === "string") return shortCommand(reader, value, at);
   const command = reader.object(value, at);
+  const place = { at: reader.location(at) };
   const text = (key: string) => reader.text(command[key], `${at}.${key}`);
   const optional = (key: string) => (command[key] === undefined ? {} : { [key]: text(key) });
-  if ("cmd" in command) return { cmd: text("cmd"), ...optional("customName") };
-  if ("src" in command) return { src: text("src"), dest: text("dest"), ...optional("image") };
+  if ("cmd" in command) return { cmd: text("cmd"), ...optional("customName"), ...place };
+  if ("src" in command) return { src: text("src"), dest: text("dest"), ...optional("image"), ...place };
   if ("path" in command && "name" in command) {
     const mode = typeof command.mode === "number" && command.mode !== 0 ? { mode: command.mode } : {};
-    return { path: text("path"), name: text("name"), ...mode, ...optional("customName") };
+    return { path: text("path"), name: text("name"), ...mode, ...optional("customName"), ...place };
   }
-  if ("path" in command) return { path: text("path") };
+  if ("path" in command) return { path: text("path"), ...place };
   return reader.fail(at, "want a command with cmd, src and dest, path and name, or path");
 }
 
@@ -160,17 +171,18 @@ function shortCommand(reader: Reader, text: string, at: string): Command {
   const [, kind, name, rest] = /^(RUN|PATH|COPY|FILE)(?:#([^:]*))?:([^]*)$/.exec(text) ?? [undefined, "RUN", undefined, text];
   const words = rest!.trim().split(/\s+/);
   const shown = name ? { customName: name } : {};
+  const place = { at: reader.location(at) };
   switch (kind) {
     case "PATH":
-      return { path: rest! };
+      return { path: rest!, ...place };
     case "COPY":
       if (words.length !== 2) return reader.fail(at, "want COPY:SRC DEST");
-      return { src: words[0]!, dest: words[1]! };
+      return { src: words[0]!, dest: words[1]!, ...place };
     case "FILE":
       if (words.length !== 2) return reader.fail(at, "want FILE:PATH NAME");
-      return { path: words[0]!, name: words[1]!, ...shown };
+      return { path: words[0]!, name: words[1]!, ...shown, ...place };
     default:
-      return { cmd: `sh -c '${rest!.replaceAll("'", "'\\''")}'`, customName: name || rest! };
+      return { cmd: `sh -c '${rest!.replaceAll("'", "'\\''")}'`, customName: name || rest!, ...place };
   }
 }
 
@@ -187,7 +199,12 @@ class Reader {
   }
 
   fail(at: string, why: string): never {
-    throw new FrontendError(`${this.filename}: ${at || "the plan"}: ${why}`, { at: this.source.at(...this.place(at)) });
+    throw new FrontendError(`${this.filename}: ${at || "the plan"}: ${why}`, { at: this.location(at) });
+  }
+
+  /** Where a value lies, for errors and for what is made of it. */
+  location(at: string): Location {
+    return this.source.at(...this.place(at));
   }
 
   /** Where a value lies, or, of one that is missing, what it is missing in. */

@@ -1,9 +1,9 @@
 // A command line as words, as a shell splits it.
 
-import { FrontendError } from "@pintle/sdk";
+import { FrontendError, type Location } from "@pintle/sdk";
 
-/** Splits at blanks, outside of quotes; a backslash takes the next character as it is. Nothing is expanded. */
-export function split(line: string): string[] {
+/** Splits at blanks, outside of quotes; a backslash takes the next character as it is. Nothing is expanded. `place` is where the line stands. */
+export function split(line: string, place?: Location): string[] {
   const words: string[] = [];
   let word: string | undefined;
   let quote = "";
@@ -23,7 +23,7 @@ export function split(line: string): string[] {
       word = (word ?? "") + character;
     }
   }
-  if (quote !== "") throw new FrontendError(`command ${JSON.stringify(line)}: a ${quote} is not closed`);
+  if (quote !== "") throw new FrontendError(`command ${JSON.stringify(line)}: a ${quote} is not closed`, place && { at: place });
   if (word !== undefined) words.push(word);
   return words;
 }

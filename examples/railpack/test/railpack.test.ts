@@ -137,7 +137,7 @@ test("mistakes are named with their place", () => {
     [{ deploy: { base: {} } }, /deploy.base: want one of image, step and local/],
     [{ deploy: { base: { step: "b" } }, steps: [step] }, /no step "b"; there are a/],
     [{ deploy: { base: { step: "a" } }, steps: [{ name: "a", inputs: [{ step: "a" }] }] }, /step "a" builds on itself/],
-    [{ deploy: { base: { step: "a" } }, steps: [{ ...step, caches: ["c"], commands: ["true"] }] }, /no cache "c"/],
+    [{ deploy: { base: { step: "a" } }, steps: [{ ...step, caches: ["c"], commands: ["true"] }] }, /no cache "c"; there are none/],
     [{ deploy: { base: { step: "a" } }, steps: [{ ...step, commands: ["FILE:/a b"] }] }, /step "a": no asset "b"/],
     [{ deploy: { base: { step: "a" } }, steps: [{ ...step, commands: [{ cmd: "echo 'a" }] }] }, /a ' is not closed/],
     [{ caches: { c: { directory: "/c", type: "mine" } }, deploy }, /caches.c.type: want shared or locked/],
@@ -164,6 +164,13 @@ test("mistakes are shown where they are", () => {
   assert.deepEqual(places('{\n "steps": [1,]}'), [[2, 13, 2, 13]]);
   assert.deepEqual(places('{\n "steps": [\n'), [[2, 10, 2, 10]], "the text ends");
   assert.deepEqual(places("{}"), [[1, 0, 1, 1]]);
+  // What is found out when the whole plan is known.
+  const late = (step: string, deploy = '{"base": {"step": "a"}}') => places(`{"steps": [\n{"name": "a", ${step}}],\n"deploy": ${deploy}}`);
+  assert.deepEqual(late('"inputs": []', '{"base":\n{"step": "b"}}'), [[4, 9, 4, 11]], "a step that is not there");
+  assert.deepEqual(late('"inputs": [\n{"step": "a"}]'), [[3, 9, 3, 11]], "a step that builds on itself");
+  assert.deepEqual(late('"caches": ["c"], "commands": ["true"]'), [[2, 25, 2, 27]], "a cache that is not there");
+  assert.deepEqual(late('"commands": ["true",\n "FILE:/a b"]'), [[3, 1, 3, 11]], "an asset that is not there");
+  assert.deepEqual(late('"commands": [\n{"cmd": "echo \'a"}]'), [[3, 0, 3, 17]], "a command that is not closed");
 });
 
 test("JSON is read as JSON.parse reads it", () => {
