@@ -12,6 +12,9 @@ use sources::Layout;
 
 /// How long a registry may take to say what a tag means, where it is known what it meant.
 const TAG_DEADLINE: Duration = Duration::from_secs(5);
+/// How long it may take for each answer before a frontend's component itself, where nothing is known. What is asked for again and again
+/// behind this would take minutes.
+const FIRST_DEADLINE: Duration = Duration::from_secs(30);
 /// The architecture that an index names components by.
 const ARCHITECTURE: &str = "wasm";
 
@@ -68,11 +71,8 @@ pub async fn fetch(
     }
     let digest = match (reference.digest(), &known) {
         (Some(digest), _) => Ok(Some(digest.to_string())),
-        (None, None) => head(repository, reference).await,
-        (None, Some(_)) => match tokio::time::timeout(TAG_DEADLINE, head(repository, reference)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(anyhow::anyhow!("{name}: the registry did not answer within {TAG_DEADLINE:?}")),
-        },
+        (None, None) => answered(&name, FIRST_DEADLINE, head(repository, reference)).await,
+        (None, Some(_)) => answered(&name, TAG_DEADLINE, head(repository, reference)).await,
     };
     match (digest, known) {
         (Ok(Some(digest)), Some(entry)) if digest == entry.manifest => {
@@ -109,6 +109,16 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// What a registry answers, unless it does not within `deadline`.
+async fn answered<T>(
+    name: &str,
+    deadline: Duration,
+    answer: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let late = |_| Err(anyhow::anyhow!("{name}: the registry did not answer within {deadline:?}: check that it is up"));
+    tokio::time::timeout(deadline, answer).await.unwrap_or_else(late)
+}
+
 async fn head(repository: &Repository, reference: &Reference) -> anyhow::Result<Option<String>> {
     Ok(repository.head_manifest(reference.target()).await?.map(|head| head.digest))
 }
@@ -120,7 +130,8 @@ async fn pull(
     digest: Option<&str>,
 ) -> anyhow::Result<Fetched> {
     let name = reference.to_string();
-    let root = repository.manifest(digest.unwrap_or(reference.target())).await?;
+    let root = async { Ok(repository.manifest(digest.unwrap_or(reference.target())).await?) };
+    let root = answered(&name, FIRST_DEADLINE, root).await?;
     let found = component(repository, root.clone()).await.with_context(|| name.clone())?;
     let entry = match found {
         Some(found) => found.note(name, library).await?,
@@ -232,4 +243,17 @@ async fn find(from: &dyn Blobs, root: Manifest) -> anyhow::Result<Option<Found>>
     };
     let config = image.config().digest().to_string();
     Ok(wasm::layer(&image)?.map(|layer| Found { manifest, config, layer }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_registry_that_never_answers_is_not_waited_for() {
+        let never = std::future::pending::<anyhow::Result<()>>();
+        let error = answered("a/b:1", FIRST_DEADLINE, never).await.unwrap_err();
+        assert_eq!(error.to_string(), "a/b:1: the registry did not answer within 30s: check that it is up");
+        assert_eq!(answered("a/b:1", TAG_DEADLINE, async { Ok(7) }).await.unwrap(), 7);
+    }
 }
