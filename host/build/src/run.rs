@@ -19,7 +19,7 @@ use crate::{
     nested,
     permit::Policies,
     provenance::{self, Asked, Provenance, Results},
-    sbom,
+    sbom::Generator,
 };
 
 /// What to build and what to do with it.
@@ -128,6 +128,11 @@ impl Engine {
             request.policies.clone(),
         );
         let _stop = Stop(state.clone());
+        let generator = match &request.attest.sbom {
+            // Before anything is built: a build is long, and a generator that there is not fails it.
+            Some(options) if !request.lower => Some(Generator::find(&state, options).await?),
+            _ => None,
+        };
         let output = match request.what {
             What::Definition(definition) => Output { refs: vec![(String::new(), definition)], ..Output::default() },
             What::Frontend { name, request } => state.frontend(&name, request, 0, &Grants::all()).await?,
@@ -148,8 +153,8 @@ impl Engine {
         let (mut built, tops) = evaluate(&state, output).await?;
         let results = Arc::new(Results::new(state.clone(), about, tops));
         let tops = &results.tops;
-        if let Some(options) = &request.attest.sbom {
-            built.attestations.extend(sbom::attest(&state, options, tops, &extras).await?);
+        if let Some(generator) = &generator {
+            built.attestations.extend(generator.attest(&state, tops, &extras).await?);
         }
         if let Some(options) = &request.attest.provenance {
             built.attestations.extend(provenance::attest(&results, options)?);

@@ -4,7 +4,7 @@
 //! The generator finds the files under `BUILDKIT_SCAN_SOURCE`, and writes in-toto statements into `BUILDKIT_SCAN_DESTINATION`. It is a
 //! step like others: of the same files and the same image it is not run twice.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use exporters::{Attestation, Predicate};
 use frontend::{Bridge, Definition, Extra, Ref as _, SourceQuery};
@@ -35,25 +35,8 @@ const SPDX: &str = "https://spdx.dev/Document";
 /// What its main statement is called, before the dot.
 const CORE: &str = "sbom";
 
-/// What is in each result.
-pub(crate) async fn attest(
-    state: &Arc<State>,
-    options: &SbomOptions,
-    tops: &[Top],
-    extras: &[Extra],
-) -> Result<Vec<Attestation>, Failure> {
-    let generator = Generator::find(state, options).await?;
-    let mut attestations = Vec::new();
-    for top in tops {
-        let extras: Vec<&Extra> = extras.iter().filter(|extra| extra.platform == top.platform).collect();
-        let found = generator.scan(state, top, &extras).await?;
-        attestations.extend(found);
-    }
-    Ok(attestations)
-}
-
 /// The image, and how it is started.
-struct Generator {
+pub(crate) struct Generator {
     identifier: String,
     args: Vec<String>,
     env: Vec<String>,
@@ -88,14 +71,21 @@ struct Statement {
 }
 
 impl Generator {
-    async fn find(state: &Arc<State>, options: &SbomOptions) -> Result<Generator, Failure> {
+    /// Looks the image up.
+    pub(crate) async fn find(state: &Arc<State>, options: &SbomOptions) -> Result<Generator, Failure> {
         let name = &options.generator;
-        let invalid = |why: String| Failure::new("invalid-argument", format!("sbom generator {name}: {why}"));
+        let about = |why: &dyn fmt::Display| format!("sbom generator {name}: {why}");
+        let invalid = |why: String| Failure::new("invalid-argument", about(&why));
         let reference: oci::Reference = name.parse().map_err(|error| invalid(format!("{error}")))?;
         let bridge = BuildBridge::new(state.clone(), 0);
         let query = SourceQuery { identifier: format!("docker-image://{reference}"), ..SourceQuery::default() };
         let answer = bridge.resolve_sources(vec![query]).await.pop();
-        let meta = answer.ok_or_else(|| invalid("no answer".into()))??;
+        let answer = answer.ok_or_else(|| invalid("no answer".into()))?;
+        let meta = answer.map_err(|error| {
+            // Most errors begin with the name.
+            let why = error.message.strip_prefix(&format!("{name}: ")).unwrap_or(&error.message);
+            Failure { message: about(&why), ..Failure::from(error.clone()) }
+        })?;
         let image = serde_json::from_slice::<Image>(&meta.config.unwrap_or_default());
         let config = image.map_err(|error| invalid(format!("its config cannot be read: {error}")))?.config;
         let args: Vec<String> = config.entrypoint.into_iter().chain(config.cmd).flatten().collect();
@@ -108,6 +98,21 @@ impl Generator {
         env.extend(options.parameters.iter().map(|(key, value)| format!("BUILDKIT_SCAN_{key}={value}")));
         let cwd = if config.working_dir.is_empty() { "/".into() } else { config.working_dir };
         Ok(Generator { identifier: meta.identifier, args, env, cwd, name: name.clone() })
+    }
+
+    /// What is in each result.
+    pub(crate) async fn attest(
+        &self,
+        state: &Arc<State>,
+        tops: &[Top],
+        extras: &[Extra],
+    ) -> Result<Vec<Attestation>, Failure> {
+        let mut attestations = Vec::new();
+        for top in tops {
+            let extras: Vec<&Extra> = extras.iter().filter(|extra| extra.platform == top.platform).collect();
+            attestations.extend(self.scan(state, top, &extras).await?);
+        }
+        Ok(attestations)
     }
 
     async fn scan(&self, state: &Arc<State>, top: &Top, extras: &[&Extra]) -> Result<Vec<Attestation>, Failure> {
