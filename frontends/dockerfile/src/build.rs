@@ -37,23 +37,34 @@ pub fn build(cx: &Host, request: Request) -> Result<Output> {
         Opened::Here(loaded) => loaded,
         Opened::Elsewhere(solved) => return output_of(solved),
     };
+    checked(cx, &request, &mut options, &loaded, |build, lint| build.run(lint))
+}
+
+/// What `work` makes of the Dockerfile. What is found on the way is told, and is an error where the settings say so.
+pub(crate) fn checked<T>(
+    cx: &Host,
+    request: &Request,
+    options: &mut Options,
+    loaded: &Loaded,
+    work: impl FnOnce(&Build, &mut Lint) -> Result<T>,
+) -> Result<T> {
     let (tree, mut problems) = parse(&loaded.text);
     let file = Dockerfile::read(&tree, &mut problems);
     if !problems.is_empty() {
-        return Err(all_problems(&loaded, &problems));
+        return Err(all_problems(loaded, &problems));
     }
-    let mut lint = Lint::new(settings(&request, &loaded)?);
+    let mut lint = Lint::new(settings(request, loaded)?);
     lint::check(&tree, &file, &mut lint);
-    let contexts = Contexts::new(&request);
-    epoch::settle(cx, &mut options, &contexts, &loaded, &file)?;
-    let build = Build { cx, request: &request, options: &options, contexts: &contexts, loaded: &loaded, file: &file };
-    let output = build.run(&mut lint);
-    // What was found is told also when the build fails.
+    let contexts = Contexts::new(request);
+    epoch::settle(cx, options, &contexts, loaded, &file)?;
+    let build = Build { cx, request, options, contexts: &contexts, loaded, file: &file };
+    let made = work(&build, &mut lint);
+    // What was found is told also when the work fails.
     build.tell(&lint)?;
-    let output = output?;
+    let made = made?;
     match lint.error() {
         Some(message) => Err(Error::invalid(message)),
-        None => Ok(output),
+        None => Ok(made),
     }
 }
 

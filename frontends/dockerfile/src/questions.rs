@@ -65,16 +65,10 @@ fn targets(loaded: &Loaded) -> Result<Targets> {
 }
 
 fn read(cx: &Host, request: &Request, options: &mut Options, loaded: &Loaded) -> Result<Outline> {
-    let (tree, mut problems) = parse(&loaded.text);
-    let file = Dockerfile::read(&tree, &mut problems);
-    if !problems.is_empty() {
-        return Err(build::all_problems(loaded, &problems));
-    }
-    let contexts = Contexts::new(request);
-    epoch::settle(cx, options, &contexts, loaded, &file)?;
-    let build = Build { cx, request, options, contexts: &contexts, loaded, file: &file };
-    let (plan, lowered) = one(&build, &mut Lint::default())?;
-    Ok(outline(&plan, &lowered, &loaded.text))
+    build::checked(cx, request, options, loaded, |build, lint| {
+        let (plan, lowered) = one(build, lint)?;
+        Ok(outline(&plan, &lowered, &loaded.text))
+    })
 }
 
 /// Plans and lowers for one platform.
