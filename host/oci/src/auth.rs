@@ -242,12 +242,12 @@ pub async fn token_for(request: &TokenRequest, login: Option<&Login>) -> Result<
         let http = http_client(&request.host, &HostConfig::default()).map_err(|source| Kind::Local { source })?;
         fetch_token(&http, request, login).await
     };
-    let error = |kind| Error { what: "an access token".to_string(), registry: request.host.clone(), kind };
+    let error = |kind| Error::new("an access token", &request.host, kind);
     fetch.await.map_err(error)
 }
 
 fn error(at: &Endpoint, what: &str, kind: Kind) -> Error {
-    Error { what: what.to_string(), registry: at.host.clone(), kind }
+    Error::new(what, &at.host, kind)
 }
 
 fn union(ours: &[String], theirs: &[String]) -> Vec<String> {

@@ -68,7 +68,7 @@ impl Repository {
 
     fn local(&self, source: anyhow::Error) -> Error {
         let reference = &self.reference;
-        Error { what: reference.to_string(), registry: reference.host().to_string(), kind: Kind::Local { source } }
+        Error::new(reference.to_string(), reference.host(), Kind::Local { source })
     }
 
     /// `repository:NAME:ACTIONS` at this endpoint.
@@ -87,20 +87,23 @@ impl Repository {
         url
     }
 
-    /// Calls each endpoint in turn until one answers well. What the last one says, the registry itself, is what the user gets to see.
+    /// Calls each endpoint in turn until one answers well. Else the error is that of the last, the registry itself, and has with it
+    /// what the others said.
     pub(crate) async fn first<'a, T>(
         &self,
         endpoints: Vec<Endpoint>,
         call: impl Fn(Endpoint) -> BoxFuture<'a, Result<T>>,
     ) -> Result<T> {
         let last = endpoints.len().saturating_sub(1);
+        let mut before = Vec::new();
         for (index, endpoint) in endpoints.into_iter().enumerate() {
             let is_mirror = endpoint.mirror_of.is_some();
             match call(endpoint).await {
                 Err(error) if index < last && (is_mirror || matches!(error.kind, Kind::Unreachable { .. })) => {
                     tracing::warn!("{error}; trying the next place");
+                    before.push(error);
                 }
-                outcome => return outcome,
+                outcome => return outcome.map_err(|error| Error { before, ..error }),
             }
         }
         Err(self.local(anyhow::anyhow!("no place to ask is configured")))
@@ -121,7 +124,7 @@ pub(crate) struct Call<'a> {
 
 impl Call<'_> {
     pub(crate) fn error(&self, at: &Endpoint, kind: Kind) -> Error {
-        Error { what: self.what.clone(), registry: at.host.clone(), kind }
+        Error::new(&self.what, &at.host, kind)
     }
 }
 

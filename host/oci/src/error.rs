@@ -11,6 +11,8 @@ pub struct Error {
     pub registry: String,
     /// What happened.
     pub kind: Kind,
+    /// What places that were asked before it said: mirrors, and the same registry in another way.
+    pub before: Vec<Error>,
 }
 
 /// What happened.
@@ -94,21 +96,43 @@ pub enum Kind {
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    pub(crate) fn new(what: impl Into<String>, registry: impl Into<String>, kind: Kind) -> Error {
+        Error { what: what.into(), registry: registry.into(), kind, before: Vec::new() }
+    }
+
     /// Whether the registry says that there is no such thing.
     pub fn is_not_found(&self) -> bool {
         matches!(self.kind, Kind::NotFound { .. })
     }
 
-    /// Whether a login would help.
+    /// Whether a login would help, here or at a place that was asked before.
     pub fn is_auth(&self) -> bool {
-        matches!(self.kind, Kind::Unauthorized { .. } | Kind::Forbidden { .. })
+        let here = matches!(self.kind, Kind::Unauthorized { .. } | Kind::Forbidden { .. });
+        here || self.before.iter().any(Error::is_auth)
+    }
+
+    /// This registry and what it said.
+    fn said(&self) -> String {
+        format!("registry {} {}", self.registry, Said(self))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Error { what, registry, kind } = self;
-        write!(f, "{what}: registry {registry} ")?;
+        let said = self.said();
+        write!(f, "{}: {said}", self.what)?;
+        let mut before: Vec<String> = self.before.iter().map(Error::said).filter(|other| *other != said).collect();
+        before.dedup();
+        before.iter().try_for_each(|other| write!(f, "; before that, {other}"))
+    }
+}
+
+/// What the registry of an error did.
+struct Said<'a>(&'a Error);
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Error { registry, kind, .. } = self.0;
         match kind {
             Kind::Unauthorized { detail } => write!(
                 f,

@@ -346,7 +346,7 @@ impl Download {
     }
 
     fn error(&self, kind: Kind) -> Error {
-        Error { what: self.what.clone(), registry: self.at.host.clone(), kind }
+        Error::new(&self.what, &self.at.host, kind)
     }
 }
 

@@ -85,15 +85,20 @@ async fn a_digest_in_the_header_that_is_not_that_of_the_bytes() {
     assert!(matches!(error.kind, Kind::WrongDigest { .. }), "{error}");
 }
 
+/// Stops `server`. Its port is free once the listener is gone, which the task's end tells.
+async fn gone(server: Server) {
+    let address = server.address;
+    drop(server);
+    while tokio::net::TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn nobody_listens() {
     let server = good().await;
     let repository = repository(&server, "a");
-    // The port is free once the listener is gone, which the task's end tells.
-    drop(server);
-    while tokio::net::TcpStream::connect(repository.reference().host()).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    gone(server).await;
     let error = repository.manifest("1").await.unwrap_err();
     assert!(matches!(&error.kind, Kind::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains("cannot be reached"), "{error}");
@@ -195,6 +200,37 @@ async fn a_mirror_is_asked_first_and_may_fail() {
         assert_eq!(mirror.lines(), ["GET /v2/proxy/a/manifests/1"]);
         assert_eq!(mirror.requests()[0].param("ns"), [name.registry()]);
         assert_eq!(origin.requests().len(), usize::from(!mirror_works));
+    }
+}
+
+#[tokio::test]
+async fn an_error_has_what_each_mirror_said() {
+    for (status, is_auth) in [(401, true), (403, true), (404, false), (500, false)] {
+        let mirror = Server::start(move |_| Response::status(status)).await;
+        let origin = Server::start(|_| Response::status(404)).await;
+        let name = reference(&origin, "a");
+        let config = HostConfig { mirrors: vec![mirror.address.to_string()], ..HostConfig::default() };
+        let hosts = Hosts::new(BTreeMap::from([(name.registry().to_string(), config)])).with_retry(quick());
+        let repository = Client::new(Arc::new(hosts), Arc::new(Anonymous)).repository(&name);
+        let error = repository.manifest("1").await.unwrap_err();
+        assert!(error.is_not_found() && error.is_auth() == is_auth, "{error}");
+        let tries = if status == 500 { quick().attempts as usize } else { 1 };
+        assert_eq!(
+            (mirror.requests().len(), origin.requests().len()),
+            (tries, 1),
+            "a definite answer is not asked for again"
+        );
+        gone(origin).await;
+        let error = repository.manifest("1").await.unwrap_err().to_string();
+        let (first, then) = error.split_once("; before that, ").expect("both places");
+        assert!(
+            first.starts_with(&format!("{}:1: registry {} cannot be reached", name.name(), name.host())),
+            "{error}"
+        );
+        assert!(
+            then.starts_with(&format!("registry {} ", mirror.address)) && then.contains(&status.to_string()),
+            "{error}"
+        );
     }
 }
 
