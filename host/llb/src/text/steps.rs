@@ -69,10 +69,10 @@ impl<'a> Steps<'a> {
         digests
     }
 
-    /// Where steps come from: by the step's id, `locations` that name source texts by their index.
+    /// Where steps come from: by the step's id, `locations` that name source texts by their index; of a step that comes from no line
+    /// of one, nothing.
     pub fn locations(&self) -> impl Iterator<Item = (String, Value)> {
-        let located = self.graph.iter().filter(|(_, vertex)| !vertex.meta.locations.is_empty());
-        located.map(|(id, vertex)| (step(id), locations(vertex)))
+        self.graph.iter().map(|(id, vertex)| (step(id), locations(vertex)))
     }
 
     /// The source texts: `filename`, `language`, `data` in base64; and the steps that each was read from, if any.
@@ -120,7 +120,8 @@ fn locations(vertex: &Vertex) -> Value {
             .collect();
         compact(json!({ "sourceIndex": location.file, "ranges": ranges }))
     });
-    json!({ "locations": locations.collect::<Vec<_>>() })
+    let locations: Vec<Value> = locations.collect();
+    if locations.is_empty() { json!({}) } else { json!({ "locations": locations }) }
 }
 
 fn op(vertex: &Vertex) -> Value {
