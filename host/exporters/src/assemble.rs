@@ -26,6 +26,8 @@ use crate::{
 /// Keys of a build's metadata.
 pub(crate) const CONFIG_KEY: &str = "containerimage.config";
 const BASE_CONFIG_KEY: &str = "containerimage.base.config";
+/// Says of a layer that no time in it is later than these seconds since 1970: BuildKit's own name.
+const REWRITTEN_TIMESTAMP: &str = "buildkit/rewritten-timestamp";
 /// How many platforms' layers are made at once; the store makes several of each at once.
 const PLATFORMS_AT_ONCE: usize = 2;
 
@@ -241,7 +243,12 @@ impl Part<'_> {
         };
         let mut layers = snapshot.blobs_with(blobs).await?;
         for layer in &mut layers {
-            layer.descriptor.media_type = layer_type(&layer.descriptor.media_type, options.oci_types);
+            let is_made_here = layer.created.is_some();
+            let descriptor = &mut layer.descriptor;
+            descriptor.media_type = layer_type(&descriptor.media_type, options.oci_types);
+            descriptor.annotations = kept_annotations(&descriptor.annotations);
+            let rewritten = blobs.epoch.filter(|_| is_made_here);
+            descriptor.annotations.extend(rewritten.map(|epoch| (REWRITTEN_TIMESTAMP.into(), epoch.to_string())));
         }
         Ok(layers)
     }
@@ -315,7 +322,7 @@ fn layer_descriptor(layer: &LayerBlob) -> Descriptor {
         media_type: layer.descriptor.media_type.clone(),
         digest: layer.descriptor.digest.clone(),
         size: layer.descriptor.size,
-        annotations: kept_annotations(&layer.descriptor.annotations),
+        annotations: layer.descriptor.annotations.clone(),
         platform: None,
     }
 }

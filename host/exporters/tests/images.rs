@@ -131,8 +131,9 @@ async fn stores_of_other_times_agree_under_an_epoch() {
         let attrs = [("rewrite-timestamp", "true")];
         let response = world.export("oci", &single(&tree), &attrs, Some(1_000_000_000)).await.unwrap();
         let files = files(&world.file());
-        let (config, _) = check_image(&files, &json(&files["index.json"])["manifests"][0]);
+        let (config, manifest) = check_image(&files, &json(&files["index.json"])["manifests"][0]);
         assert_eq!(config["created"], "2001-09-09T01:46:40Z");
+        assert_eq!(manifest["layers"][0]["annotations"]["buildkit/rewritten-timestamp"], "1000000000");
         digests.push(response["containerimage.digest"].clone());
     }
     assert_eq!(digests[0], digests[1]);
