@@ -123,7 +123,8 @@ impl<'a> Git<'a> {
             ("GIT_ATTR_NOSYSTEM", "1"),
             ("GIT_TEMPLATE_DIR", ""),
             ("GIT_TERMINAL_PROMPT", "0"),
-            ("GIT_ASKPASS", "false"),
+            // None, and neither that of ssh.
+            ("GIT_ASKPASS", ""),
         ];
         command.envs(fixed).envs(self.access.env());
         let config = CONFIG.iter().map(|(key, value)| (key.to_string(), value.to_string()));
