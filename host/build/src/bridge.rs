@@ -26,7 +26,7 @@ use crate::{
     engine::Engine,
     entitlements,
     frontends::{Admission, Found, Grant, Grants, Verdict},
-    lazy::{LazyRef, SnapshotRef, internal},
+    lazy::{LazyRef, internal},
     nested,
     permit::{Permitted, Policies},
     provenance::{Asked, Image},
@@ -250,7 +250,7 @@ impl State {
         mounts: &[Option<Snapshot>],
     ) -> Option<Left> {
         let (graph, vertex) = lock(&self.seen).get(vertex)?.clone();
-        let files = |snapshot: &Snapshot| Arc::new(SnapshotRef::new(snapshot.clone())) as Arc<dyn Ref>;
+        let files = |snapshot: &Snapshot| Arc::new(LazyRef::there(snapshot.clone())) as Arc<dyn Ref>;
         Some(Left {
             graph,
             vertex,

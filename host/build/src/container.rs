@@ -10,7 +10,7 @@ use crate::{
     Entitlements,
     bridge::{State, failed},
     entitlements,
-    lazy::{self, LazyRef, SnapshotRef, blocking, internal},
+    lazy::{self, LazyRef, blocking, internal},
 };
 
 /// A container of one build.
@@ -34,12 +34,8 @@ pub(crate) async fn new(state: &State, spec: ContainerSpec) -> Result<Arc<dyn Co
 
 /// The files behind a ref of this engine.
 async fn snapshot(files: &dyn Ref) -> Result<Snapshot, Error> {
-    let any = files.as_any();
-    if let Some(lazy) = any.and_then(|any| any.downcast_ref::<LazyRef>()) {
-        return Ok(lazy.snapshot().await?.clone());
-    }
-    match any.and_then(|any| any.downcast_ref::<SnapshotRef>()) {
-        Some(known) => Ok(known.snapshot().clone()),
+    match files.as_any().and_then(|any| any.downcast_ref::<LazyRef>()) {
+        Some(ours) => Ok(ours.snapshot().await?.clone()),
         None => Err(Error::internal("a mount of the container is no result of this engine")),
     }
 }

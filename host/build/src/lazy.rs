@@ -15,21 +15,34 @@ use tokio::sync::OnceCell;
 
 use crate::bridge::State;
 
-/// What a frontend, or a client, gets for a solve.
-pub(crate) struct LazyRef {
-    pub state: Arc<State>,
-    pub definition: Definition,
-    pub snapshot: OnceCell<Snapshot>,
+/// What a frontend, or a client, gets for a solve, or for files that are here already.
+pub struct LazyRef {
+    definition: Definition,
+    files: Files,
     root: OnceCell<Dir>,
 }
 
+enum Files {
+    /// Built when they are first asked for.
+    Built(Arc<State>, OnceCell<Snapshot>),
+    There(Snapshot),
+}
+
 impl LazyRef {
-    pub fn new(state: Arc<State>, definition: Definition) -> Arc<Self> {
-        Arc::new(LazyRef { state, definition, snapshot: OnceCell::new(), root: OnceCell::new() })
+    pub(crate) fn new(state: Arc<State>, definition: Definition) -> Arc<Self> {
+        Arc::new(LazyRef { definition, files: Files::Built(state, OnceCell::new()), root: OnceCell::new() })
     }
 
-    pub async fn snapshot(&self) -> Result<&Snapshot, Error> {
-        self.snapshot.get_or_try_init(|| self.state.result(&self.definition)).await
+    /// Files that no definition makes: what a failed step left, for instance.
+    pub(crate) fn there(snapshot: Snapshot) -> Self {
+        LazyRef { definition: Definition::default(), files: Files::There(snapshot), root: OnceCell::new() }
+    }
+
+    pub(crate) async fn snapshot(&self) -> Result<&Snapshot, Error> {
+        match &self.files {
+            Files::Built(state, built) => built.get_or_try_init(|| state.result(&self.definition)).await,
+            Files::There(snapshot) => Ok(snapshot),
+        }
     }
 
     /// The files, for reading.
@@ -50,7 +63,9 @@ impl Ref for LazyRef {
     }
 
     fn start(&self) {
-        self.state.start(self.definition.clone());
+        if let Files::Built(state, _) = &self.files {
+            state.start(self.definition.clone());
+        }
     }
 
     async fn evaluate(&self) -> Result<(), Error> {
@@ -58,85 +73,19 @@ impl Ref for LazyRef {
     }
 
     async fn read_file(&self, path: &str, range: Option<(u64, u64)>, limit: u64) -> Result<Vec<u8>, Error> {
-        read_file_in(self.root().await?, path, range, limit).await
+        let (root, path) = (self.root().await?, path.to_string());
+        blocking(move || read_file(&root, &path, range, limit)).await
     }
 
     async fn read_dir(&self, path: &str, include: Option<&str>) -> Result<Vec<Stat>, Error> {
-        read_dir_in(self.root().await?, path, include).await
+        let (root, path, include) = (self.root().await?, path.to_string(), include.map(String::from));
+        blocking(move || read_dir(&root, &path, include.as_deref())).await
     }
 
     async fn stat(&self, path: &str) -> Result<Stat, Error> {
-        stat_in(self.root().await?, path).await
+        let (root, path) = (self.root().await?, path.to_string());
+        blocking(move || stat(&root, &path)).await
     }
-}
-
-/// Files that are here already, and that no definition makes: what a failed step left.
-pub struct SnapshotRef {
-    definition: Definition,
-    snapshot: Snapshot,
-    root: OnceCell<Dir>,
-}
-
-impl SnapshotRef {
-    pub(crate) fn new(snapshot: Snapshot) -> Self {
-        SnapshotRef { definition: Definition::default(), snapshot, root: OnceCell::new() }
-    }
-
-    pub(crate) fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
-    }
-
-    async fn root(&self) -> Result<Dir, Error> {
-        let open = async || self.snapshot.root().await.map_err(|error| internal(error.into()));
-        self.root.get_or_try_init(open).await.cloned()
-    }
-}
-
-#[async_trait]
-impl Ref for SnapshotRef {
-    fn definition(&self) -> &Definition {
-        &self.definition
-    }
-
-    fn as_any(&self) -> Option<&dyn std::any::Any> {
-        Some(self)
-    }
-
-    fn start(&self) {}
-
-    async fn evaluate(&self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn read_file(&self, path: &str, range: Option<(u64, u64)>, limit: u64) -> Result<Vec<u8>, Error> {
-        read_file_in(self.root().await?, path, range, limit).await
-    }
-
-    async fn read_dir(&self, path: &str, include: Option<&str>) -> Result<Vec<Stat>, Error> {
-        read_dir_in(self.root().await?, path, include).await
-    }
-
-    async fn stat(&self, path: &str) -> Result<Stat, Error> {
-        stat_in(self.root().await?, path).await
-    }
-}
-
-/// [`read_file`] where it may block.
-async fn read_file_in(root: Dir, path: &str, range: Option<(u64, u64)>, limit: u64) -> Result<Vec<u8>, Error> {
-    let path = path.to_string();
-    blocking(move || read_file(&root, &path, range, limit)).await
-}
-
-/// [`read_dir`] where it may block.
-async fn read_dir_in(root: Dir, path: &str, include: Option<&str>) -> Result<Vec<Stat>, Error> {
-    let (path, include) = (path.to_string(), include.map(String::from));
-    blocking(move || read_dir(&root, &path, include.as_deref())).await
-}
-
-/// [`stat`] where it may block.
-async fn stat_in(root: Dir, path: &str) -> Result<Stat, Error> {
-    let path = path.to_string();
-    blocking(move || stat(&root, &path)).await
 }
 
 pub(crate) async fn blocking<T: Send + 'static>(

@@ -11,7 +11,7 @@ use llb::{
 
 use crate::{
     bridge::{State, failed},
-    lazy::SnapshotRef,
+    lazy::LazyRef,
 };
 
 /// How deep definitions may lie in definitions.
@@ -100,7 +100,7 @@ async fn nested(state: &State, graph: &mut Graph, op: &BuildOp, inputs: &[Edge],
     let input = number.and_then(|number| inputs.get(*number as usize));
     let input = input.ok_or_else(|| Error::invalid(format!("a build op has no input {DEFINITION:?}")))?;
     let above = Definition { graph: Arc::new(graph.clone()), edge: Some(*input) };
-    let files = SnapshotRef::new(state.result(&above).await?);
+    let files = LazyRef::there(state.result(&above).await?);
     let name = op.attrs.get(FILENAME).map_or(DEFINITION, String::as_str);
     let bytes = files.read_file(name, None, llb::Limits::BYTES as u64).await?;
     let (inner, edge) = Graph::decode_bytes(bytes.into(), &llb::Limits::default()).map_err(malformed)?;
