@@ -38,7 +38,7 @@ pub(crate) fn export(attrs: &Attrs, known: &[&[&str]]) -> Result<Export> {
         other => bail!("mode={other:?}: want min or max"),
     };
     let force = flag(attrs, "force-compression")?.unwrap_or(false);
-    let blobs = BlobOptions { compression: exporters::compression(attrs)?, force, epoch: None };
+    let blobs = BlobOptions { compression: exporters::compression(attrs)?, force, epoch: None, kept: 0 };
     Ok(Export { mode, blobs, ignore_error: flag(attrs, "ignore-error")?.unwrap_or(false) })
 }
 

@@ -240,14 +240,14 @@ impl Part<'_> {
             compression: options.compression,
             force: options.force_compression,
             epoch: self.epoch.filter(|_| options.rewrite_timestamp).map(Timestamp::as_second),
+            kept: self.metadata(BASE_CONFIG_KEY).map_or(0, config::layers_of),
         };
         let mut layers = snapshot.blobs_with(blobs).await?;
-        for layer in &mut layers {
-            let is_made_here = layer.created.is_some();
+        for (number, layer) in layers.iter_mut().enumerate() {
             let descriptor = &mut layer.descriptor;
             descriptor.media_type = layer_type(&descriptor.media_type, options.oci_types);
             descriptor.annotations = kept_annotations(&descriptor.annotations);
-            let rewritten = blobs.epoch.filter(|_| is_made_here);
+            let rewritten = blobs.epoch.filter(|_| number >= blobs.kept);
             descriptor.annotations.extend(rewritten.map(|epoch| (REWRITTEN_TIMESTAMP.into(), epoch.to_string())));
         }
         Ok(layers)

@@ -69,6 +69,12 @@ pub(crate) fn default(platform: &oci::Platform) -> Vec<u8> {
     config.to_string().into_bytes()
 }
 
+/// How many layers the image of a config has; none where it is no config.
+pub(crate) fn layers_of(config: &[u8]) -> usize {
+    let config: Value = serde_json::from_slice(config).unwrap_or_default();
+    config.pointer("/rootfs/diff_ids").and_then(Value::as_array).map_or(0, Vec::len)
+}
+
 /// Makes `config` say what the image is: `rootfs` from the layers, as many history entries as there are layers, times no later
 /// than `epoch`. History that `base` (the config of the image that it was built on) has too keeps its times. `cache` are the records of
 /// an inline cache.

@@ -60,8 +60,17 @@ pub struct BlobOptions {
     pub compression: Compression,
     /// Makes a blob of this compression even where the layer came from an image with another.
     pub force: bool,
-    /// Times later than this (seconds since 1970) become this, in layers that no image brought.
+    /// Times later than this (seconds since 1970) become this, in the layers above the lowest `kept`.
     pub epoch: Option<i64>,
+    /// How many layers, of those below, keep their times: a base image brought them.
+    pub kept: usize,
+}
+
+impl BlobOptions {
+    /// Those of the layer of this number.
+    fn of(self, number: usize) -> BlobOptions {
+        BlobOptions { epoch: self.epoch.filter(|_| number >= self.kept), ..self }
+    }
 }
 
 impl Snapshot {
@@ -69,15 +78,15 @@ impl Snapshot {
     /// A layer that came from an image and has any compression keeps its own blob unless `force`. A blob that is not here can be
     /// streamed from its `provider`.
     pub async fn blobs(&self, compression: Compression, force: bool) -> Result<Vec<LayerBlob>> {
-        self.blobs_with(BlobOptions { compression, force, epoch: None }).await
+        self.blobs_with(BlobOptions { compression, force, epoch: None, kept: 0 }).await
     }
 
     /// See [`blobs`](Self::blobs).
     pub async fn blobs_with(&self, options: BlobOptions) -> Result<Vec<LayerBlob>> {
         let layers: Vec<_> = self.0.whole_layers().into_iter().map(<[_]>::to_vec).collect();
-        let blobs = futures::stream::iter(layers).map(|parts| async move {
+        let blobs = futures::stream::iter(layers).enumerate().map(|(number, parts)| async move {
             let Some((layer, amended)) = parts.split_last() else { return Err(Error::other("a layer of no parts")) };
-            let blob = layer_blob(layer, amended, options).await?;
+            let blob = layer_blob(layer, amended, options.of(number)).await?;
             let record = layer.record();
             Ok(match record.origin {
                 Some(_) => blob,
@@ -153,7 +162,9 @@ fn chains(layers: &[Vec<Descriptor>]) -> Vec<Vec<Descriptor>> {
 
 /// The blob of a layer, with those that it amends.
 async fn layer_blob(layer: &Arc<Layer>, amended: &[Arc<Layer>], options: BlobOptions) -> Result<LayerBlob> {
-    if let Some(Source { blob: descriptor, provider }) = fetch::source(layer) {
+    // With other times it is another archive, which is made of the files.
+    let source = fetch::source(layer).filter(|_| options.epoch.is_none());
+    if let Some(Source { blob: descriptor, provider }) = source {
         let record = layer.record();
         if !options.force || is_of(&descriptor, options.compression) {
             let pin = layer.store.pin_blob(&descriptor.digest)?.map(Arc::new);
@@ -170,11 +181,15 @@ async fn layer_blob(layer: &Arc<Layer>, amended: &[Arc<Layer>], options: BlobOpt
             });
         }
     }
+    if options.epoch.is_some() {
+        fetch::ensure_all(&[&[layer.clone()], amended].concat()).await?;
+    }
     let _only = layer.flight.lock().await;
     if let Some(found) = find(layer, amended.len(), options)? {
         return Ok(found);
     }
-    let original = if fetch::source(layer).is_some() { Some(fetch::fetch(layer).await?) } else { None };
+    let is_original = options.epoch.is_none() && fetch::source(layer).is_some();
+    let original = if is_original { Some(fetch::fetch(layer).await?) } else { None };
     let (layer, amended) = (layer.clone(), amended.to_vec());
     blocking(move || make(&layer, &amended, original.as_ref(), options)).await
 }

@@ -104,7 +104,7 @@ fn copy(rng: &mut StdRng, owner: Option<Chown>, timestamp: Option<i64>) -> CopyA
 
 /// The layers, each as its archive's diff id; and where its blob lies.
 async fn layers(snapshot: &Snapshot) -> Vec<(String, PathBuf)> {
-    let options = BlobOptions { compression: Compression::Uncompressed, force: false, epoch: Some(EPOCH) };
+    let options = BlobOptions { compression: Compression::Uncompressed, force: false, epoch: Some(EPOCH), kept: 0 };
     let blobs = snapshot.blobs_with(options).await.unwrap();
     blobs.into_iter().map(|blob| (blob.diff_id, blob.file.unwrap())).collect()
 }

@@ -241,13 +241,21 @@ fn blobs_are_made_once_and_agree_on_their_diff_id() {
             assert!(forced.descriptor.media_type.ends_with("zstd"));
         }
         let own = changed(&store, &pulled, |tree| write(tree, "own", "1")).await;
-        let options = BlobOptions { compression: Compression::Gzip(6), force: false, epoch: Some(0) };
+        let options = BlobOptions { compression: Compression::Gzip(6), force: false, epoch: Some(0), kept: 3 };
         let one = own.blobs_with(options).await.unwrap().remove(3);
         let two = own.blobs_with(options).await.unwrap().remove(3);
         assert_eq!(one.descriptor, two.descriptor);
         let plain =
             own.blobs_with(BlobOptions { compression: Compression::Uncompressed, ..options }).await.unwrap().remove(3);
         assert_eq!((&plain.descriptor.digest, &plain.diff_id), (&one.diff_id, &one.diff_id));
+        let all = own.blobs_with(options).await.unwrap();
+        assert!(all.iter().zip(&layers).all(|(blob, lazy)| blob.descriptor == lazy.blob), "those of the base stay");
+        let rewritten = own.blobs_with(BlobOptions { kept: 2, ..options }).await.unwrap();
+        assert_eq!(rewritten[1].descriptor, layers[1].blob);
+        assert_ne!(
+            rewritten[2].diff_id, layers[2].diff_id,
+            "a layer that came from elsewhere has the times that are asked for"
+        );
         let view = own.view().await.unwrap();
         assert!(view.path().join("own").exists());
     });
