@@ -182,7 +182,7 @@ async fn layer_blob(layer: &Arc<Layer>, amended: &[Arc<Layer>], options: BlobOpt
         }
     }
     if options.epoch.is_some() {
-        fetch::ensure_all(&[&[layer.clone()], amended].concat()).await?;
+        fetch::ensure_all(&[std::slice::from_ref(layer), amended].concat()).await?;
     }
     let _only = layer.flight.lock().await;
     if let Some(found) = find(layer, amended.len(), options)? {
