@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 use crate::bridge::State;
 
 /// What a frontend, or a client, gets for a solve, or for files that are here already.
-pub struct LazyRef {
+pub(crate) struct LazyRef {
     definition: Definition,
     files: Files,
     root: OnceCell<Dir>,

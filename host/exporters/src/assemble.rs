@@ -247,7 +247,7 @@ impl Part<'_> {
             let descriptor = &mut layer.descriptor;
             descriptor.media_type = layer_type(&descriptor.media_type, options.oci_types);
             descriptor.annotations = kept_annotations(&descriptor.annotations);
-            let rewritten = blobs.epoch.filter(|_| number >= blobs.kept);
+            let rewritten = blobs.of(number).epoch;
             descriptor.annotations.extend(rewritten.map(|epoch| (REWRITTEN_TIMESTAMP.into(), epoch.to_string())));
         }
         Ok(layers)

@@ -7,6 +7,8 @@ use wasmtime::{FrameInfo, WasmBacktrace};
 
 /// Characters of a name that are shown.
 const NAME_MAX: usize = 200;
+/// Characters that are shown of a line that wasmtime or the guest says.
+pub(crate) const MESSAGE_MAX: usize = 2000;
 /// Functions that run a program of another language, by a part of their names, with that language.
 const INTERPRETERS: [(&str, &str); 2] = [("_PyEval_EvalFrameDefault", "Python"), ("JS_CallInternal", "JavaScript")];
 /// What an author can do instead.

@@ -17,6 +17,7 @@ mod library;
 mod limits;
 mod meter;
 mod prints;
+mod recent;
 mod runtime;
 mod shape;
 #[cfg(feature = "testing")]
@@ -38,5 +39,6 @@ pub use container::{Container, ContainerIo, ContainerProcess, ContainerSpec, Out
 pub use library::{Entry, Library};
 pub use limits::{LIMIT, LimitChanges, Limits, RULED_LIMIT};
 pub use prints::lost_prints;
+pub use recent::Recent;
 pub use runtime::{Options, Runtime};
 pub use wasm::{Statistics, WasmFrontend};

@@ -21,8 +21,10 @@ use wasmtime::{
 use crate::{
     Compiler, Error, Limits, WasmFrontend,
     artifact::{self, Artifacts},
-    backtrace::plain,
-    component, shape,
+    backtrace::{MESSAGE_MAX, plain},
+    component,
+    recent::Recent,
+    shape,
     ticker::Ticker,
     v0_1::{self, FrontendPre, Guest},
     wasi,
@@ -30,9 +32,6 @@ use crate::{
 
 /// Components that are kept ready to run in memory, the least recently used go first.
 const LOADED_MAX: usize = 64;
-
-/// Characters that are shown of why a component does not load.
-const MESSAGE_MAX: usize = 2000;
 
 /// How a [`Runtime`] is set up.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +57,7 @@ pub(crate) struct Inner {
     pub(crate) ticker: Ticker,
     linker: Linker<Guest>,
     artifacts: Option<Artifacts>,
-    loaded: Mutex<Vec<(Key, Loading)>>,
+    loaded: Mutex<Recent<Key, Loading>>,
     compiled: AtomicU64,
 }
 
@@ -97,7 +96,7 @@ impl Runtime {
             ticker: Ticker::new(),
             linker,
             artifacts,
-            loaded: Mutex::default(),
+            loaded: Mutex::new(Recent::new(LOADED_MAX)),
             compiled: AtomicU64::new(0),
         };
         Ok(Runtime { inner: Arc::new(inner), limits: options.limits })
@@ -143,7 +142,7 @@ impl Runtime {
 
     /// The component with this SHA-256 where it is ready to run in memory.
     pub async fn loaded(&self, digest: &[u8; 32], name: &str) -> Option<WasmFrontend> {
-        let loading = self.inner.in_memory(digest)?;
+        let loading = self.inner.loaded().get(digest)?;
         let frontend = loading.await.ok()?;
         Some(WasmFrontend::new(self.clone(), name.into(), frontend, *digest))
     }
@@ -160,7 +159,7 @@ impl Runtime {
     /// Whether the component with this SHA-256 can be loaded without compiling it. Answers quickly, and may be wrong when the files
     /// on disk are changed by hand.
     pub fn is_compiled(&self, digest: &[u8; 32]) -> bool {
-        self.inner.in_memory(digest).is_some()
+        self.inner.loaded().get(digest).is_some()
             || self.inner.artifacts.as_ref().is_some_and(|artifacts| artifacts.has(digest))
     }
 
@@ -209,7 +208,7 @@ impl Inner {
     /// The one future that loads this component.
     fn loading(self: Arc<Self>, key: Key, wanted: Wanted) -> Loading {
         let mut loaded = self.loaded();
-        if let Some(loading) = used_again(&mut loaded, &key) {
+        if let Some(loading) = loaded.get(&key) {
             return loading;
         }
         let runtime = self.clone();
@@ -217,24 +216,17 @@ impl Inner {
         let done =
             task.map(|done| done.unwrap_or_else(|error| Err(Error::internal(format!("loading a frontend: {error}")))));
         let loading = done.boxed().shared();
-        loaded.push((key, loading.clone()));
-        if loaded.len() > LOADED_MAX {
-            drop(loaded.remove(0));
-        }
+        loaded.add(key, loading.clone());
         loading
     }
 
-    fn in_memory(&self, key: &Key) -> Option<Loading> {
-        used_again(&mut self.loaded(), key)
-    }
-
-    fn loaded(&self) -> MutexGuard<'_, Vec<(Key, Loading)>> {
+    fn loaded(&self) -> MutexGuard<'_, Recent<Key, Loading>> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A failure is not kept: the next who asks tries again.
     fn forget(&self, key: &Key, failed: &Loading) {
-        self.loaded().retain(|(known, loading)| known != key || !loading.ptr_eq(failed));
+        self.loaded().remove_if(key, |loading| loading.ptr_eq(failed));
     }
 
     fn prepare(&self, key: &Key, wanted: &Wanted) -> Result<Arc<FrontendPre<Guest>>, Error> {
@@ -286,11 +278,4 @@ impl Inner {
         component::check_bytes(name, &bytes, wanted.limits.component_bytes)?;
         Ok(bytes.into())
     }
-}
-
-/// The component with this key, which is the one used last from now on.
-fn used_again(loaded: &mut [(Key, Loading)], key: &Key) -> Option<Loading> {
-    let at = loaded.iter().position(|(known, _)| known == key)?;
-    loaded[at..].rotate_left(1);
-    loaded.last().map(|(_, loading)| loading.clone())
 }

@@ -6,7 +6,7 @@ use wasmtime::{Trap, WasmBacktrace};
 
 use crate::{
     Error,
-    backtrace::{self, plain},
+    backtrace::{self, MESSAGE_MAX, plain},
     limits::{Breach, Limits, shown_bytes},
     wasi::Exited,
 };
@@ -19,8 +19,6 @@ const FRONTEND: &str = "frontend";
 const AUTHOR: &str = "for its author";
 /// The limits of what can be measured.
 const MEASURED: [&str; 3] = ["instructions", "memory", "running"];
-/// Characters of a line that wasmtime or the guest says.
-const MESSAGE_MAX: usize = 2000;
 /// What wasmtime says when a call hands over more than it may; it has no type of its own.
 const CALL_BYTES_TEXT: &str = "fuel allocated for hostcalls has been exhausted";
 /// The frames of a backtrace that may be one of recursion; wasmtime tells of the innermost 20 at most...

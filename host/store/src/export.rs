@@ -67,8 +67,8 @@ pub struct BlobOptions {
 }
 
 impl BlobOptions {
-    /// Those of the layer of this number.
-    fn of(self, number: usize) -> BlobOptions {
+    /// Those of the layer of this number, from below.
+    pub fn of(self, number: usize) -> BlobOptions {
         BlobOptions { epoch: self.epoch.filter(|_| number >= self.kept), ..self }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use frontend::{Error, Ref};
+use frontend::{Error, Recent, Ref};
 use sha2::{Digest, Sha256};
 
 use super::{Candidate, Found, Frontends, absent, file_name};
@@ -15,27 +15,14 @@ use crate::{
 const SEEN_MAX: usize = 64;
 
 /// The digests of files that were read. What a snapshot holds never changes, so one that is met again is not read again.
-#[derive(Default)]
-pub(super) struct Seen(Mutex<Vec<(Place, [u8; 32])>>);
+pub(super) struct Seen(Mutex<Recent<Place, [u8; 32]>>);
 
 /// Where a file is: the name of a snapshot, and the path there.
 type Place = (String, String);
 
-impl Seen {
-    fn digest(&self, place: &Place) -> Option<[u8; 32]> {
-        let mut seen = lock(&self.0);
-        let at = seen.iter().position(|(known, _)| known == place)?;
-        seen[at..].rotate_left(1);
-        seen.last().map(|(_, digest)| *digest)
-    }
-
-    fn add(&self, place: Place, digest: [u8; 32]) {
-        let mut seen = lock(&self.0);
-        seen.retain(|(known, _)| *known != place);
-        seen.push((place, digest));
-        if seen.len() > SEEN_MAX {
-            seen.remove(0);
-        }
+impl Default for Seen {
+    fn default() -> Self {
+        Seen(Mutex::new(Recent::new(SEEN_MAX)))
     }
 }
 
@@ -45,12 +32,13 @@ impl Frontends {
         let state = &bridge.state;
         let file = ClientFile::new(state, source)?;
         let place = file.place().await?;
-        let (key, read) = match self.seen.digest(&place) {
+        let known = lock(&self.seen.0).get(&place);
+        let (key, read) = match known {
             Some(key) => (key, None),
             None => {
                 let component = file.read().await?;
                 let key = Sha256::digest(&component).into();
-                self.seen.add(place, key);
+                lock(&self.seen.0).add(place, key);
                 (key, Some(component))
             }
         };
@@ -119,25 +107,5 @@ impl<'a> ClientFile<'a> {
             Err(error) => Err(error),
         };
         read.map(|entries| entries.into_iter().map(|entry| entry.path).collect()).unwrap_or_default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_files_used_last_are_known() {
-        let seen = Seen::default();
-        let place = |number: usize| (format!("snapshot {number}"), "x.wasm".to_owned());
-        for number in 0..SEEN_MAX {
-            seen.add(place(number), [number as u8; 32]);
-        }
-        assert_eq!(seen.digest(&place(0)), Some([0; 32]));
-        seen.add(place(SEEN_MAX), [9; 32]);
-        assert_eq!(seen.digest(&place(0)), Some([0; 32]), "it was used after the second");
-        assert_eq!(seen.digest(&place(1)), None);
-        assert_eq!(seen.digest(&("snapshot 0".into(), "y.wasm".into())), None);
-        assert_eq!(lock(&seen.0).len(), SEEN_MAX);
     }
 }
